@@ -1,0 +1,16 @@
+//! The CPU kernels: algorithms written once over a [`simd::Simd`] token, dispatched by [`isa`], split by [`parallel`].
+
+pub mod conv;
+pub mod copy;
+pub mod gather;
+pub mod gemm;
+pub mod isa;
+pub mod map;
+pub mod math;
+pub mod optimize;
+pub mod parallel;
+pub mod pool;
+pub mod random;
+pub mod reduce;
+pub mod simd;
+pub mod softmax;

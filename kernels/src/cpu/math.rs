@@ -1,0 +1,1 @@
+//! Transcendental functions as polynomials over a `Simd` token, with stated ULP bounds.

@@ -1,0 +1,116 @@
+//! Vectors: the trait that algorithms are written over, and one token per ISA.
+//!
+//! A token is a proof that its instructions exist on this CPU; its methods are therefore safe, except where they touch
+//! memory through a pointer. Every method is one or a few intrinsics and means the same on every ISA, bit for bit.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod scalar;
+
+pub use scalar::Scalar;
+#[cfg(target_arch = "x86_64")]
+pub use {avx2::Avx2, avx512::Avx512};
+
+/// Vectors of `T` on one ISA.
+pub trait Simd<T>: Copy + Send + Sync + 'static {
+    /// A vector of [`LANES`](Self::LANES) elements.
+    type V: Copy;
+    /// A mask with one bit a lane.
+    type M: Copy;
+    /// Elements a vector.
+    const LANES: usize;
+
+    /// All lanes `x`.
+    fn splat(self, x: T) -> Self::V;
+
+    /// Loads [`LANES`](Self::LANES) elements.
+    ///
+    /// # Safety
+    /// - `from .. from + LANES` must be readable. No alignment is needed beyond the element's.
+    unsafe fn load(self, from: *const T) -> Self::V;
+
+    /// Loads the first `n <= LANES` elements, the other lanes are +0; nothing beyond them is read.
+    ///
+    /// # Safety
+    /// - `from .. from + n` must be readable and `n <= LANES`.
+    unsafe fn load_first(self, from: *const T, n: usize) -> Self::V;
+
+    /// Stores [`LANES`](Self::LANES) elements.
+    ///
+    /// # Safety
+    /// - `to .. to + LANES` must be writable.
+    unsafe fn store(self, to: *mut T, x: Self::V);
+
+    /// Stores the first `n <= LANES` elements; nothing beyond them is touched.
+    ///
+    /// # Safety
+    /// - `to .. to + n` must be writable and `n <= LANES`.
+    unsafe fn store_first(self, to: *mut T, x: Self::V, n: usize);
+
+    /// `a + b`.
+    fn add(self, a: Self::V, b: Self::V) -> Self::V;
+    /// `a - b`.
+    fn sub(self, a: Self::V, b: Self::V) -> Self::V;
+    /// `a * b`.
+    fn mul(self, a: Self::V, b: Self::V) -> Self::V;
+    /// `a / b`.
+    fn div(self, a: Self::V, b: Self::V) -> Self::V;
+    /// `a * b + c`, rounded once.
+    fn fma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// `c - a * b`, rounded once.
+    fn fnma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// Correctly rounded square root.
+    fn sqrt(self, a: Self::V) -> Self::V;
+    /// `a > b ? a : b`, the x86 instruction: the second operand if either is NaN or both are zero.
+    fn max_second(self, a: Self::V, b: Self::V) -> Self::V;
+    /// `a < b ? a : b`, the x86 instruction: the second operand if either is NaN or both are zero.
+    fn min_second(self, a: Self::V, b: Self::V) -> Self::V;
+    /// Nearest integer, ties to even.
+    fn round(self, a: Self::V) -> Self::V;
+    /// Largest integer not above.
+    fn floor(self, a: Self::V) -> Self::V;
+    /// Smallest integer not below.
+    fn ceil(self, a: Self::V) -> Self::V;
+    /// Integer part.
+    fn trunc(self, a: Self::V) -> Self::V;
+
+    /// Bitwise and.
+    fn and(self, a: Self::V, b: Self::V) -> Self::V;
+    /// Bitwise or.
+    fn or(self, a: Self::V, b: Self::V) -> Self::V;
+    /// Bitwise exclusive or.
+    fn xor(self, a: Self::V, b: Self::V) -> Self::V;
+    /// Clears the sign bit.
+    fn abs(self, a: Self::V) -> Self::V;
+    /// Flips the sign bit.
+    fn neg(self, a: Self::V) -> Self::V;
+    /// `magnitude` with the sign bit of `sign`.
+    fn copysign(self, magnitude: Self::V, sign: Self::V) -> Self::V;
+
+    /// `x * 2^n` for integral `n` that is at most twice the exponent range, computed as `x * 2^(n >> 1) * 2^(n - (n >> 1))`:
+    /// rounds at most once when the result is denormal and `x` is near 1.
+    fn scale(self, x: Self::V, n: Self::V) -> Self::V;
+    /// Splits a positive normal or denormal `x` into `(m, e)` with `x = m * 2^e` and `m` in `[0.75, 1.5)`, `e` as a float.
+    fn split_exponent(self, x: Self::V) -> (Self::V, Self::V);
+
+    /// `a == b`, false for NaN.
+    fn eq(self, a: Self::V, b: Self::V) -> Self::M;
+    /// `a < b`, false for NaN.
+    fn lt(self, a: Self::V, b: Self::V) -> Self::M;
+    /// `a <= b`, false for NaN.
+    fn le(self, a: Self::V, b: Self::V) -> Self::M;
+    /// True where NaN.
+    fn is_nan(self, a: Self::V) -> Self::M;
+    /// `mask ? yes : no`.
+    fn select(self, mask: Self::M, yes: Self::V, no: Self::V) -> Self::V;
+    /// Both.
+    fn mask_and(self, a: Self::M, b: Self::M) -> Self::M;
+    /// Either.
+    fn mask_or(self, a: Self::M, b: Self::M) -> Self::M;
+    /// The opposite.
+    fn mask_not(self, a: Self::M) -> Self::M;
+    /// Bit `l` is lane `l`.
+    fn mask_bits(self, a: Self::M) -> u32;
+}

@@ -1,0 +1,230 @@
+//! AVX2 and FMA: 8 f32 or 4 f64 a vector, masks as vectors.
+
+use std::arch::x86_64::*;
+
+use super::Simd;
+
+/// The proof that this CPU has AVX2 and FMA.
+#[derive(Debug, Clone, Copy)]
+pub struct Avx2(());
+
+impl Avx2 {
+    /// # Safety
+    /// - The CPU must have AVX2 and FMA.
+    pub(crate) unsafe fn new_unchecked() -> Self {
+        Avx2(())
+    }
+}
+
+macro_rules! one {
+    ($(fn $name:ident($($arg:ident: $t:ty),*) -> $out:ty = $body:expr;)*) => {$(
+        #[inline(always)]
+        fn $name(self, $($arg: $t),*) -> $out {
+            // SAFETY: the token proves the instructions; values only, no memory.
+            #[allow(unused_unsafe)]
+            unsafe { $body }
+        }
+    )*};
+}
+
+/// Lane masks: 8 ones, then 8 zeros; the window that starts at `8 - n` has the first `n` lanes set.
+static FIRST_F32: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
+
+impl Simd<f32> for Avx2 {
+    type V = __m256;
+    type M = __m256;
+    const LANES: usize = 8;
+
+    one! {
+        fn splat(x: f32) -> __m256 = _mm256_set1_ps(x);
+        fn add(a: __m256, b: __m256) -> __m256 = _mm256_add_ps(a, b);
+        fn sub(a: __m256, b: __m256) -> __m256 = _mm256_sub_ps(a, b);
+        fn mul(a: __m256, b: __m256) -> __m256 = _mm256_mul_ps(a, b);
+        fn div(a: __m256, b: __m256) -> __m256 = _mm256_div_ps(a, b);
+        fn fma(a: __m256, b: __m256, c: __m256) -> __m256 = _mm256_fmadd_ps(a, b, c);
+        fn fnma(a: __m256, b: __m256, c: __m256) -> __m256 = _mm256_fnmadd_ps(a, b, c);
+        fn sqrt(a: __m256) -> __m256 = _mm256_sqrt_ps(a);
+        fn max_second(a: __m256, b: __m256) -> __m256 = _mm256_max_ps(a, b);
+        fn min_second(a: __m256, b: __m256) -> __m256 = _mm256_min_ps(a, b);
+        fn round(a: __m256) -> __m256 = _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(a);
+        fn floor(a: __m256) -> __m256 = _mm256_round_ps::<{ _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC }>(a);
+        fn ceil(a: __m256) -> __m256 = _mm256_round_ps::<{ _MM_FROUND_TO_POS_INF | _MM_FROUND_NO_EXC }>(a);
+        fn trunc(a: __m256) -> __m256 = _mm256_round_ps::<{ _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC }>(a);
+        fn and(a: __m256, b: __m256) -> __m256 = _mm256_and_ps(a, b);
+        fn or(a: __m256, b: __m256) -> __m256 = _mm256_or_ps(a, b);
+        fn xor(a: __m256, b: __m256) -> __m256 = _mm256_xor_ps(a, b);
+        fn abs(a: __m256) -> __m256 = _mm256_andnot_ps(_mm256_set1_ps(-0.0), a);
+        fn neg(a: __m256) -> __m256 = _mm256_xor_ps(a, _mm256_set1_ps(-0.0));
+        fn copysign(magnitude: __m256, sign: __m256) -> __m256 = _mm256_or_ps(
+            _mm256_andnot_ps(_mm256_set1_ps(-0.0), magnitude),
+            _mm256_and_ps(_mm256_set1_ps(-0.0), sign),
+        );
+        fn eq(a: __m256, b: __m256) -> __m256 = _mm256_cmp_ps::<_CMP_EQ_OQ>(a, b);
+        fn lt(a: __m256, b: __m256) -> __m256 = _mm256_cmp_ps::<_CMP_LT_OQ>(a, b);
+        fn le(a: __m256, b: __m256) -> __m256 = _mm256_cmp_ps::<_CMP_LE_OQ>(a, b);
+        fn is_nan(a: __m256) -> __m256 = _mm256_cmp_ps::<_CMP_UNORD_Q>(a, a);
+        fn select(mask: __m256, yes: __m256, no: __m256) -> __m256 = _mm256_blendv_ps(no, yes, mask);
+        fn mask_and(a: __m256, b: __m256) -> __m256 = _mm256_and_ps(a, b);
+        fn mask_or(a: __m256, b: __m256) -> __m256 = _mm256_or_ps(a, b);
+        fn mask_not(a: __m256) -> __m256 = _mm256_xor_ps(a, _mm256_castsi256_ps(_mm256_set1_epi32(-1)));
+        fn mask_bits(a: __m256) -> u32 = _mm256_movemask_ps(a) as u32;
+    }
+
+    #[inline(always)]
+    unsafe fn load(self, from: *const f32) -> __m256 {
+        // SAFETY: the token proves AVX2; the caller guarantees the memory.
+        unsafe { _mm256_loadu_ps(from) }
+    }
+    #[inline(always)]
+    unsafe fn load_first(self, from: *const f32, n: usize) -> __m256 {
+        // SAFETY: `n <= 8` keeps the mask's window inside its table; masked lanes are not read.
+        unsafe {
+            _mm256_maskload_ps(from, _mm256_loadu_si256(FIRST_F32.as_ptr().add(8 - n).cast()))
+        }
+    }
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32, x: __m256) {
+        // SAFETY: the token proves AVX2; the caller guarantees the memory.
+        unsafe { _mm256_storeu_ps(to, x) }
+    }
+    #[inline(always)]
+    unsafe fn store_first(self, to: *mut f32, x: __m256, n: usize) {
+        // SAFETY: `n <= 8` keeps the mask's window inside its table; masked lanes are not written.
+        unsafe {
+            _mm256_maskstore_ps(to, _mm256_loadu_si256(FIRST_F32.as_ptr().add(8 - n).cast()), x)
+        }
+    }
+
+    #[inline(always)]
+    fn scale(self, x: __m256, n: __m256) -> __m256 {
+        // SAFETY: the token proves AVX2; values only.
+        unsafe {
+            let n = _mm256_cvtps_epi32(n);
+            let half = _mm256_srai_epi32::<1>(n);
+            let bias = _mm256_set1_epi32(127);
+            let low = _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_add_epi32(half, bias)));
+            let rest = _mm256_sub_epi32(n, half);
+            let high = _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_add_epi32(rest, bias)));
+            _mm256_mul_ps(_mm256_mul_ps(x, low), high)
+        }
+    }
+    #[inline(always)]
+    fn split_exponent(self, x: __m256) -> (__m256, __m256) {
+        // SAFETY: the token proves AVX2; values only.
+        unsafe {
+            let denormal = _mm256_cmp_ps::<_CMP_LT_OQ>(x, _mm256_set1_ps(f32::MIN_POSITIVE));
+            let lifted = _mm256_mul_ps(x, _mm256_set1_ps(33554432.0));
+            let x = _mm256_castps_si256(_mm256_blendv_ps(x, lifted, denormal));
+            let shift = _mm256_and_ps(denormal, _mm256_set1_ps(25.0));
+            let exponent = _mm256_srai_epi32::<23>(_mm256_sub_epi32(
+                x,
+                _mm256_castps_si256(_mm256_set1_ps(0.75)),
+            ));
+            let m = _mm256_castsi256_ps(_mm256_sub_epi32(x, _mm256_slli_epi32::<23>(exponent)));
+            (m, _mm256_sub_ps(_mm256_cvtepi32_ps(exponent), shift))
+        }
+    }
+}
+
+/// Lane masks: 4 ones, then 4 zeros; the window that starts at `4 - n` has the first `n` lanes set.
+static FIRST_F64: [i64; 8] = [-1, -1, -1, -1, 0, 0, 0, 0];
+
+impl Simd<f64> for Avx2 {
+    type V = __m256d;
+    type M = __m256d;
+    const LANES: usize = 4;
+
+    one! {
+        fn splat(x: f64) -> __m256d = _mm256_set1_pd(x);
+        fn add(a: __m256d, b: __m256d) -> __m256d = _mm256_add_pd(a, b);
+        fn sub(a: __m256d, b: __m256d) -> __m256d = _mm256_sub_pd(a, b);
+        fn mul(a: __m256d, b: __m256d) -> __m256d = _mm256_mul_pd(a, b);
+        fn div(a: __m256d, b: __m256d) -> __m256d = _mm256_div_pd(a, b);
+        fn fma(a: __m256d, b: __m256d, c: __m256d) -> __m256d = _mm256_fmadd_pd(a, b, c);
+        fn fnma(a: __m256d, b: __m256d, c: __m256d) -> __m256d = _mm256_fnmadd_pd(a, b, c);
+        fn sqrt(a: __m256d) -> __m256d = _mm256_sqrt_pd(a);
+        fn max_second(a: __m256d, b: __m256d) -> __m256d = _mm256_max_pd(a, b);
+        fn min_second(a: __m256d, b: __m256d) -> __m256d = _mm256_min_pd(a, b);
+        fn round(a: __m256d) -> __m256d = _mm256_round_pd::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(a);
+        fn floor(a: __m256d) -> __m256d = _mm256_round_pd::<{ _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC }>(a);
+        fn ceil(a: __m256d) -> __m256d = _mm256_round_pd::<{ _MM_FROUND_TO_POS_INF | _MM_FROUND_NO_EXC }>(a);
+        fn trunc(a: __m256d) -> __m256d = _mm256_round_pd::<{ _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC }>(a);
+        fn and(a: __m256d, b: __m256d) -> __m256d = _mm256_and_pd(a, b);
+        fn or(a: __m256d, b: __m256d) -> __m256d = _mm256_or_pd(a, b);
+        fn xor(a: __m256d, b: __m256d) -> __m256d = _mm256_xor_pd(a, b);
+        fn abs(a: __m256d) -> __m256d = _mm256_andnot_pd(_mm256_set1_pd(-0.0), a);
+        fn neg(a: __m256d) -> __m256d = _mm256_xor_pd(a, _mm256_set1_pd(-0.0));
+        fn copysign(magnitude: __m256d, sign: __m256d) -> __m256d = _mm256_or_pd(
+            _mm256_andnot_pd(_mm256_set1_pd(-0.0), magnitude),
+            _mm256_and_pd(_mm256_set1_pd(-0.0), sign),
+        );
+        fn eq(a: __m256d, b: __m256d) -> __m256d = _mm256_cmp_pd::<_CMP_EQ_OQ>(a, b);
+        fn lt(a: __m256d, b: __m256d) -> __m256d = _mm256_cmp_pd::<_CMP_LT_OQ>(a, b);
+        fn le(a: __m256d, b: __m256d) -> __m256d = _mm256_cmp_pd::<_CMP_LE_OQ>(a, b);
+        fn is_nan(a: __m256d) -> __m256d = _mm256_cmp_pd::<_CMP_UNORD_Q>(a, a);
+        fn select(mask: __m256d, yes: __m256d, no: __m256d) -> __m256d = _mm256_blendv_pd(no, yes, mask);
+        fn mask_and(a: __m256d, b: __m256d) -> __m256d = _mm256_and_pd(a, b);
+        fn mask_or(a: __m256d, b: __m256d) -> __m256d = _mm256_or_pd(a, b);
+        fn mask_not(a: __m256d) -> __m256d = _mm256_xor_pd(a, _mm256_castsi256_pd(_mm256_set1_epi32(-1)));
+        fn mask_bits(a: __m256d) -> u32 = _mm256_movemask_pd(a) as u32;
+    }
+
+    #[inline(always)]
+    unsafe fn load(self, from: *const f64) -> __m256d {
+        // SAFETY: the token proves AVX2; the caller guarantees the memory.
+        unsafe { _mm256_loadu_pd(from) }
+    }
+    #[inline(always)]
+    unsafe fn load_first(self, from: *const f64, n: usize) -> __m256d {
+        // SAFETY: `n <= 4` keeps the mask's window inside its table; masked lanes are not read.
+        unsafe {
+            _mm256_maskload_pd(from, _mm256_loadu_si256(FIRST_F64.as_ptr().add(4 - n).cast()))
+        }
+    }
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f64, x: __m256d) {
+        // SAFETY: the token proves AVX2; the caller guarantees the memory.
+        unsafe { _mm256_storeu_pd(to, x) }
+    }
+    #[inline(always)]
+    unsafe fn store_first(self, to: *mut f64, x: __m256d, n: usize) {
+        // SAFETY: `n <= 4` keeps the mask's window inside its table; masked lanes are not written.
+        unsafe {
+            _mm256_maskstore_pd(to, _mm256_loadu_si256(FIRST_F64.as_ptr().add(4 - n).cast()), x)
+        }
+    }
+
+    #[inline(always)]
+    fn scale(self, x: __m256d, n: __m256d) -> __m256d {
+        // SAFETY: the token proves AVX2; values only.
+        unsafe {
+            // |n| < 2^31: the exponents are computed as 32-bit integers and widened.
+            let n = _mm256_cvtpd_epi32(n);
+            let half = _mm_srai_epi32::<1>(n);
+            let bias = _mm_set1_epi32(1023);
+            let low = _mm256_slli_epi64::<52>(_mm256_cvtepi32_epi64(_mm_add_epi32(half, bias)));
+            let rest = _mm_sub_epi32(n, half);
+            let high = _mm256_slli_epi64::<52>(_mm256_cvtepi32_epi64(_mm_add_epi32(rest, bias)));
+            _mm256_mul_pd(_mm256_mul_pd(x, _mm256_castsi256_pd(low)), _mm256_castsi256_pd(high))
+        }
+    }
+    #[inline(always)]
+    fn split_exponent(self, x: __m256d) -> (__m256d, __m256d) {
+        // SAFETY: the token proves AVX2; values only.
+        unsafe {
+            let denormal = _mm256_cmp_pd::<_CMP_LT_OQ>(x, _mm256_set1_pd(f64::MIN_POSITIVE));
+            let lifted = _mm256_mul_pd(x, _mm256_set1_pd(18014398509481984.0));
+            let x = _mm256_castpd_si256(_mm256_blendv_pd(x, lifted, denormal));
+            let shift = _mm256_and_pd(denormal, _mm256_set1_pd(54.0));
+            // AVX2 has no arithmetic 64-bit shift: the exponent lies in the high 32-bit halves, shift those.
+            let above = _mm256_sub_epi64(x, _mm256_castpd_si256(_mm256_set1_pd(0.75)));
+            let high = _mm256_shuffle_epi32::<0b11_11_01_01>(_mm256_srai_epi32::<20>(above));
+            let mask = _mm256_set1_epi64x(0xffff_ffff);
+            let m = _mm256_sub_epi64(x, _mm256_slli_epi64::<52>(_mm256_and_si256(high, mask)));
+            let packed =
+                _mm256_permutevar8x32_epi32(high, _mm256_setr_epi32(0, 2, 4, 6, 0, 2, 4, 6));
+            let exponent = _mm256_cvtepi32_pd(_mm256_castsi256_si128(packed));
+            (_mm256_castsi256_pd(m), _mm256_sub_pd(exponent, shift))
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! AVX-512: 16 f32 or 8 f64 a vector, masks in registers.
+
+use std::arch::x86_64::*;
+
+use super::Simd;
+
+/// The proof that this CPU has AVX-512 F, BW, DQ and VL, AVX2 and FMA.
+#[derive(Debug, Clone, Copy)]
+pub struct Avx512(());
+
+impl Avx512 {
+    /// # Safety
+    /// - The CPU must have AVX-512 F, BW, DQ, VL, AVX2 and FMA.
+    pub(crate) unsafe fn new_unchecked() -> Self {
+        Avx512(())
+    }
+}
+
+macro_rules! one {
+    ($(fn $name:ident($($arg:ident: $t:ty),*) -> $out:ty = $body:expr;)*) => {$(
+        #[inline(always)]
+        fn $name(self, $($arg: $t),*) -> $out {
+            // SAFETY: the token proves the instructions; values only, no memory.
+            #[allow(unused_unsafe)]
+            unsafe { $body }
+        }
+    )*};
+}
+
+impl Simd<f32> for Avx512 {
+    type V = __m512;
+    type M = __mmask16;
+    const LANES: usize = 16;
+
+    one! {
+        fn splat(x: f32) -> __m512 = _mm512_set1_ps(x);
+        fn add(a: __m512, b: __m512) -> __m512 = _mm512_add_ps(a, b);
+        fn sub(a: __m512, b: __m512) -> __m512 = _mm512_sub_ps(a, b);
+        fn mul(a: __m512, b: __m512) -> __m512 = _mm512_mul_ps(a, b);
+        fn div(a: __m512, b: __m512) -> __m512 = _mm512_div_ps(a, b);
+        fn fma(a: __m512, b: __m512, c: __m512) -> __m512 = _mm512_fmadd_ps(a, b, c);
+        fn fnma(a: __m512, b: __m512, c: __m512) -> __m512 = _mm512_fnmadd_ps(a, b, c);
+        fn sqrt(a: __m512) -> __m512 = _mm512_sqrt_ps(a);
+        fn max_second(a: __m512, b: __m512) -> __m512 = _mm512_max_ps(a, b);
+        fn min_second(a: __m512, b: __m512) -> __m512 = _mm512_min_ps(a, b);
+        fn round(a: __m512) -> __m512 = _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(a);
+        fn floor(a: __m512) -> __m512 = _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC }>(a);
+        fn ceil(a: __m512) -> __m512 = _mm512_roundscale_ps::<{ _MM_FROUND_TO_POS_INF | _MM_FROUND_NO_EXC }>(a);
+        fn trunc(a: __m512) -> __m512 = _mm512_roundscale_ps::<{ _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC }>(a);
+        fn and(a: __m512, b: __m512) -> __m512 = _mm512_and_ps(a, b);
+        fn or(a: __m512, b: __m512) -> __m512 = _mm512_or_ps(a, b);
+        fn xor(a: __m512, b: __m512) -> __m512 = _mm512_xor_ps(a, b);
+        fn abs(a: __m512) -> __m512 = _mm512_abs_ps(a);
+        fn neg(a: __m512) -> __m512 = _mm512_xor_ps(a, _mm512_set1_ps(-0.0));
+        fn copysign(magnitude: __m512, sign: __m512) -> __m512 =
+            _mm512_castsi512_ps(_mm512_ternarylogic_epi32::<0xd8>(_mm512_castps_si512(magnitude), _mm512_castps_si512(sign), _mm512_set1_epi32(i32::MIN)));
+        fn eq(a: __m512, b: __m512) -> __mmask16 = _mm512_cmp_ps_mask::<_CMP_EQ_OQ>(a, b);
+        fn lt(a: __m512, b: __m512) -> __mmask16 = _mm512_cmp_ps_mask::<_CMP_LT_OQ>(a, b);
+        fn le(a: __m512, b: __m512) -> __mmask16 = _mm512_cmp_ps_mask::<_CMP_LE_OQ>(a, b);
+        fn is_nan(a: __m512) -> __mmask16 = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(a, a);
+        fn select(mask: __mmask16, yes: __m512, no: __m512) -> __m512 = _mm512_mask_blend_ps(mask, no, yes);
+    }
+
+    #[inline(always)]
+    unsafe fn load(self, from: *const f32) -> __m512 {
+        // SAFETY: the token proves AVX-512; the caller guarantees the memory.
+        unsafe { _mm512_loadu_ps(from) }
+    }
+    #[inline(always)]
+    unsafe fn load_first(self, from: *const f32, n: usize) -> __m512 {
+        // SAFETY: the token proves AVX-512; masked lanes are not read, the caller guarantees the first `n`.
+        unsafe { _mm512_maskz_loadu_ps(first_f32(n), from) }
+    }
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32, x: __m512) {
+        // SAFETY: the token proves AVX-512; the caller guarantees the memory.
+        unsafe { _mm512_storeu_ps(to, x) }
+    }
+    #[inline(always)]
+    unsafe fn store_first(self, to: *mut f32, x: __m512, n: usize) {
+        // SAFETY: the token proves AVX-512; masked lanes are not written, the caller guarantees the first `n`.
+        unsafe { _mm512_mask_storeu_ps(to, first_f32(n), x) }
+    }
+
+    #[inline(always)]
+    fn scale(self, x: __m512, n: __m512) -> __m512 {
+        // SAFETY: the token proves AVX-512 F and DQ; values only.
+        unsafe { _mm512_scalef_ps(x, n) }
+    }
+    #[inline(always)]
+    fn split_exponent(self, x: __m512) -> (__m512, __m512) {
+        // SAFETY: the token proves AVX-512 F; values only.
+        unsafe {
+            let m = _mm512_getmant_ps::<_MM_MANT_NORM_P75_1P5, _MM_MANT_SIGN_SRC>(x);
+            // getexp(x) is the exponent of x's own [1, 2) mantissa; where m < 1 that mantissa was halved.
+            let e = _mm512_getexp_ps(x);
+            let halved = _mm512_cmp_ps_mask::<_CMP_LT_OQ>(m, _mm512_set1_ps(1.0));
+            (m, _mm512_mask_add_ps(e, halved, e, _mm512_set1_ps(1.0)))
+        }
+    }
+
+    #[inline(always)]
+    fn mask_and(self, a: __mmask16, b: __mmask16) -> __mmask16 {
+        a & b
+    }
+    #[inline(always)]
+    fn mask_or(self, a: __mmask16, b: __mmask16) -> __mmask16 {
+        a | b
+    }
+    #[inline(always)]
+    fn mask_not(self, a: __mmask16) -> __mmask16 {
+        !a
+    }
+    #[inline(always)]
+    fn mask_bits(self, a: __mmask16) -> u32 {
+        a as u32
+    }
+}
+
+/// The mask of the first `n` lanes.
+#[inline(always)]
+fn first_f32(n: usize) -> __mmask16 {
+    ((1u32 << n) - 1) as u16
+}
+
+impl Simd<f64> for Avx512 {
+    type V = __m512d;
+    type M = __mmask8;
+    const LANES: usize = 8;
+
+    one! {
+        fn splat(x: f64) -> __m512d = _mm512_set1_pd(x);
+        fn add(a: __m512d, b: __m512d) -> __m512d = _mm512_add_pd(a, b);
+        fn sub(a: __m512d, b: __m512d) -> __m512d = _mm512_sub_pd(a, b);
+        fn mul(a: __m512d, b: __m512d) -> __m512d = _mm512_mul_pd(a, b);
+        fn div(a: __m512d, b: __m512d) -> __m512d = _mm512_div_pd(a, b);
+        fn fma(a: __m512d, b: __m512d, c: __m512d) -> __m512d = _mm512_fmadd_pd(a, b, c);
+        fn fnma(a: __m512d, b: __m512d, c: __m512d) -> __m512d = _mm512_fnmadd_pd(a, b, c);
+        fn sqrt(a: __m512d) -> __m512d = _mm512_sqrt_pd(a);
+        fn max_second(a: __m512d, b: __m512d) -> __m512d = _mm512_max_pd(a, b);
+        fn min_second(a: __m512d, b: __m512d) -> __m512d = _mm512_min_pd(a, b);
+        fn round(a: __m512d) -> __m512d = _mm512_roundscale_pd::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(a);
+        fn floor(a: __m512d) -> __m512d = _mm512_roundscale_pd::<{ _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC }>(a);
+        fn ceil(a: __m512d) -> __m512d = _mm512_roundscale_pd::<{ _MM_FROUND_TO_POS_INF | _MM_FROUND_NO_EXC }>(a);
+        fn trunc(a: __m512d) -> __m512d = _mm512_roundscale_pd::<{ _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC }>(a);
+        fn and(a: __m512d, b: __m512d) -> __m512d = _mm512_and_pd(a, b);
+        fn or(a: __m512d, b: __m512d) -> __m512d = _mm512_or_pd(a, b);
+        fn xor(a: __m512d, b: __m512d) -> __m512d = _mm512_xor_pd(a, b);
+        fn abs(a: __m512d) -> __m512d = _mm512_abs_pd(a);
+        fn neg(a: __m512d) -> __m512d = _mm512_xor_pd(a, _mm512_set1_pd(-0.0));
+        fn copysign(magnitude: __m512d, sign: __m512d) -> __m512d =
+            _mm512_castsi512_pd(_mm512_ternarylogic_epi64::<0xd8>(_mm512_castpd_si512(magnitude), _mm512_castpd_si512(sign), _mm512_set1_epi64(i64::MIN)));
+        fn eq(a: __m512d, b: __m512d) -> __mmask8 = _mm512_cmp_pd_mask::<_CMP_EQ_OQ>(a, b);
+        fn lt(a: __m512d, b: __m512d) -> __mmask8 = _mm512_cmp_pd_mask::<_CMP_LT_OQ>(a, b);
+        fn le(a: __m512d, b: __m512d) -> __mmask8 = _mm512_cmp_pd_mask::<_CMP_LE_OQ>(a, b);
+        fn is_nan(a: __m512d) -> __mmask8 = _mm512_cmp_pd_mask::<_CMP_UNORD_Q>(a, a);
+        fn select(mask: __mmask8, yes: __m512d, no: __m512d) -> __m512d = _mm512_mask_blend_pd(mask, no, yes);
+    }
+
+    #[inline(always)]
+    unsafe fn load(self, from: *const f64) -> __m512d {
+        // SAFETY: the token proves AVX-512; the caller guarantees the memory.
+        unsafe { _mm512_loadu_pd(from) }
+    }
+    #[inline(always)]
+    unsafe fn load_first(self, from: *const f64, n: usize) -> __m512d {
+        // SAFETY: the token proves AVX-512; masked lanes are not read, the caller guarantees the first `n`.
+        unsafe { _mm512_maskz_loadu_pd(first_f64(n), from) }
+    }
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f64, x: __m512d) {
+        // SAFETY: the token proves AVX-512; the caller guarantees the memory.
+        unsafe { _mm512_storeu_pd(to, x) }
+    }
+    #[inline(always)]
+    unsafe fn store_first(self, to: *mut f64, x: __m512d, n: usize) {
+        // SAFETY: the token proves AVX-512; masked lanes are not written, the caller guarantees the first `n`.
+        unsafe { _mm512_mask_storeu_pd(to, first_f64(n), x) }
+    }
+
+    #[inline(always)]
+    fn scale(self, x: __m512d, n: __m512d) -> __m512d {
+        // SAFETY: the token proves AVX-512 F and DQ; values only.
+        unsafe { _mm512_scalef_pd(x, n) }
+    }
+    #[inline(always)]
+    fn split_exponent(self, x: __m512d) -> (__m512d, __m512d) {
+        // SAFETY: the token proves AVX-512 F; values only.
+        unsafe {
+            let m = _mm512_getmant_pd::<_MM_MANT_NORM_P75_1P5, _MM_MANT_SIGN_SRC>(x);
+            // getexp(x) is the exponent of x's own [1, 2) mantissa; where m < 1 that mantissa was halved.
+            let e = _mm512_getexp_pd(x);
+            let halved = _mm512_cmp_pd_mask::<_CMP_LT_OQ>(m, _mm512_set1_pd(1.0));
+            (m, _mm512_mask_add_pd(e, halved, e, _mm512_set1_pd(1.0)))
+        }
+    }
+
+    #[inline(always)]
+    fn mask_and(self, a: __mmask8, b: __mmask8) -> __mmask8 {
+        a & b
+    }
+    #[inline(always)]
+    fn mask_or(self, a: __mmask8, b: __mmask8) -> __mmask8 {
+        a | b
+    }
+    #[inline(always)]
+    fn mask_not(self, a: __mmask8) -> __mmask8 {
+        !a
+    }
+    #[inline(always)]
+    fn mask_bits(self, a: __mmask8) -> u32 {
+        a as u32
+    }
+}
+
+/// The mask of the first `n` lanes.
+#[inline(always)]
+fn first_f64(n: usize) -> __mmask8 {
+    ((1u32 << n) - 1) as u8
+}

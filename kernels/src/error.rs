@@ -1,0 +1,39 @@
+//! What a kernel can refuse.
+
+/// Why a kernel or a buffer request failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The device's limit, or the system, refused the memory.
+    #[error("out of memory: {requested} bytes requested, {live} live, limit {limit}")]
+    OutOfMemory {
+        /// Bytes asked for.
+        requested: usize,
+        /// Bytes in live buffers when it was refused.
+        live: usize,
+        /// The limit in force (`usize::MAX`: none, the system refused).
+        limit: usize,
+    },
+    /// An index in the data lies outside the dimension it selects from.
+    #[error("index {index} (at position {position}) is out of range for size {size}")]
+    IndexOutOfRange {
+        /// The offending value.
+        index: i64,
+        /// Its place among the indices, in row-major order.
+        position: usize,
+        /// The size it must stay below.
+        size: usize,
+    },
+    /// The caller broke the kernel's contract (slice lengths, strides out of range).
+    #[error("kernel contract broken: {0}")]
+    Contract(&'static str),
+}
+
+/// A kernel's result.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// `Ok` if the contract holds, else [`Error::Contract`] with `what`.
+#[inline]
+pub(crate) fn require(holds: bool, what: &'static str) -> Result<()> {
+    if holds { Ok(()) } else { Err(Error::Contract(what)) }
+}

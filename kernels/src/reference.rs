@@ -1,0 +1,11 @@
+//! The naive version of every kernel, in the order of ADR 001, obviously right: the oracle of all kernel tests.
+
+pub mod conv;
+pub mod gather;
+pub mod gemm;
+pub mod map;
+pub mod optimize;
+pub mod pool;
+pub mod random;
+pub mod reduce;
+pub mod softmax;
