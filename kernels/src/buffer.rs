@@ -49,6 +49,16 @@ impl Buffer {
         Ok(Buffer { words: vec![0; len.div_ceil(16)], len })
     }
 
+    /// No memory at all.
+    pub fn empty() -> Buffer {
+        Buffer { words: Vec::new(), len: 0 }
+    }
+
+    /// True for foreign memory, which is only read.
+    pub fn is_external(&self) -> bool {
+        false
+    }
+
     /// Its length in bytes.
     pub fn len(&self) -> usize {
         self.len

@@ -1,1 +1,71 @@
-//! tensor
+//! Eager tensors of ferrotape: shapes, views, ops as values, explicit memory.
+//!
+//! This crate has never heard of a gradient. Every operation is a value of [`Op`] and goes through one function,
+//! [`apply`], which checks it, announces it to the [observers](Observer) of this thread, finds its output memory and
+//! executes it into that memory.
+#![forbid(unsafe_code)]
+
+mod apply;
+mod create;
+mod device;
+mod display;
+mod dtype;
+mod error;
+mod execute;
+mod index;
+mod layout;
+mod observe;
+mod op;
+mod operators;
+mod ops;
+mod random;
+mod shape;
+mod storage;
+mod tensor;
+
+pub mod io;
+
+pub use apply::{Operand, Outputs, apply, apply_one};
+pub use create::{Full, IntoTensor};
+pub use device::{Device, MemoryStats};
+pub use dtype::{DType, Element};
+pub use error::{Error, ErrorKind, Result};
+pub use index::{Index, IndexList};
+pub use layout::Layout;
+pub use observe::{Observer, Tag, TapeSlot, no_tape, observe};
+pub use op::{
+    Conv2dOp, CustomOp, IndexOp, Meta, Op, OptimizeOp, Pool2dOp, RandomOp, ReduceDims, ViewOp,
+    output_metas,
+};
+pub use ops::chain;
+pub use random::Generator;
+pub use shape::{Dims, IntoDims, IntoShape};
+pub use tensor::{Tensor, TensorId};
+
+/// Kernel-level vocabulary that ops are made of.
+pub use ferrotape_kernels::{
+    cpu::gemm::Activation,
+    cpu::optimize::{AdamStep, SgdStep},
+    cpu::reduce::{ArgOp, ReduceOp},
+    elementwise::{BinaryOp, CompareOp, LogicalOp, UnaryOp},
+};
+
+/// The number of threads that kernels may use.
+pub fn threads() -> usize {
+    ferrotape_kernels::cpu::parallel::threads()
+}
+
+/// Sets the number of threads that kernels may use (at least 1). No result depends on it.
+pub fn set_threads(threads: usize) {
+    ferrotape_kernels::cpu::parallel::set_threads(threads);
+}
+
+/// Name of the instruction set that the CPU kernels run on: `scalar`, `avx2` or `avx512`.
+pub fn isa() -> &'static str {
+    ferrotape_kernels::cpu::isa::isa().name()
+}
+
+/// How often each instruction set's kernels were dispatched to: `[scalar, avx2, avx512]`.
+pub fn dispatch_counts() -> [u64; 3] {
+    ferrotape_kernels::cpu::isa::dispatch_counts()
+}

@@ -1,0 +1,177 @@
+//! The backward pass: walks the record from its end, frees what it passes.
+
+use ferrotape_tensor::chain::BinaryChain;
+use ferrotape_tensor::{Error, ErrorKind, Result, Tensor};
+use smallvec::SmallVec;
+
+use crate::custom;
+use crate::rules::{self, Cx, Derivative, Formulas};
+use crate::tape::{CONSTANT, Node, Record, Tape, Variable};
+
+impl Tape {
+    /// The gradients of the scalar `y` with respect to each of `with_respect_to`; consumes the tape.
+    ///
+    /// # Errors
+    /// `y` is no scalar, or does not depend on one of the tensors (say so with [`gradient_or_none`](Self::gradient_or_none));
+    /// memory over the limit.
+    pub fn gradient(self, y: &Tensor, with_respect_to: &[&Tensor]) -> Result<Vec<Tensor>> {
+        let found = self.gradient_or_none(y, with_respect_to)?;
+        let strict = |(place, gradient): (usize, Option<Tensor>)| {
+            gradient.ok_or_else(|| {
+                let message = format!("gradient: the result does not depend on tensor {place}");
+                Error::new(ErrorKind::Gradient(message))
+            })
+        };
+        found.into_iter().enumerate().map(strict).collect()
+    }
+
+    /// As [`gradient`](Self::gradient), with `None` for tensors that `y` does not depend on.
+    ///
+    /// # Errors
+    /// `y` is no scalar; memory over the limit.
+    pub fn gradient_or_none(
+        self,
+        y: &Tensor,
+        with_respect_to: &[&Tensor],
+    ) -> Result<Vec<Option<Tensor>>> {
+        if y.len() != 1 || !y.dtype().is_float() {
+            let message =
+                format!("gradient: of a scalar float, not of {:?} {}", y.shape(), y.dtype());
+            return Err(Error::new(ErrorKind::Gradient(message)));
+        }
+        let seed = y.detach()?.ones_like()?;
+        self.vector_jacobian_product(&[(y, seed)], with_respect_to)
+    }
+
+    /// `sum_i v_i^T (d y_i / d x)` for each x: the gradient of `sum_i <y_i, v_i>`. Consumes the tape.
+    ///
+    /// # Errors
+    /// A `v` whose shape is not its `y`'s; memory over the limit.
+    pub fn vector_jacobian_product(
+        self,
+        seeds: &[(&Tensor, Tensor)],
+        with_respect_to: &[&Tensor],
+    ) -> Result<Vec<Option<Tensor>>> {
+        let record = self.into_record();
+        let wanted: SmallVec<[Variable; 8]> = with_respect_to
+            .iter()
+            .map(|x| record.variables.get(&x.id()).copied().unwrap_or(CONSTANT))
+            .collect();
+        let mut table = Table::new(&record, &wanted);
+        for (y, v) in seeds {
+            if y.shape() != v.shape() {
+                let message = format!("gradient: seed {:?} for a value {:?}", v.shape(), y.shape());
+                return Err(Error::new(ErrorKind::Gradient(message)));
+            }
+            if let Some(&variable) = record.variables.get(&y.id()) {
+                table.add(variable, v.clone())?;
+            }
+        }
+        let mut nodes = record.nodes;
+        // Popping drops each node, and the tensors it kept, as soon as it is done: no recursion, no peak.
+        while let Some(node) = nodes.pop() {
+            table.pass(node)?;
+        }
+        Ok(wanted.iter().map(|&variable| table.get(variable)).collect())
+    }
+}
+
+/// Gradients found so far, and which variables lead to a wanted one.
+struct Table {
+    gradients: Vec<Option<Tensor>>,
+    needed: Vec<bool>,
+    wanted: Vec<bool>,
+}
+
+impl Table {
+    fn new(record: &Record, wanted: &[Variable]) -> Table {
+        let count = record.count as usize;
+        let mut marks = vec![false; count];
+        for &variable in wanted.iter().filter(|&&variable| variable != CONSTANT) {
+            marks[variable as usize] = true;
+        }
+        let mut needed = marks.clone();
+        for node in &record.nodes {
+            let leads = node.inputs.iter().any(|&v| v != CONSTANT && needed[v as usize]);
+            if leads {
+                let first = node.first_output as usize;
+                needed[first..first + node.outputs].fill(true);
+            }
+        }
+        Table { gradients: vec![None; count], needed, wanted: marks }
+    }
+
+    fn get(&self, variable: Variable) -> Option<Tensor> {
+        self.gradients.get(variable as usize).cloned().flatten()
+    }
+
+    fn needs(&self, variable: Variable) -> bool {
+        variable != CONSTANT && self.needed[variable as usize]
+    }
+
+    fn add(&mut self, variable: Variable, gradient: Tensor) -> Result<()> {
+        let place = &mut self.gradients[variable as usize];
+        *place = Some(match place.take() {
+            Some(sum) => Ok(sum).add(gradient)?,
+            None => gradient,
+        });
+        Ok(())
+    }
+
+    /// Gives a node's inputs their share of its outputs' gradients.
+    fn pass(&mut self, node: Node) -> Result<()> {
+        let first = node.first_output as usize;
+        let outputs: SmallVec<[Option<Tensor>; 2]> =
+            (first..first + node.outputs)
+                .map(|v| {
+                    if self.wanted[v] {
+                        self.gradients[v].clone()
+                    } else {
+                        self.gradients[v].take()
+                    }
+                })
+                .collect();
+        let idle = outputs.iter().all(Option::is_none);
+        if idle || !node.inputs.iter().any(|&variable| self.needs(variable)) {
+            return Ok(());
+        }
+        let cx = Cx { node: &node, outputs: &outputs };
+        if let Derivative::Custom = rules::derivative(&node.op) {
+            let found = custom::backward(&cx)?;
+            for (place, gradient) in found.into_iter().enumerate() {
+                let variable = node.inputs[place];
+                if let (Some(gradient), true) = (gradient, self.needs(variable)) {
+                    self.add(variable, shaped(&node, place, gradient)?)?;
+                }
+            }
+            return Ok(());
+        }
+        let Derivative::Rule(rule) = rules::derivative(&node.op) else { return Ok(()) };
+        for (place, &variable) in node.inputs.iter().enumerate() {
+            if !self.needs(variable) {
+                continue;
+            }
+            let gradient = match rule.formulas {
+                Formulas::Each(formulas) => match formulas.get(place) {
+                    Some(formula) => formula(&cx)?,
+                    None => None,
+                },
+                Formulas::Any(formula) => formula(&cx, place)?,
+            };
+            if let Some(gradient) = gradient {
+                self.add(variable, shaped(&node, place, gradient)?)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Un-broadcasts and un-promotes, once for all rules.
+fn shaped(node: &Node, place: usize, gradient: Tensor) -> Result<Tensor> {
+    let meta = &node.metas[place];
+    let gradient = match gradient.dtype() == meta.dtype {
+        true => gradient,
+        false => gradient.to_dtype(meta.dtype)?,
+    };
+    if gradient.shape() == &meta.shape[..] { Ok(gradient) } else { gradient.sum_to(&meta.shape) }
+}

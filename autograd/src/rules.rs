@@ -1,0 +1,186 @@
+//! Derivative rules: one row an operation, a formula an input.
+//!
+//! A row names what the tape keeps (`a, b, c`: operands; `y, z`: results) and then, with `g` for the gradient of the first result,
+//! one formula for each operand. A formula that names a tensor that is not kept does not compile. Formulas are tensor
+//! expressions, so an outer tape differentiates them again. Un-broadcasting is not their business.
+
+mod elementwise;
+mod image;
+mod product;
+mod reduce;
+mod shape;
+mod softmax;
+
+use ferrotape_tensor::{Error, ErrorKind, Meta, Op, Result, Tensor};
+
+use crate::tape::Node;
+
+/// A tensor that a rule keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Slot {
+    Input(usize),
+    Output(usize),
+    /// Every operand and every result: for custom operations.
+    AllInputs,
+}
+
+/// The keep-list of custom operations.
+pub(crate) const KEEP_ALL: &[Slot] = &[Slot::AllInputs];
+
+type Formula = fn(&Cx<'_>) -> Result<Option<Tensor>>;
+
+/// What the tape keeps for an operation, and its gradients.
+pub struct Rule {
+    pub(crate) keep: &'static [Slot],
+    pub(crate) formulas: Formulas,
+}
+
+pub(crate) enum Formulas {
+    /// One an operand.
+    Each(&'static [Formula]),
+    /// One for all, told which operand.
+    Any(fn(&Cx<'_>, usize) -> Result<Option<Tensor>>),
+}
+
+/// How an operation is differentiated.
+pub enum Derivative {
+    /// By this rule.
+    Rule(&'static Rule),
+    /// By the backward function that the custom operation brings.
+    Custom,
+    /// Not at all, by its nature: its results are constants to a tape.
+    None,
+    /// Nobody has said: an error on a tape.
+    Missing,
+}
+
+/// How `op` is differentiated. Exhaustive: an operation that is added to the library must be given a place here.
+pub fn derivative(op: &Op) -> Derivative {
+    match op {
+        Op::Unary(unary) => elementwise::unary(*unary),
+        Op::Binary(binary) => elementwise::binary(*binary),
+        Op::Select => Derivative::Rule(elementwise::SELECT),
+        Op::Cast(to) if to.is_float() => Derivative::Rule(elementwise::PASS),
+        Op::Copy => Derivative::Rule(elementwise::PASS),
+        Op::Reduce(reduce, _) => reduce::reduce(*reduce),
+        Op::Matmul | Op::Linear(_) => product::product(op),
+        Op::View(view) => shape::view(view),
+        Op::Concat(_) => Derivative::Rule(shape::CONCAT),
+        Op::Index(index) => shape::index(index),
+        Op::Conv2d(..) | Op::Conv2dInput(..) | Op::Conv2dWeight(..) => image::convolution(op),
+        Op::MaxPool2d(_) | Op::MaxPool2dScatter(..) | Op::MaxPool2dGather(_) => image::pooling(op),
+        Op::Softmax { log, .. } => softmax::softmax(*log),
+        Op::CrossEntropy => Derivative::Rule(softmax::CROSS_ENTROPY),
+        Op::CrossEntropyInput => Derivative::Rule(softmax::CROSS_ENTROPY_INPUT),
+        Op::Custom(_) => Derivative::Custom,
+        // Integers and booleans out, or cut off on purpose.
+        Op::Compare(_) | Op::Logical(_) | Op::ArgReduce(..) | Op::Cast(_) => Derivative::None,
+        Op::Random(..) | Op::StopGradient => Derivative::None,
+        // Updates change values under the tape; steps belong behind the gradient.
+        _ => Derivative::Missing,
+    }
+}
+
+/// What a formula sees: the operation, what was kept, and the gradients of the results.
+pub(crate) struct Cx<'a> {
+    pub(crate) node: &'a Node,
+    pub(crate) outputs: &'a [Option<Tensor>],
+}
+
+impl<'a> Cx<'a> {
+    /// The operation.
+    pub(crate) fn op(&self) -> &'a Op {
+        &self.node.op
+    }
+
+    /// Shape, type and device of operand `place`.
+    pub(crate) fn meta(&self, place: usize) -> &'a Meta {
+        &self.node.metas[place]
+    }
+
+    /// The gradient of the first result.
+    pub(crate) fn g(&self) -> Result<&'a Tensor> {
+        self.outputs.first().and_then(Option::as_ref).ok_or_else(|| self.bug("has no gradient"))
+    }
+
+    /// A kept tensor.
+    pub(crate) fn kept(&self, slot: Slot) -> Result<&'a Tensor> {
+        let found = self.node.kept.iter().find(|(kept, _)| *kept == slot);
+        found.map(|(_, tensor)| tensor).ok_or_else(|| self.bug("did not keep what its rule needs"))
+    }
+
+    pub(crate) fn bug(&self, what: &str) -> Error {
+        Error::new(ErrorKind::Gradient(format!("{}: internal: {what}", self.op().name())))
+    }
+}
+
+/// A formula's value, or [`NONE`].
+pub(crate) trait IntoGradient {
+    fn into_gradient(self) -> Result<Option<Tensor>>;
+}
+
+impl IntoGradient for Result<Tensor> {
+    fn into_gradient(self) -> Result<Option<Tensor>> {
+        self.map(Some)
+    }
+}
+
+impl IntoGradient for &Tensor {
+    fn into_gradient(self) -> Result<Option<Tensor>> {
+        Ok(Some(self.clone()))
+    }
+}
+
+/// The formula of an operand that has no gradient: an index, a condition.
+pub(crate) struct None_;
+
+impl IntoGradient for None_ {
+    fn into_gradient(self) -> Result<Option<Tensor>> {
+        Ok(None)
+    }
+}
+
+/// The slot that a name in a row stands for.
+pub(crate) const fn slot(name: &str) -> Slot {
+    match name.as_bytes() {
+        b"a" => Slot::Input(0),
+        b"b" => Slot::Input(1),
+        b"c" => Slot::Input(2),
+        b"y" => Slot::Output(0),
+        _ => Slot::Output(1),
+    }
+}
+
+/// `rule!([kept] |g, cx| formula, formula)`: a `&'static Rule`.
+macro_rules! rule {
+    ($keep:tt |$g:ident| $($formula:expr),+ $(,)?) => {
+        crate::rules::rule!($keep |$g, cx| $($formula),+)
+    };
+    ($keep:tt |$g:ident, $cx:ident| $($formula:expr),+ $(,)?) => {{
+        const RULE: crate::rules::Rule = crate::rules::Rule {
+            keep: crate::rules::keep!($keep),
+            formulas: crate::rules::Formulas::Each(&[$(
+                |$cx: &crate::rules::Cx<'_>| {
+                    #[allow(unused_variables)]
+                    let $g = $cx.g()?;
+                    crate::rules::bind!($cx $keep);
+                    crate::rules::IntoGradient::into_gradient($formula)
+                }
+            ),+]),
+        };
+        &RULE
+    }};
+}
+
+macro_rules! keep {
+    ([$($name:ident),*]) => { &[$(crate::rules::slot(stringify!($name))),*] };
+}
+
+macro_rules! bind {
+    ($cx:ident [$($name:ident),*]) => { $(
+        #[allow(unused_variables)]
+        let $name = $cx.kept(crate::rules::slot(stringify!($name)))?;
+    )* };
+}
+
+pub(crate) use {bind, keep, rule};

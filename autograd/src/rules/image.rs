@@ -1,0 +1,67 @@
+//! Convolution and pooling: two families closed under taking adjoints.
+
+use ferrotape_tensor::chain::ImageChain;
+use ferrotape_tensor::{Activation, Conv2dOp, Op, Pool2dOp, Result};
+
+use super::{Cx, Derivative, None_, rule};
+
+pub(super) fn convolution(op: &Op) -> Derivative {
+    Derivative::Rule(match op {
+        Op::Conv2d(_, Activation::None) => rule!(
+            [a, b] | g,
+            cx | g.conv2d_input(b, conv(cx)?, plane(cx, 0)),
+            a.conv2d_weight(g, conv(cx)?, plane(cx, 1)),
+            g.sum([0, 2, 3]),
+        ),
+        Op::Conv2d(_, Activation::Relu) => rule!(
+            [a, b, y] | g,
+            cx | g.relu_grad(y).conv2d_input(b, conv(cx)?, plane(cx, 0)),
+            a.conv2d_weight(&g.relu_grad(y)?, conv(cx)?, plane(cx, 1)),
+            g.relu_grad(y)?.sum([0, 2, 3]),
+        ),
+        Op::Conv2dInput(..) => rule!(
+            [a, b] | g,
+            cx | g.conv2d(b, None, conv(cx)?),
+            g.conv2d_weight(a, conv(cx)?, plane(cx, 1)),
+        ),
+        Op::Conv2dWeight(..) => rule!(
+            [a, b] | g,
+            cx | b.conv2d_input(g, conv(cx)?, plane(cx, 0)),
+            a.conv2d(g, None, conv(cx)?),
+        ),
+        _ => return Derivative::Missing,
+    })
+}
+
+fn conv(cx: &Cx<'_>) -> Result<Conv2dOp> {
+    match cx.op() {
+        Op::Conv2d(conv, _) | Op::Conv2dInput(conv, _) | Op::Conv2dWeight(conv, _) => Ok(*conv),
+        _ => Err(cx.bug("is no convolution")),
+    }
+}
+
+/// Height and width of operand `place`.
+fn plane(cx: &Cx<'_>, place: usize) -> [usize; 2] {
+    let shape = &cx.meta(place).shape;
+    [shape[2], shape[3]]
+}
+
+pub(super) fn pooling(op: &Op) -> Derivative {
+    Derivative::Rule(match op {
+        Op::MaxPool2d(_) => rule!([z] | g, cx | g.max_pool2d_scatter(z, pool(cx)?, plane(cx, 0))),
+        Op::MaxPool2dScatter(..) => rule!([b] | g, cx | g.max_pool2d_gather(b, pool(cx)?), None_),
+        Op::MaxPool2dGather(_) => {
+            rule!([b] | g, cx | g.max_pool2d_scatter(b, pool(cx)?, plane(cx, 0)), None_,)
+        }
+        _ => return Derivative::Missing,
+    })
+}
+
+fn pool(cx: &Cx<'_>) -> Result<Pool2dOp> {
+    match cx.op() {
+        Op::MaxPool2d(pool) | Op::MaxPool2dScatter(pool, _) | Op::MaxPool2dGather(pool) => {
+            Ok(*pool)
+        }
+        _ => Err(cx.bug("is no pooling")),
+    }
+}

@@ -1,0 +1,217 @@
+//! The tape: what was computed from the tensors it watches, in order.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::rc::Rc;
+
+use ferrotape_tensor::{
+    Error, ErrorKind, Meta, Observer, Op, Result, Tag, TapeSlot, Tensor, TensorId, observe,
+};
+use smallvec::SmallVec;
+
+use crate::rules::{self, Derivative, Slot};
+
+/// A place in the gradient table: a watched tensor, or an output of a recorded operation.
+pub(crate) type Variable = u32;
+
+/// The variable of an input that is not on the tape.
+pub(crate) const CONSTANT: Variable = u32::MAX;
+
+/// One recorded operation.
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub(crate) op: Op,
+    pub(crate) inputs: SmallVec<[Variable; 3]>,
+    pub(crate) metas: SmallVec<[Meta; 3]>,
+    pub(crate) kept: SmallVec<[(Slot, Tensor); 3]>,
+    pub(crate) first_output: Variable,
+    pub(crate) outputs: usize,
+}
+
+/// Hashes a tensor id by one multiplication: ids are unique numbers already.
+#[derive(Default)]
+pub(crate) struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|&byte| self.write_u64(u64::from(byte)));
+    }
+    fn write_u64(&mut self, number: u64) {
+        self.0 = (self.0 ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
+    }
+}
+
+pub(crate) type IdMap<V> = HashMap<TensorId, V, BuildHasherDefault<IdHasher>>;
+
+/// What a tape has recorded so far.
+#[derive(Default)]
+pub(crate) struct Record {
+    pub(crate) variables: IdMap<Variable>,
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) count: Variable,
+    /// Operations that have begun and not ended: `None` for one that is not recorded.
+    pending: Vec<Option<Pending>>,
+}
+
+struct Pending {
+    node: Node,
+    keep: &'static [Slot],
+}
+
+/// The part of a tape that listens.
+struct Recorder {
+    tag: Tag,
+    record: RefCell<Record>,
+}
+
+/// A recording of what was computed from watched tensors. Owned by the step that made it: consumed by
+/// [`gradient`](Tape::gradient), gone on drop, never global.
+pub struct Tape {
+    slot: TapeSlot,
+    recorder: Rc<Recorder>,
+}
+
+impl Tape {
+    /// Runs `body` with a new tape listening to this thread, and returns its result with the tape. What `body` returns is then
+    /// watched no more.
+    ///
+    /// # Errors
+    /// What `body` fails with; more than 256 tapes alive.
+    pub fn record<R>(body: impl FnOnce(&Tape) -> Result<R>) -> Result<(R, Tape)> {
+        let slot = TapeSlot::new()?;
+        let recorder = Rc::new(Recorder { tag: slot.tag(), record: RefCell::default() });
+        let tape = Tape { slot, recorder };
+        let listener = tape.recorder.clone();
+        let result = observe(listener, || body(&tape))?;
+        Ok((result, tape))
+    }
+
+    /// Watches a tensor: operations on it are recorded from now on. A tensor of integers or booleans has no derivative and is
+    /// not watched.
+    pub fn watch(&self, tensor: &Tensor) {
+        if tensor.dtype().is_float() {
+            self.recorder.record.borrow_mut().variable(tensor.id());
+            tensor.set_tag(self.recorder.tag);
+        }
+    }
+
+    /// Number of operations recorded so far.
+    pub fn len(&self) -> usize {
+        self.recorder.record.borrow().nodes.len()
+    }
+
+    /// True if nothing was recorded.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// True if `tensor` is watched or was computed from what is.
+    pub fn contains(&self, tensor: &Tensor) -> bool {
+        self.recorder.record.borrow().variables.contains_key(&tensor.id())
+    }
+
+    /// The record, the tape being gone: its tag is dead, so that the backward pass works on ordinary tensors.
+    pub(crate) fn into_record(self) -> Record {
+        let Tape { slot, recorder } = self;
+        drop(slot);
+        recorder.record.take()
+    }
+}
+
+impl Record {
+    /// The variable of a value, a new one if it has none.
+    fn variable(&mut self, id: TensorId) -> Variable {
+        let next = self.count;
+        let variable = *self.variables.entry(id).or_insert(next);
+        if variable == next {
+            self.count += 1;
+        }
+        variable
+    }
+
+    fn begin(&mut self, op: &Op, inputs: &[&Tensor]) -> Result<Option<Pending>> {
+        let on_tape = |tensor: &&Tensor| self.variables.get(&tensor.id()).copied();
+        let variables: SmallVec<[Variable; 3]> =
+            inputs.iter().map(|tensor| on_tape(tensor).unwrap_or(CONSTANT)).collect();
+        if variables.iter().all(|&variable| variable == CONSTANT) {
+            return Ok(None);
+        }
+        let keep = match rules::derivative(op) {
+            Derivative::Rule(rule) => rule.keep,
+            Derivative::Custom => rules::KEEP_ALL,
+            Derivative::None => return Ok(None),
+            Derivative::Missing => {
+                let message =
+                    format!("{}: has no derivative rule, and an operand is tracked", op.name());
+                return Err(Error::new(ErrorKind::Gradient(message)));
+            }
+        };
+        let kept = keep.iter().filter_map(|&slot| match slot {
+            Slot::Input(place) => inputs.get(place).map(|&tensor| (slot, tensor.clone())),
+            Slot::AllInputs => None,
+            Slot::Output(_) => None,
+        });
+        let mut node = Node {
+            op: op.clone(),
+            inputs: variables,
+            metas: inputs.iter().map(|tensor| tensor.meta()).collect(),
+            kept: kept.collect(),
+            first_output: 0,
+            outputs: 0,
+        };
+        if keep.contains(&Slot::AllInputs) {
+            node.kept.extend(inputs.iter().enumerate().map(|(i, &t)| (Slot::Input(i), t.clone())));
+        }
+        Ok(Some(Pending { node, keep }))
+    }
+
+    fn end(&mut self, outputs: &[Tensor]) -> Result<()> {
+        let Some(Some(Pending { mut node, keep })) = self.pending.pop() else { return Ok(()) };
+        for (place, output) in outputs.iter().enumerate() {
+            if keep.contains(&Slot::Output(place)) || keep.contains(&Slot::AllInputs) {
+                node.kept.push((Slot::Output(place), output.clone()));
+            }
+        }
+        node.first_output = self.count;
+        node.outputs = outputs.len();
+        for output in outputs {
+            self.variables.insert(output.id(), self.count);
+            self.count =
+                self.count.checked_add(1).filter(|&count| count < CONSTANT).ok_or_else(|| {
+                    Error::new(ErrorKind::Gradient(
+                        "the tape is full: more than 2^32 values".into(),
+                    ))
+                })?;
+        }
+        self.nodes.push(node);
+        Ok(())
+    }
+}
+
+impl Observer for Recorder {
+    fn begin(&self, op: &Op, inputs: &[&Tensor]) -> Result<()> {
+        let mut record = self.record.borrow_mut();
+        let pending = record.begin(op, inputs)?;
+        record.pending.push(pending);
+        Ok(())
+    }
+
+    fn end(&self, _: &Op, _: &[Meta], outcome: Result<&[Tensor], &Error>) -> Result<()> {
+        let mut record = self.record.borrow_mut();
+        match outcome {
+            Ok(outputs) => record.end(outputs),
+            Err(_) => {
+                record.pending.pop();
+                Ok(())
+            }
+        }
+    }
+
+    fn tag(&self) -> Option<Tag> {
+        Some(self.tag)
+    }
+}

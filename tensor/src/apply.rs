@@ -1,0 +1,377 @@
+//! The one way an operation happens: check, announce, find memory, execute, announce.
+
+use smallvec::SmallVec;
+
+use crate::device::Device;
+use crate::error::{Error, Result};
+use crate::execute::{self, Input, Output};
+use crate::layout::Layout;
+use crate::observe::{self, Listeners, Tag};
+use crate::op::{Meta, Op, ViewOp, output_metas};
+use crate::storage::Storage;
+use crate::tensor::Tensor;
+
+/// An operand, with what the operation may do to it.
+#[derive(Debug)]
+pub enum Operand<'a> {
+    /// Read only. A live tensor is never touched.
+    Ref(&'a Tensor),
+    /// Given away: its buffer may become the output's, if no one else sees it.
+    Own(Tensor),
+    /// Changed by an update ([`Op::Assign`], [`Op::Optimize`]).
+    Mut(&'a mut Tensor),
+    /// A number; takes the type and the device of the other operands.
+    Scalar(f64),
+    /// The failure of the expression that should have been the operand.
+    Failed(Error),
+}
+
+impl<'a> From<&'a Tensor> for Operand<'a> {
+    fn from(tensor: &'a Tensor) -> Self {
+        Operand::Ref(tensor)
+    }
+}
+
+impl From<Tensor> for Operand<'_> {
+    fn from(tensor: Tensor) -> Self {
+        Operand::Own(tensor)
+    }
+}
+
+impl From<f64> for Operand<'_> {
+    fn from(number: f64) -> Self {
+        Operand::Scalar(number)
+    }
+}
+
+impl From<Result<Tensor>> for Operand<'_> {
+    fn from(result: Result<Tensor>) -> Self {
+        match result {
+            Ok(tensor) => Operand::Own(tensor),
+            Err(error) => Operand::Failed(error),
+        }
+    }
+}
+
+impl Operand<'_> {
+    /// The tensor, if it is one.
+    pub fn tensor(&self) -> Option<&Tensor> {
+        match self {
+            Operand::Ref(tensor) => Some(tensor),
+            Operand::Own(tensor) => Some(tensor),
+            Operand::Mut(tensor) => Some(tensor),
+            Operand::Scalar(_) | Operand::Failed(_) => None,
+        }
+    }
+}
+
+/// What an operation gives: nearly always one tensor.
+pub type Outputs = SmallVec<[Tensor; 2]>;
+
+type Inputs<'a> = SmallVec<[&'a Tensor; 4]>;
+
+/// Applies `op` to `operands`. Every operation of the library goes through here.
+///
+/// # Errors
+/// Operands that don't fit, memory over the limit, an observer's refusal, a tracked operand where its tape does not listen.
+/// After an error everything is as before.
+pub fn apply(op: &Op, operands: &mut [Operand<'_>]) -> Result<Outputs> {
+    settle(op, operands)?;
+    let (metas, tag, listeners) = {
+        let inputs: Inputs<'_> = operands.iter().filter_map(Operand::tensor).collect();
+        let input_metas: SmallVec<[Meta; 4]> = inputs.iter().map(|t| t.meta()).collect();
+        let metas = output_metas(op, &input_metas)?;
+        let tag = observe::inherited_tag(op, &inputs)?;
+        let listeners = observe::listeners();
+        begin(op, &inputs, &metas, &listeners)?;
+        (metas, tag, listeners)
+    };
+    let outcome = run(op, operands, &metas, tag);
+    end(op, &metas, &listeners, outcome)
+}
+
+/// [`apply`] for an operation with one output.
+///
+/// # Errors
+/// As [`apply`].
+pub fn apply_one(op: &Op, operands: &mut [Operand<'_>]) -> Result<Tensor> {
+    let mut outputs = apply(op, operands)?;
+    match outputs.is_empty() {
+        false => Ok(outputs.swap_remove(0)),
+        true => Err(Error::argument(op.name(), "has no output")),
+    }
+}
+
+/// Passes failures on and gives numbers the type of the first tensor.
+fn settle(op: &Op, operands: &mut [Operand<'_>]) -> Result<()> {
+    for operand in operands.iter_mut() {
+        if let Operand::Failed(_) = operand {
+            let failed = std::mem::replace(operand, Operand::Scalar(0.0));
+            if let Operand::Failed(error) = failed {
+                return Err(error);
+            }
+        }
+    }
+    if !operands.iter().any(|operand| matches!(operand, Operand::Scalar(_))) {
+        return Ok(());
+    }
+    let Some((dtype, device)) =
+        operands.iter().find_map(|o| o.tensor().map(|t| (t.dtype(), t.device())))
+    else {
+        return Err(Error::argument(op.name(), "needs a tensor among its operands"));
+    };
+    for operand in operands.iter_mut() {
+        if let Operand::Scalar(number) = *operand {
+            *operand = Operand::Own(Tensor::scalar(number, dtype, device)?);
+        }
+    }
+    Ok(())
+}
+
+fn begin(op: &Op, inputs: &[&Tensor], metas: &[Meta], listeners: &Listeners) -> Result<()> {
+    for (i, listener) in listeners.iter().enumerate() {
+        if let Err(error) = listener.begin(op, inputs) {
+            for begun in &listeners[..i] {
+                // The refusal is what the caller must hear; a second failure adds nothing.
+                let _ = begun.end(op, metas, Err(&error));
+            }
+            return Err(error);
+        }
+    }
+    Ok(())
+}
+
+fn end(
+    op: &Op,
+    metas: &[Meta],
+    listeners: &Listeners,
+    outcome: Result<Outputs>,
+) -> Result<Outputs> {
+    let mut outcome = outcome;
+    for listener in listeners {
+        let heard = listener.end(op, metas, outcome.as_deref());
+        if let (Err(error), true) = (heard, outcome.is_ok()) {
+            outcome = Err(error);
+        }
+    }
+    outcome
+}
+
+fn run(op: &Op, operands: &mut [Operand<'_>], metas: &[Meta], tag: Tag) -> Result<Outputs> {
+    match op {
+        Op::Assign | Op::Optimize(_) => update(op, operands, tag),
+        Op::Custom(custom) => {
+            let inputs: Inputs<'_> = operands.iter().filter_map(Operand::tensor).collect();
+            let outputs = observe::no_tape(|| custom.forward(&inputs))?;
+            check_custom(op, metas, &outputs)?;
+            Ok(outputs.into_iter().map(|t| retag(&t, tag)).collect())
+        }
+        Op::View(view) => Ok(SmallVec::from_iter([viewed(op, view, operands, tag)?])),
+        Op::StopGradient => match operands.first().and_then(Operand::tensor) {
+            Some(tensor) => Ok(SmallVec::from_iter([retag(tensor, Tag::NONE)])),
+            None => Ok(SmallVec::new()),
+        },
+        _ => compute(op, operands, metas, tag),
+    }
+}
+
+/// The same value under a new name.
+fn retag(tensor: &Tensor, tag: Tag) -> Tensor {
+    let inner = &tensor.0;
+    let tag = if inner.dtype.is_float() { tag } else { Tag::NONE };
+    Tensor::from_parts(inner.storage.clone(), inner.layout.clone(), inner.dtype, tag)
+}
+
+fn check_custom(op: &Op, metas: &[Meta], outputs: &[Tensor]) -> Result<()> {
+    let fits =
+        outputs.len() == metas.len() && outputs.iter().zip(metas).all(|(t, m)| t.meta() == *m);
+    if fits {
+        return Ok(());
+    }
+    Err(Error::argument(op.name(), "its outputs are not what its output_metas announced"))
+}
+
+/// Output memory (an operand's, if it may be taken over, else from the pool), then the kernel.
+fn compute(op: &Op, operands: &mut [Operand<'_>], metas: &[Meta], tag: Tag) -> Result<Outputs> {
+    let taken = take_over(op, operands, metas);
+    let mut reused = None;
+    if let Some(place) = taken {
+        if let Operand::Own(tensor) = std::mem::replace(&mut operands[place], Operand::Scalar(0.0))
+        {
+            reused = Some(tensor);
+        }
+    }
+    let mut storages: SmallVec<[(Storage, Layout); 2]> = SmallVec::new();
+    if reused.is_none() {
+        for meta in metas {
+            let layout = Layout::contiguous(meta.shape.clone());
+            let bytes = crate::shape::len(&meta.shape) * meta.dtype.size();
+            storages.push((Storage::new(op.name(), bytes, meta.device)?, layout));
+        }
+    }
+    let inputs: SmallVec<[Input<'_>; 4]> = operands
+        .iter()
+        .enumerate()
+        .filter_map(|(i, operand)| match operand.tensor() {
+            Some(tensor) => Some(Input::Tensor(tensor)),
+            None if taken == Some(i) => Some(Input::Output),
+            None => None,
+        })
+        .collect();
+    if let Some(mut tensor) = reused {
+        let inner = std::sync::Arc::get_mut(&mut tensor.0);
+        let Some(buffer) = inner.and_then(|inner| inner.storage.exclusive()) else {
+            return Err(Error::argument(op.name(), "internal: the buffer taken over is shared"));
+        };
+        execute::execute(op, &inputs, &mut [Output { buffer, meta: &metas[0] }])?;
+        drop(inputs);
+        tensor.rename(tag);
+        return Ok(SmallVec::from_iter([tensor]));
+    }
+    {
+        let mut outputs: SmallVec<[Output<'_>; 2]> = storages
+            .iter_mut()
+            .zip(metas)
+            .filter_map(|((storage, _), meta)| {
+                storage.exclusive().map(|buffer| Output { buffer, meta })
+            })
+            .collect();
+        execute::execute(op, &inputs, &mut outputs)?;
+    }
+    Ok(storages
+        .into_iter()
+        .zip(metas)
+        .map(|((storage, layout), meta)| {
+            let tag = if meta.dtype.is_float() { tag } else { Tag::NONE };
+            Tensor::from_parts(storage, layout, meta.dtype, tag)
+        })
+        .collect())
+}
+
+/// The operand whose buffer can become the output's: given away, seen by no one else, contiguous, the whole storage, of the
+/// output's shape and type.
+fn take_over(op: &Op, operands: &mut [Operand<'_>], metas: &[Meta]) -> Option<usize> {
+    op.reusable_operands().iter().copied().find(|&place| {
+        let Some(Operand::Own(tensor)) = operands.get_mut(place) else { return false };
+        let Some(inner) = std::sync::Arc::get_mut(&mut tensor.0) else { return false };
+        let bytes = crate::shape::len(&inner.layout.shape) * inner.dtype.size();
+        inner.layout.shape == metas[0].shape
+            && inner.dtype == metas[0].dtype
+            && inner.layout.offset == 0
+            && inner.layout.is_contiguous()
+            && inner.storage.exclusive().is_some_and(|buffer| buffer.len() == bytes)
+    })
+}
+
+fn viewed(op: &Op, view: &ViewOp, operands: &mut [Operand<'_>], tag: Tag) -> Result<Tensor> {
+    let Some(tensor) = operands.first().and_then(Operand::tensor) else {
+        return Err(Error::argument(op.name(), "needs an operand"));
+    };
+    let inner = &tensor.0;
+    let from = &inner.layout;
+    let layout = match view {
+        ViewOp::Reshape(shape) => from.reshape(shape).ok_or_else(|| {
+            Error::shape(
+                op.name(),
+                format!("{:?} can't be seen as {shape:?} without a copy", from.shape),
+            )
+        })?,
+        ViewOp::Permute(order) => Layout {
+            shape: order.iter().map(|&d| from.shape[d]).collect(),
+            strides: order.iter().map(|&d| from.strides[d]).collect(),
+            offset: from.offset,
+        },
+        ViewOp::Expand(shape) => Layout {
+            strides: from.broadcast_strides(shape),
+            shape: shape.clone(),
+            offset: from.offset,
+        },
+        ViewOp::Slice { dim, start, length, step } => {
+            let mut layout = from.clone();
+            layout.shape[*dim] = *length;
+            layout.strides[*dim] = from.strides[*dim].saturating_mul(*step);
+            if *length > 0 && !from.shape.contains(&0) {
+                let shift = *start as isize * from.strides[*dim];
+                layout.offset = from.offset.wrapping_add_signed(shift);
+            }
+            layout
+        }
+    };
+    let tag = if inner.dtype.is_float() { tag } else { Tag::NONE };
+    Ok(Tensor::from_parts(inner.storage.clone(), layout, inner.dtype, tag))
+}
+
+/// An update: the changed operands get memory of their own if they share theirs, and a new name.
+fn update(op: &Op, operands: &mut [Operand<'_>], tag: Tag) -> Result<Outputs> {
+    let mut targets: SmallVec<[&mut Tensor; 4]> = SmallVec::new();
+    let mut sources: SmallVec<[Tensor; 2]> = SmallVec::new();
+    for operand in operands.iter_mut() {
+        match operand {
+            Operand::Mut(tensor) => targets.push(tensor),
+            Operand::Ref(tensor) => sources.push((*tensor).clone()),
+            Operand::Own(tensor) => sources.push(tensor.clone()),
+            Operand::Scalar(_) | Operand::Failed(_) => {}
+        }
+    }
+    let expected = match op {
+        Op::Assign => 1,
+        _ => operands_changed(op),
+    };
+    if targets.len() != expected || sources.len() != 1 {
+        return Err(Error::argument(
+            op.name(),
+            "which operands are changed does not fit the operation",
+        ));
+    }
+    for target in targets.iter_mut() {
+        own_memory(op, target, matches!(op, Op::Assign))?;
+    }
+    let metas: SmallVec<[Meta; 4]> = targets.iter().map(|t| t.meta()).collect();
+    {
+        let mut outputs: SmallVec<[Output<'_>; 4]> = SmallVec::new();
+        for (target, meta) in targets.iter_mut().zip(&metas) {
+            let inner = std::sync::Arc::get_mut(&mut target.0);
+            match inner.and_then(|inner| inner.storage.exclusive()) {
+                Some(buffer) => outputs.push(Output { buffer, meta }),
+                None => return Err(Error::argument(op.name(), "a changed operand is named twice")),
+            }
+        }
+        execute::execute(op, &[Input::Tensor(&sources[0])], &mut outputs)?;
+    }
+    let tag = if matches!(op, Op::Assign) { tag } else { Tag::NONE };
+    for target in &mut targets {
+        target.rename(tag);
+    }
+    Ok(SmallVec::new())
+}
+
+fn operands_changed(op: &Op) -> usize {
+    use crate::op::OptimizeOp;
+    match op {
+        Op::Optimize(OptimizeOp::Sgd(step)) if step.momentum == 0.0 => 1,
+        Op::Optimize(OptimizeOp::Sgd(_)) => 2,
+        _ => 3,
+    }
+}
+
+/// Makes `target` the only owner of a contiguous buffer of exactly its size, with its contents unless they are `stale` anyway.
+fn own_memory(op: &Op, target: &mut Tensor, stale: bool) -> Result<()> {
+    let bytes = target.len() * target.dtype().size();
+    if let Some(inner) = std::sync::Arc::get_mut(&mut target.0) {
+        let whole = inner.layout.offset == 0 && inner.layout.is_contiguous();
+        if whole && inner.storage.exclusive().is_some_and(|buffer| buffer.len() == bytes) {
+            return Ok(());
+        }
+    }
+    let meta = target.meta();
+    let mut storage = Storage::new(op.name(), bytes, Device::Cpu)?;
+    if let (false, Some(buffer)) = (stale, storage.exclusive()) {
+        execute::execute(
+            &Op::Copy,
+            &[Input::Tensor(target)],
+            &mut [Output { buffer, meta: &meta }],
+        )?;
+    }
+    *target = Tensor::from_parts(storage, Layout::contiguous(meta.shape), meta.dtype, Tag::NONE);
+    Ok(())
+}

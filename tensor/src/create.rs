@@ -1,0 +1,240 @@
+//! Tensors from numbers.
+
+use crate::device::Device;
+use crate::dtype::{DType, Element};
+use crate::error::{Error, Result};
+use crate::layout::Layout;
+use crate::observe::Tag;
+use crate::shape::{self, Dims, IntoShape};
+use crate::storage::Storage;
+use crate::tensor::Tensor;
+use ferrotape_kernels::Number;
+
+/// Nested arrays, vectors and slices that a tensor can be made of.
+pub trait IntoTensor {
+    /// The element type.
+    type Element: Element;
+    /// The sizes, outermost first.
+    fn shape(&self) -> Dims;
+    /// Appends the elements in row-major order.
+    fn flatten(&self, into: &mut Vec<Self::Element>);
+}
+
+macro_rules! scalars {
+    ($($t:ty),*) => {$(
+        impl IntoTensor for $t {
+            type Element = $t;
+            fn shape(&self) -> Dims { Dims::new() }
+            fn flatten(&self, into: &mut Vec<$t>) { into.push(*self); }
+        }
+    )*};
+}
+scalars!(f32, f64, i64, u8, bool);
+
+impl<E: IntoTensor, const N: usize> IntoTensor for [E; N] {
+    type Element = E::Element;
+    fn shape(&self) -> Dims {
+        let mut shape = Dims::from_slice(&[N]);
+        // Arrays of arrays all have one size, so the first speaks for all.
+        shape.extend(self.first().map(E::shape).unwrap_or_default());
+        shape
+    }
+    fn flatten(&self, into: &mut Vec<E::Element>) {
+        self.iter().for_each(|element| element.flatten(into));
+    }
+}
+
+impl<T: Element> IntoTensor for Vec<T> {
+    type Element = T;
+    fn shape(&self) -> Dims {
+        Dims::from_slice(&[self.len()])
+    }
+    fn flatten(&self, into: &mut Vec<T>) {
+        into.extend_from_slice(self);
+    }
+}
+
+impl<T: Element> IntoTensor for &[T] {
+    type Element = T;
+    fn shape(&self) -> Dims {
+        Dims::from_slice(&[self.len()])
+    }
+    fn flatten(&self, into: &mut Vec<T>) {
+        into.extend_from_slice(self);
+    }
+}
+
+/// A value to fill a tensor with.
+pub type Full = f64;
+
+impl Tensor {
+    /// A tensor of nested arrays or a vector, on the CPU.
+    ///
+    /// It returns the tensor itself, since literals are small: should even their memory be refused (a
+    /// [limit](Device::set_memory_limit) in force), an empty tensor comes back; use [`from_vec`](Self::from_vec) where that matters.
+    ///
+    /// ```
+    /// # use ferrotape_tensor::Tensor;
+    /// assert_eq!(Tensor::from([[1f32, 2.], [3., 4.]]).shape(), [2, 2]);
+    /// assert_eq!(Tensor::from(vec![1i64, 2, 3]).shape(), [3]);
+    /// ```
+    #[allow(clippy::should_implement_trait)]
+    pub fn from<A: IntoTensor>(array: A) -> Tensor {
+        let mut elements = Vec::new();
+        array.flatten(&mut elements);
+        Tensor::from_vec(elements, array.shape())
+            .unwrap_or_else(|_| Tensor::empty_of(A::Element::DTYPE))
+    }
+
+    /// A tensor of zero elements, which needs no memory.
+    pub(crate) fn empty_of(dtype: DType) -> Tensor {
+        let storage = Storage::empty(Device::Cpu);
+        Tensor::from_parts(storage, Layout::contiguous(Dims::from_slice(&[0])), dtype, Tag::NONE)
+    }
+
+    /// A tensor of these elements, row-major.
+    ///
+    /// # Errors
+    /// Their number does not fit the shape; memory over the limit.
+    #[track_caller]
+    pub fn from_vec<T: Element>(elements: Vec<T>, shape: impl IntoShape) -> Result<Tensor> {
+        Tensor::from_slice(&elements, shape)
+    }
+
+    /// A tensor of a copy of these elements, row-major.
+    ///
+    /// # Errors
+    /// Their number does not fit the shape; memory over the limit.
+    #[track_caller]
+    pub fn from_slice<T: Element>(elements: &[T], shape: impl IntoShape) -> Result<Tensor> {
+        let here = std::panic::Location::caller();
+        let shape = shape.into_shape();
+        let make = || {
+            if shape::checked_len("from_vec", &shape)? != elements.len() {
+                let message = format!("{} elements for shape {shape:?}", elements.len());
+                return Err(Error::shape("from_vec", message));
+            }
+            Tensor::filled(&shape, T::DTYPE, Device::Cpu, |out: &mut [T::Stored]| {
+                out.iter_mut().zip(elements).for_each(|(to, &from)| *to = from.store());
+            })
+        };
+        make().map_err(|error: Error| error.at(here))
+    }
+
+    /// Zeros.
+    ///
+    /// # Errors
+    /// A shape beyond memory, or memory over the limit.
+    #[track_caller]
+    pub fn zeros(shape: impl IntoShape, dtype: DType) -> Result<Tensor> {
+        Tensor::full(shape, 0.0, dtype)
+    }
+
+    /// Ones.
+    ///
+    /// # Errors
+    /// As [`zeros`](Self::zeros).
+    #[track_caller]
+    pub fn ones(shape: impl IntoShape, dtype: DType) -> Result<Tensor> {
+        Tensor::full(shape, 1.0, dtype)
+    }
+
+    /// All elements `value`, cast as `as` does.
+    ///
+    /// # Errors
+    /// As [`zeros`](Self::zeros).
+    #[track_caller]
+    pub fn full(shape: impl IntoShape, value: Full, dtype: DType) -> Result<Tensor> {
+        let here = std::panic::Location::caller();
+        let shape = shape.into_shape();
+        let bool_value = f64::from(u8::from(value != 0.0));
+        crate::execute::any_type!(dtype, T => Tensor::filled(&shape, dtype, Device::Cpu, |out: &mut [T]| {
+            out.fill(T::from_f64(if dtype == DType::Bool { bool_value } else { value }));
+        }))
+        .map_err(|error| error.at(here))
+    }
+
+    /// Zeros with shape, type and device of `self`.
+    ///
+    /// # Errors
+    /// Memory over the limit.
+    #[track_caller]
+    pub fn zeros_like(&self) -> Result<Tensor> {
+        Tensor::full(self.shape(), 0.0, self.dtype())
+    }
+
+    /// Ones with shape, type and device of `self`.
+    ///
+    /// # Errors
+    /// Memory over the limit.
+    #[track_caller]
+    pub fn ones_like(&self) -> Result<Tensor> {
+        Tensor::full(self.shape(), 1.0, self.dtype())
+    }
+
+    /// `start, start + step, ...`, `count` numbers, computed as `start + i * step` in f64.
+    ///
+    /// # Errors
+    /// As [`zeros`](Self::zeros).
+    #[track_caller]
+    pub fn arange(start: f64, step: f64, count: usize, dtype: DType) -> Result<Tensor> {
+        let here = std::panic::Location::caller();
+        crate::execute::any_type!(dtype, T => Tensor::filled(&[count], dtype, Device::Cpu, |out: &mut [T]| {
+            for (i, to) in out.iter_mut().enumerate() {
+                *to = T::from_f64((i as f64).mul_add(step, start));
+            }
+        }))
+        .map_err(|error| error.at(here))
+    }
+
+    /// The identity matrix.
+    ///
+    /// # Errors
+    /// As [`zeros`](Self::zeros).
+    #[track_caller]
+    pub fn eye(size: usize, dtype: DType) -> Result<Tensor> {
+        let here = std::panic::Location::caller();
+        crate::execute::any_type!(dtype, T => Tensor::filled(&[size, size], dtype, Device::Cpu, |out: &mut [T]| {
+            out.fill(T::from_f64(0.0));
+            out.iter_mut().step_by(size.saturating_add(1)).for_each(|to| *to = T::from_f64(1.0));
+        }))
+        .map_err(|error| error.at(here))
+    }
+
+    /// A number as a 0-d tensor.
+    pub(crate) fn scalar(value: f64, dtype: DType, device: Device) -> Result<Tensor> {
+        crate::execute::any_type!(dtype, T => Tensor::filled(&[], dtype, device, |out: &mut [T]| {
+            out.fill(T::from_f64(if dtype == DType::Bool { f64::from(u8::from(value != 0.0)) } else { value }));
+        }))
+    }
+
+    /// `[rows]` class numbers as `[rows, classes]` of 0 and 1.
+    ///
+    /// # Errors
+    /// Not a vector of i64; a number outside `0..classes`.
+    #[track_caller]
+    pub fn one_hot(&self, classes: usize, dtype: DType) -> Result<Tensor> {
+        let here = std::panic::Location::caller();
+        let make = || Tensor::eye(classes, dtype)?.index_select(0, self);
+        make().map_err(|error| error.at(here))
+    }
+
+    /// New memory of this shape, written by `fill`.
+    pub(crate) fn filled<T: Number>(
+        shape: &[usize],
+        dtype: DType,
+        device: Device,
+        fill: impl FnOnce(&mut [T]),
+    ) -> Result<Tensor> {
+        let bytes = shape::checked_len("create", shape)?
+            .checked_mul(dtype.size())
+            .filter(|&bytes| bytes <= isize::MAX as usize)
+            .ok_or_else(|| Error::shape("create", format!("{shape:?} is too large")))?;
+        let mut storage = Storage::new("create", bytes, device)?;
+        if let Some(buffer) = storage.exclusive() {
+            fill(buffer.as_mut_slice());
+        }
+        let layout = Layout::contiguous(Dims::from_slice(shape));
+        Ok(Tensor::from_parts(storage, layout, dtype, Tag::NONE))
+    }
+}

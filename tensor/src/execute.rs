@@ -1,0 +1,175 @@
+//! Executes an operation into memory it is given. The one place that matches operation, device and element type.
+
+mod images;
+mod maps;
+mod products;
+mod rows;
+
+use ferrotape_kernels::buffer::Buffer;
+use ferrotape_kernels::strided::View;
+use ferrotape_kernels::{Pod, cpu::copy};
+
+use crate::device::Device;
+use crate::error::{Error, Result};
+use crate::layout::Strides;
+use crate::op::{Meta, Op};
+use crate::tensor::Tensor;
+
+/// An operand of an execution.
+pub(crate) enum Input<'a> {
+    /// A tensor.
+    Tensor(&'a Tensor),
+    /// The output's own old contents (its buffer was taken over).
+    Output,
+}
+
+/// A destination: a buffer of exactly the meta's size, contiguous.
+pub(crate) struct Output<'a> {
+    pub(crate) buffer: &'a mut Buffer,
+    pub(crate) meta: &'a Meta,
+}
+
+/// Runs `$body` with `$t` as the Rust type of a float `$dtype`.
+macro_rules! float_type {
+    ($op:expr, $dtype:expr, $t:ident => $body:expr) => {
+        match $dtype {
+            crate::dtype::DType::F32 => {
+                type $t = f32;
+                $body
+            }
+            crate::dtype::DType::F64 => {
+                type $t = f64;
+                $body
+            }
+            other => Err(crate::error::Error::unsupported($op.name(), other)),
+        }
+    };
+}
+
+/// Runs `$body` with `$t` as the stored Rust type of any `$dtype`.
+macro_rules! any_type {
+    ($dtype:expr, $t:ident => $body:expr) => {
+        match $dtype {
+            crate::dtype::DType::F32 => {
+                type $t = f32;
+                $body
+            }
+            crate::dtype::DType::F64 => {
+                type $t = f64;
+                $body
+            }
+            crate::dtype::DType::I64 => {
+                type $t = i64;
+                $body
+            }
+            crate::dtype::DType::U8 | crate::dtype::DType::Bool => {
+                type $t = u8;
+                $body
+            }
+        }
+    };
+}
+pub(crate) use {any_type, float_type};
+
+/// Runs the kernel of `op`.
+pub(crate) fn execute(op: &Op, inputs: &[Input<'_>], outputs: &mut [Output<'_>]) -> Result<()> {
+    let Some(device) = outputs.first().map(|output| output.meta.device) else {
+        return Err(Error::argument(op.name(), "has nowhere to write"));
+    };
+    match (op, device) {
+        (
+            Op::Unary(_)
+            | Op::Binary(_)
+            | Op::Compare(_)
+            | Op::Logical(_)
+            | Op::Select
+            | Op::Cast(_),
+            Device::Cpu,
+        ) => maps::execute(op, inputs, &mut outputs[0]),
+        (Op::Copy | Op::Concat(_) | Op::Index(_) | Op::Random(..), Device::Cpu) => {
+            rows::execute(op, inputs, &mut outputs[0])
+        }
+        (Op::Reduce(..) | Op::ArgReduce(..) | Op::Softmax { .. }, Device::Cpu) => {
+            rows::execute(op, inputs, &mut outputs[0])
+        }
+        (Op::CrossEntropy | Op::CrossEntropyInput, Device::Cpu) => {
+            rows::execute(op, inputs, &mut outputs[0])
+        }
+        (Op::Matmul | Op::Linear(_), Device::Cpu) => products::execute(op, inputs, &mut outputs[0]),
+        (Op::Assign | Op::Optimize(_), Device::Cpu) => products::update(op, inputs, outputs),
+        (Op::Conv2d(..) | Op::Conv2dInput(..) | Op::Conv2dWeight(..), Device::Cpu) => {
+            images::execute(op, inputs, outputs)
+        }
+        (Op::MaxPool2d(_) | Op::MaxPool2dScatter(..) | Op::MaxPool2dGather(_), Device::Cpu) => {
+            images::execute(op, inputs, outputs)
+        }
+        (Op::View(_) | Op::StopGradient | Op::Custom(_), _) => {
+            Err(Error::argument(op.name(), "is not executed into memory"))
+        }
+    }
+}
+
+/// The kernels' result in this crate's words.
+pub(crate) fn told(op: &Op, result: ferrotape_kernels::Result<()>) -> Result<()> {
+    result.map_err(|error| Error::from_kernel(op.name(), error))
+}
+
+/// Operand `place` as a tensor.
+pub(crate) fn tensor<'a>(op: &Op, inputs: &'a [Input<'_>], place: usize) -> Result<&'a Tensor> {
+    match inputs.get(place) {
+        Some(Input::Tensor(tensor)) => Ok(tensor),
+        _ => Err(Error::argument(op.name(), "an operand is missing")),
+    }
+}
+
+/// A tensor's elements as the kernels see them.
+pub(crate) fn view<'a, T: Pod>(op: &Op, tensor: &'a Tensor) -> Result<View<'a, T>> {
+    let layout = tensor.layout();
+    let data = tensor.0.storage.buffer().as_slice::<T>();
+    View::new(data, layout.offset(), layout.shape(), layout.strides())
+        .map_err(|error| Error::from_kernel(op.name(), error))
+}
+
+/// The strides of a tensor broadcast to `shape`, to be kept while a [`broadcast_view`] lives.
+pub(crate) fn broadcast_strides(tensor: &Tensor, shape: &[usize]) -> Strides {
+    tensor.layout().broadcast_strides(shape)
+}
+
+/// A tensor's elements broadcast to `shape`.
+pub(crate) fn broadcast_view<'a, T: Pod>(
+    op: &Op,
+    tensor: &'a Tensor,
+    shape: &'a [usize],
+    strides: &'a Strides,
+) -> Result<View<'a, T>> {
+    let data = tensor.0.storage.buffer().as_slice::<T>();
+    View::new(data, tensor.layout().offset(), shape, strides)
+        .map_err(|error| Error::from_kernel(op.name(), error))
+}
+
+/// A tensor's elements row-major: borrowed where they lie so, else copied.
+pub(crate) enum Dense<'a, T> {
+    Borrowed(&'a [T]),
+    Copied(Buffer),
+}
+
+impl<'a, T: Pod> Dense<'a, T> {
+    pub(crate) fn new(op: &Op, tensor: &'a Tensor) -> Result<Self> {
+        let view = view::<T>(op, tensor)?;
+        if let Some(slice) = view.as_contiguous() {
+            return Ok(Dense::Borrowed(slice));
+        }
+        let bytes = tensor.len() * size_of::<T>();
+        let mut buffer =
+            Buffer::new(bytes).map_err(|error| Error::from_kernel(op.name(), error))?;
+        told(op, copy::copy(view, buffer.as_mut_slice::<T>()))?;
+        Ok(Dense::Copied(buffer))
+    }
+
+    pub(crate) fn slice(&self) -> &[T] {
+        match self {
+            Dense::Borrowed(slice) => slice,
+            Dense::Copied(buffer) => buffer.as_slice(),
+        }
+    }
+}

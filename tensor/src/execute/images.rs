@@ -1,0 +1,71 @@
+//! Convolution and pooling.
+
+use ferrotape_kernels::Float;
+use ferrotape_kernels::cpu::{conv, pool};
+
+use super::{Dense, Input, Output, float_type, tensor, told};
+use crate::error::{Error, Result};
+use crate::op::{Conv2dOp, Op, Pool2dOp};
+
+pub(super) fn execute(op: &Op, inputs: &[Input<'_>], outputs: &mut [Output<'_>]) -> Result<()> {
+    float_type!(op, outputs[0].meta.dtype, T => match op {
+        Op::Conv2d(..) | Op::Conv2dInput(..) | Op::Conv2dWeight(..) => convolve::<T>(op, inputs, &mut outputs[0]),
+        _ => max_pool::<T>(op, inputs, outputs),
+    })
+}
+
+fn convolve<T: Float>(op: &Op, inputs: &[Input<'_>], out: &mut Output<'_>) -> Result<()> {
+    let (a, b) = (tensor(op, inputs, 0)?, tensor(op, inputs, 1)?);
+    let (x, y) = (Dense::<T>::new(op, a)?, Dense::<T>::new(op, b)?);
+    let shape_of = |conv: &Conv2dOp, input: &[usize], weight: &[usize]| conv.shape(input, weight);
+    let data = out.buffer.as_mut_slice::<T>();
+    told(
+        op,
+        match op {
+            Op::Conv2d(settings, activation) => {
+                let bias = match inputs.len() {
+                    3 => Some(Dense::<T>::new(op, tensor(op, inputs, 2)?)?),
+                    _ => None,
+                };
+                let shape = shape_of(settings, a.shape(), b.shape());
+                let bias = bias.as_ref().map(Dense::slice);
+                conv::conv2d(&shape, x.slice(), y.slice(), bias, *activation, data)
+            }
+            Op::Conv2dInput(settings, _) => {
+                let shape = shape_of(settings, &out.meta.shape, b.shape());
+                conv::conv2d_input_grad(&shape, x.slice(), y.slice(), data)
+            }
+            Op::Conv2dWeight(settings, _) => {
+                let shape = shape_of(settings, a.shape(), &out.meta.shape);
+                conv::conv2d_weight_grad(&shape, x.slice(), y.slice(), data)
+            }
+            _ => return Err(Error::argument(op.name(), "is no convolution")),
+        },
+    )
+}
+
+fn max_pool<T: Float>(op: &Op, inputs: &[Input<'_>], outputs: &mut [Output<'_>]) -> Result<()> {
+    let a = tensor(op, inputs, 0)?;
+    let x = Dense::<T>::new(op, a)?;
+    let shape_of = |settings: &Pool2dOp, input: &[usize]| {
+        settings.shape(input[0] * input[1], [input[2], input[3]])
+    };
+    let result = match (op, outputs) {
+        (Op::MaxPool2d(settings), [y, taps]) => {
+            let shape = shape_of(settings, a.shape());
+            pool::max_pool2d(&shape, x.slice(), y.buffer.as_mut_slice(), taps.buffer.as_mut_slice())
+        }
+        (Op::MaxPool2dScatter(settings, _), [out]) => {
+            let taps = Dense::<u8>::new(op, tensor(op, inputs, 1)?)?;
+            let shape = shape_of(settings, &out.meta.shape);
+            pool::max_pool2d_grad(&shape, x.slice(), taps.slice(), out.buffer.as_mut_slice())
+        }
+        (Op::MaxPool2dGather(settings), [out]) => {
+            let taps = Dense::<u8>::new(op, tensor(op, inputs, 1)?)?;
+            let shape = shape_of(settings, a.shape());
+            pool::max_pool2d_gather(&shape, x.slice(), taps.slice(), out.buffer.as_mut_slice())
+        }
+        _ => return Err(Error::argument(op.name(), "is no pooling")),
+    };
+    told(op, result)
+}

@@ -1,0 +1,118 @@
+//! Elementwise operations.
+
+use ferrotape_kernels::cpu::map::{self, Source};
+use ferrotape_kernels::{Float, Number, Pod};
+
+use super::{
+    Input, Output, any_type, broadcast_strides, broadcast_view, float_type, tensor, told, view,
+};
+use crate::dtype::DType;
+use crate::error::{Error, Result};
+use crate::layout::Strides;
+use crate::op::Op;
+
+pub(super) fn execute(op: &Op, inputs: &[Input<'_>], out: &mut Output<'_>) -> Result<()> {
+    let dtype = match inputs.first() {
+        Some(Input::Tensor(tensor)) => tensor.dtype(),
+        _ => out.meta.dtype,
+    };
+    match op {
+        Op::Unary(unary) if dtype == DType::I64 => {
+            let x = tensor(op, inputs, 0)?;
+            told(op, map::unary_integer(*unary, view(op, x)?, out.buffer.as_mut_slice()))
+        }
+        Op::Unary(unary) => float_type!(op, dtype, T => {
+            let x = match &inputs[0] {
+                Input::Tensor(x) => Source::View(view::<T>(op, x)?),
+                Input::Output => Source::Output,
+            };
+            told(op, map::unary(*unary, x, out.buffer.as_mut_slice::<T>()))
+        }),
+        Op::Binary(_) if dtype == DType::I64 => integer(op, inputs, out),
+        Op::Binary(_) => float_type!(op, dtype, T => binary::<T>(op, inputs, out)),
+        Op::Compare(_) => any_type!(dtype, T => compare::<T>(op, inputs, out)),
+        Op::Logical(logical) => {
+            pairs(op, inputs, out, |a, b, out| map::logical(*logical, a, b, out))
+        }
+        Op::Select => any_type!(out.meta.dtype, T => select::<T>(op, inputs, out)),
+        Op::Cast(to) => {
+            let x = tensor(op, inputs, 0)?;
+            any_type!(dtype, A => match to {
+                DType::Bool => told(op, map::cast_to_bool(view::<A>(op, x)?, out.buffer.as_mut_slice())),
+                to => any_type!(to, B => {
+                    told(op, map::cast(view::<A>(op, x)?, out.buffer.as_mut_slice::<B>()))
+                }),
+            })
+        }
+        _ => Err(Error::argument(op.name(), "is not elementwise")),
+    }
+}
+
+/// Broadcast strides of an operand; nothing for one that lies in the output.
+fn strides(input: &Input<'_>, shape: &[usize]) -> Strides {
+    match input {
+        Input::Tensor(tensor) => broadcast_strides(tensor, shape),
+        Input::Output => Strides::new(),
+    }
+}
+
+fn source<'a, T: Float>(
+    op: &Op,
+    input: &'a Input<'_>,
+    shape: &'a [usize],
+    strides: &'a Strides,
+) -> Result<Source<'a, T>> {
+    match input {
+        Input::Tensor(tensor) => Ok(Source::View(broadcast_view(op, tensor, shape, strides)?)),
+        Input::Output => Ok(Source::Output),
+    }
+}
+
+fn binary<T: Float>(op: &Op, inputs: &[Input<'_>], out: &mut Output<'_>) -> Result<()> {
+    let Op::Binary(kind) = op else { return Err(Error::argument(op.name(), "is not binary")) };
+    let shape = &out.meta.shape;
+    let (a_strides, b_strides) = (strides(&inputs[0], shape), strides(&inputs[1], shape));
+    let a = source::<T>(op, &inputs[0], shape, &a_strides)?;
+    let b = source::<T>(op, &inputs[1], shape, &b_strides)?;
+    told(op, map::binary(*kind, a, b, out.buffer.as_mut_slice()))
+}
+
+/// Two broadcast views of one type, and an output of any.
+fn pairs<T: Pod, O: Pod>(
+    op: &Op,
+    inputs: &[Input<'_>],
+    out: &mut Output<'_>,
+    kernel: impl FnOnce(
+        ferrotape_kernels::strided::View<'_, T>,
+        ferrotape_kernels::strided::View<'_, T>,
+        &mut [O],
+    ) -> ferrotape_kernels::Result<()>,
+) -> Result<()> {
+    let shape = &out.meta.shape;
+    let (a, b) = (tensor(op, inputs, 0)?, tensor(op, inputs, 1)?);
+    let (a_strides, b_strides) = (broadcast_strides(a, shape), broadcast_strides(b, shape));
+    let a = broadcast_view::<T>(op, a, shape, &a_strides)?;
+    let b = broadcast_view::<T>(op, b, shape, &b_strides)?;
+    told(op, kernel(a, b, out.buffer.as_mut_slice()))
+}
+
+fn integer(op: &Op, inputs: &[Input<'_>], out: &mut Output<'_>) -> Result<()> {
+    let Op::Binary(kind) = op else { return Err(Error::argument(op.name(), "is not binary")) };
+    pairs(op, inputs, out, |a, b, out| map::binary_integer(*kind, a, b, out))
+}
+
+fn compare<T: Number>(op: &Op, inputs: &[Input<'_>], out: &mut Output<'_>) -> Result<()> {
+    let Op::Compare(kind) = op else { return Err(Error::argument(op.name(), "does not compare")) };
+    pairs::<T, u8>(op, inputs, out, |a, b, out| map::compare(*kind, a, b, out))
+}
+
+fn select<T: Pod>(op: &Op, inputs: &[Input<'_>], out: &mut Output<'_>) -> Result<()> {
+    let shape = &out.meta.shape;
+    let condition = tensor(op, inputs, 0)?;
+    let (a, b) = (tensor(op, inputs, 1)?, tensor(op, inputs, 2)?);
+    let strides = [condition, a, b].map(|t| broadcast_strides(t, shape));
+    let condition = broadcast_view::<u8>(op, condition, shape, &strides[0])?;
+    let a = broadcast_view::<T>(op, a, shape, &strides[1])?;
+    let b = broadcast_view::<T>(op, b, shape, &strides[2])?;
+    told(op, map::select(condition, a, b, out.buffer.as_mut_slice()))
+}

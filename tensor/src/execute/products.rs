@@ -1,0 +1,132 @@
+//! Matrix products and updates.
+
+use ferrotape_kernels::Float;
+use ferrotape_kernels::cpu::gemm::{self, Bias, Epilogue, Matrix};
+use ferrotape_kernels::cpu::{copy, optimize};
+use smallvec::SmallVec;
+
+use super::{Dense, Input, Output, any_type, float_type, tensor, told, view};
+use crate::error::{Error, Result};
+use crate::op::{Op, OptimizeOp};
+use crate::tensor::Tensor;
+
+pub(super) fn execute(op: &Op, inputs: &[Input<'_>], out: &mut Output<'_>) -> Result<()> {
+    float_type!(op, out.meta.dtype, T => match op {
+        Op::Matmul => matmul::<T>(op, inputs, out),
+        _ => linear::<T>(op, inputs, out),
+    })
+}
+
+fn matrix<T: Float>(tensor: &Tensor) -> Matrix<'_, T> {
+    let layout = tensor.layout();
+    let rank = layout.shape().len();
+    Matrix {
+        data: tensor.0.storage.buffer().as_slice(),
+        offset: layout.offset(),
+        row_stride: layout.strides()[rank - 2],
+        column_stride: layout.strides()[rank - 1],
+    }
+}
+
+fn matmul<T: Float>(op: &Op, inputs: &[Input<'_>], out: &mut Output<'_>) -> Result<()> {
+    let (a, b) = (tensor(op, inputs, 0)?, tensor(op, inputs, 1)?);
+    let shape = &out.meta.shape;
+    let rank = shape.len();
+    let sizes = [shape[rank - 2], a.shape()[a.rank() - 1], shape[rank - 1]];
+    let c = out.buffer.as_mut_slice::<T>();
+    let batch = &shape[..rank - 2];
+    if batch.iter().product::<usize>() == 1 {
+        return told(op, gemm::gemm(sizes, matrix(a), matrix(b), Epilogue::default(), c, sizes[2]));
+    }
+    let (a_offsets, b_offsets) = (batch_offsets(a, batch), batch_offsets(b, batch));
+    let epilogue = Epilogue::default();
+    told(op, gemm::gemm_batched(sizes, matrix(a), &a_offsets, matrix(b), &b_offsets, epilogue, c))
+}
+
+/// Offset of every matrix of a batch, in row-major order of the broadcast batch dims.
+fn batch_offsets(tensor: &Tensor, batch: &[usize]) -> SmallVec<[isize; 32]> {
+    let layout = tensor.layout();
+    let own = tensor.rank() - 2;
+    let lead = batch.len() - own;
+    let mut offsets: SmallVec<[isize; 32]> = SmallVec::from_elem(0, 1);
+    for (d, &size) in batch.iter().enumerate() {
+        let stride = match d.checked_sub(lead) {
+            Some(i) if layout.shape()[i] == size => layout.strides()[i],
+            _ => 0,
+        };
+        offsets = offsets
+            .iter()
+            .flat_map(|&offset| (0..size as isize).map(move |i| offset + i * stride))
+            .collect();
+    }
+    offsets
+}
+
+/// `x w^T + b` as one product over all rows.
+fn linear<T: Float>(op: &Op, inputs: &[Input<'_>], out: &mut Output<'_>) -> Result<()> {
+    let Op::Linear(activation) = op else {
+        return Err(Error::argument(op.name(), "is not linear"));
+    };
+    let (x, w) = (tensor(op, inputs, 0)?, tensor(op, inputs, 1)?);
+    let [outputs, features] = [w.shape()[0], w.shape()[1]];
+    let dense;
+    let a = if x.rank() == 2 {
+        matrix(x)
+    } else {
+        dense = Dense::<T>::new(op, x)?;
+        Matrix { data: dense.slice(), offset: 0, row_stride: features as isize, column_stride: 1 }
+    };
+    let b = matrix::<T>(w);
+    let b = Matrix { row_stride: b.column_stride, column_stride: b.row_stride, ..b };
+    let bias = match inputs.len() {
+        3 => Some(Dense::<T>::new(op, tensor(op, inputs, 2)?)?),
+        _ => None,
+    };
+    let epilogue = Epilogue {
+        accumulate: false,
+        bias: bias.as_ref().map_or(Bias::None, |bias| Bias::Column(bias.slice())),
+        activation: *activation,
+    };
+    let rows = out.meta.shape[..out.meta.shape.len() - 1].iter().product();
+    let c = out.buffer.as_mut_slice();
+    told(op, gemm::gemm([rows, features, outputs], a, b, epilogue, c, outputs))
+}
+
+/// Updates: `outputs` are the changed operands, `inputs[0]` what they follow.
+pub(super) fn update(op: &Op, inputs: &[Input<'_>], outputs: &mut [Output<'_>]) -> Result<()> {
+    let source = tensor(op, inputs, 0)?;
+    match op {
+        Op::Assign => any_type!(outputs[0].meta.dtype, T => {
+            told(op, copy::copy(view::<T>(op, source)?, outputs[0].buffer.as_mut_slice()))
+        }),
+        Op::Optimize(step) => float_type!(op, outputs[0].meta.dtype, T => {
+            let source = Dense::<T>::new(op, source)?;
+            optimizer_step::<T>(op, step, source.slice(), outputs)
+        }),
+        _ => Err(Error::argument(op.name(), "is not an update")),
+    }
+}
+
+fn optimizer_step<T: Float>(
+    op: &Op,
+    step: &OptimizeOp,
+    follow: &[T],
+    outputs: &mut [Output<'_>],
+) -> Result<()> {
+    let result = match (step, outputs) {
+        (OptimizeOp::Sgd(step), [weight]) => {
+            optimize::sgd(step, weight.buffer.as_mut_slice::<T>(), follow, &mut [])
+        }
+        (OptimizeOp::Sgd(step), [weight, velocity]) => {
+            let velocity = velocity.buffer.as_mut_slice::<T>();
+            optimize::sgd(step, weight.buffer.as_mut_slice::<T>(), follow, velocity)
+        }
+        (OptimizeOp::Adam(step), [weight, first, second]) => {
+            let first = first.buffer.as_mut_slice::<T>();
+            let second = second.buffer.as_mut_slice::<T>();
+            optimize::adam(step, weight.buffer.as_mut_slice::<T>(), follow, first, second)
+        }
+        _ => return Err(Error::argument(op.name(), "its state does not fit")),
+    };
+    told(op, result)
+}

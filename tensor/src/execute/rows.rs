@@ -1,0 +1,177 @@
+//! Copies, selections, reductions, softmax and random numbers.
+
+use ferrotape_kernels::cpu::softmax::{self, Rows};
+use ferrotape_kernels::cpu::{copy, gather, random, reduce};
+use ferrotape_kernels::strided::{View, ViewMut};
+use ferrotape_kernels::{Float, Pod};
+use smallvec::SmallVec;
+
+use super::{Dense, Input, Output, any_type, float_type, tensor, told, view};
+use crate::error::{Error, Result};
+use crate::layout::{Layout, Strides};
+use crate::op::{IndexOp, Op, RandomOp};
+use crate::tensor::Tensor;
+
+pub(super) fn execute(op: &Op, inputs: &[Input<'_>], out: &mut Output<'_>) -> Result<()> {
+    let dtype = out.meta.dtype;
+    match op {
+        Op::Copy => any_type!(dtype, T => {
+            let x = view::<T>(op, tensor(op, inputs, 0)?)?;
+            told(op, copy::copy(x, out.buffer.as_mut_slice()))
+        }),
+        Op::Concat(dim) => any_type!(dtype, T => concat::<T>(op, *dim, inputs, out)),
+        Op::Index(index) => match index {
+            IndexOp::Gather(_) | IndexOp::Select(_) | IndexOp::Unslice { .. } => {
+                any_type!(dtype, T => select::<T>(op, index, inputs, out))
+            }
+            IndexOp::ScatterAdd { .. } | IndexOp::Add { .. } => {
+                float_type!(op, dtype, T => accumulate::<T>(op, index, inputs, out))
+            }
+        },
+        Op::Random(kind, at, _) => float_type!(op, dtype, T => {
+            draw(op, *kind, *at, out.buffer.as_mut_slice::<T>())
+        }),
+        Op::Reduce(kind, dims) => float_type!(op, dtype, T => {
+            let x = tensor(op, inputs, 0)?;
+            let reduced: SmallVec<[bool; 8]> = (0..x.rank()).map(|d| dims.dims.contains(&d)).collect();
+            told(op, reduce::reduce(*kind, view::<T>(op, x)?, &reduced, out.buffer.as_mut_slice()))
+        }),
+        Op::ArgReduce(kind, dims) => {
+            let x = tensor(op, inputs, 0)?;
+            float_type!(op, x.dtype(), T => {
+                let x = view::<T>(op, x)?;
+                told(op, reduce::arg_reduce(*kind, x, dims.dims[0], out.buffer.as_mut_slice()))
+            })
+        }
+        Op::Softmax { dim, log } => float_type!(op, dtype, T => {
+            let x = tensor(op, inputs, 0)?;
+            let shape = x.shape();
+            let rows = Rows {
+                outer: shape[..*dim].iter().product(),
+                size: shape[*dim],
+                inner: shape[*dim + 1..].iter().product(),
+            };
+            let x = Dense::<T>::new(op, x)?;
+            told(op, softmax::softmax(rows, *log, x.slice(), out.buffer.as_mut_slice()))
+        }),
+        Op::CrossEntropy | Op::CrossEntropyInput => {
+            float_type!(op, dtype, T => cross_entropy::<T>(op, inputs, out))
+        }
+        _ => Err(Error::argument(op.name(), "is not computed by rows")),
+    }
+}
+
+fn concat<T: Pod>(op: &Op, dim: usize, inputs: &[Input<'_>], out: &mut Output<'_>) -> Result<()> {
+    let whole = Layout::contiguous(out.meta.shape.clone());
+    let mut place = 0;
+    for i in 0..inputs.len() {
+        let part = tensor(op, inputs, i)?;
+        let offset = place * whole.strides()[dim].unsigned_abs();
+        place += part.shape()[dim];
+        let x = view::<T>(op, part)?;
+        if !part.is_empty() {
+            write_into(op, x, offset, whole.strides(), out.buffer.as_mut_slice())?;
+        }
+    }
+    Ok(())
+}
+
+fn write_into<T: Pod>(
+    op: &Op,
+    x: View<'_, T>,
+    offset: usize,
+    strides: &[isize],
+    out: &mut [T],
+) -> Result<()> {
+    let to = ViewMut::new(out, offset, x.shape(), strides);
+    told(op, to.and_then(|to| copy::copy_into(x, to)))
+}
+
+fn select<T: Pod>(
+    op: &Op,
+    index: &IndexOp,
+    inputs: &[Input<'_>],
+    out: &mut Output<'_>,
+) -> Result<()> {
+    let x = tensor(op, inputs, 0)?;
+    let values = view::<T>(op, x)?;
+    let indices = |place| -> Result<View<'_, i64>> { view::<i64>(op, tensor(op, inputs, place)?) };
+    match index {
+        IndexOp::Gather(dim) => {
+            told(op, gather::gather(values, *dim, indices(1)?, out.buffer.as_mut_slice()))
+        }
+        IndexOp::Select(dim) => {
+            told(op, gather::index_select(values, *dim, indices(1)?, out.buffer.as_mut_slice()))
+        }
+        IndexOp::Unslice { dim, start, step, .. } => {
+            let whole = Layout::contiguous(out.meta.shape.clone());
+            let mut strides = Strides::from_slice(whole.strides());
+            let offset = start * strides[*dim].unsigned_abs();
+            strides[*dim] *= step;
+            let data = out.buffer.as_mut_slice::<T>();
+            data.fill(T::default());
+            if x.is_empty() { Ok(()) } else { write_into(op, values, offset, &strides, data) }
+        }
+        _ => Err(Error::argument(op.name(), "does not select")),
+    }
+}
+
+fn accumulate<T: Float>(
+    op: &Op,
+    index: &IndexOp,
+    inputs: &[Input<'_>],
+    out: &mut Output<'_>,
+) -> Result<()> {
+    let values = view::<T>(op, tensor(op, inputs, 0)?)?;
+    let indices = view::<i64>(op, tensor(op, inputs, 1)?)?;
+    let data = out.buffer.as_mut_slice::<T>();
+    data.fill(T::ZERO);
+    let shape = &out.meta.shape;
+    told(
+        op,
+        match index {
+            IndexOp::ScatterAdd { dim, .. } => {
+                gather::scatter_add(values, *dim, indices, shape, data)
+            }
+            IndexOp::Add { dim, .. } => gather::index_add(values, *dim, indices, shape, data),
+            _ => return Err(Error::argument(op.name(), "does not accumulate")),
+        },
+    )
+}
+
+fn draw<T: Float>(op: &Op, kind: RandomOp, at: random::Philox, out: &mut [T]) -> Result<()> {
+    match kind {
+        RandomOp::Uniform { low, high } => {
+            told(op, random::uniform(at, out))?;
+            let (low, range) = (T::from_f64(low), T::from_f64(high - low));
+            out.iter_mut().for_each(|x| *x = x.mul_add(range, low));
+        }
+        RandomOp::Normal { mean, std } => {
+            told(op, random::normal(at, out))?;
+            let (mean, std) = (T::from_f64(mean), T::from_f64(std));
+            out.iter_mut().for_each(|x| *x = x.mul_add(std, mean));
+        }
+        RandomOp::Bernoulli { p, value } => {
+            told(op, random::uniform(at, out))?;
+            let (p, value) = (T::from_f64(p), T::from_f64(value));
+            out.iter_mut().for_each(|x| *x = if *x < p { value } else { T::ZERO });
+        }
+    }
+    Ok(())
+}
+
+fn cross_entropy<T: Float>(op: &Op, inputs: &[Input<'_>], out: &mut Output<'_>) -> Result<()> {
+    let logits = tensor(op, inputs, 0)?;
+    let classes = logits.shape()[1];
+    let targets: &Tensor = tensor(op, inputs, 1)?;
+    let (x, t) = (Dense::<T>::new(op, logits)?, Dense::<i64>::new(op, targets)?);
+    if let Op::CrossEntropy = op {
+        return told(
+            op,
+            softmax::cross_entropy(classes, x.slice(), t.slice(), out.buffer.as_mut_slice()),
+        );
+    }
+    let weight = Dense::<T>::new(op, tensor(op, inputs, 2)?)?;
+    let out = out.buffer.as_mut_slice();
+    told(op, softmax::cross_entropy_grad(classes, x.slice(), t.slice(), weight.slice(), out))
+}

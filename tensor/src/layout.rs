@@ -1,0 +1,95 @@
+//! Layouts: how a shape lies in a storage.
+
+use smallvec::SmallVec;
+
+use crate::shape::Dims;
+
+/// Strides in elements.
+pub(crate) type Strides = SmallVec<[isize; 6]>;
+
+/// Element `i` of a tensor lies at `offset + sum(i[d] * strides[d])` of its storage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layout {
+    pub(crate) shape: Dims,
+    pub(crate) strides: Strides,
+    pub(crate) offset: usize,
+}
+
+impl Layout {
+    /// Row-major without gaps.
+    pub(crate) fn contiguous(shape: Dims) -> Layout {
+        let mut strides = Strides::from_elem(0, shape.len());
+        let mut stride = 1isize;
+        for (d, &size) in shape.iter().enumerate().rev() {
+            strides[d] = stride;
+            stride = stride.saturating_mul(size.max(1) as isize);
+        }
+        Layout { shape, strides, offset: 0 }
+    }
+
+    /// Sizes, outermost first.
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// Strides in elements.
+    pub fn strides(&self) -> &[isize] {
+        &self.strides
+    }
+
+    /// Index of the first element in the storage.
+    pub fn offset(&self) -> usize {
+        self.offset
+    }
+
+    /// True if the elements lie row-major without gaps.
+    pub fn is_contiguous(&self) -> bool {
+        self.shape.contains(&0)
+            || ferrotape_kernels::strided::is_contiguous(&self.shape, &self.strides)
+    }
+
+    /// The strides of this layout broadcast to `shape` (which must be a valid broadcast of it).
+    pub(crate) fn broadcast_strides(&self, shape: &[usize]) -> Strides {
+        let lead = shape.len() - self.shape.len();
+        (0..shape.len())
+            .map(|d| match d.checked_sub(lead) {
+                Some(i) if self.shape[i] == shape[d] => self.strides[i],
+                _ => 0,
+            })
+            .collect()
+    }
+
+    /// The same elements in row-major order under another shape of the same length, if that needs no copy.
+    pub(crate) fn reshape(&self, shape: &[usize]) -> Option<Layout> {
+        if self.is_contiguous() {
+            let offset = self.offset;
+            return Some(Layout { offset, ..Layout::contiguous(Dims::from_slice(shape)) });
+        }
+        // Merge what can be merged, then cut each merged run into new dims.
+        let mut runs: SmallVec<[(usize, isize); 6]> = SmallVec::new();
+        for (&size, &stride) in self.shape.iter().zip(&self.strides) {
+            match runs.last_mut() {
+                _ if size == 1 => {}
+                Some(last) if last.1 == stride * size as isize => *last = (last.0 * size, stride),
+                _ => runs.push((size, stride)),
+            }
+        }
+        let mut strides = Strides::from_elem(0, shape.len());
+        let mut runs = runs.into_iter().rev();
+        let (mut left, mut stride) = runs.next().unwrap_or((1, 1));
+        for (d, &size) in shape.iter().enumerate().rev() {
+            if size != 1 && left == 1 {
+                (left, stride) = runs.next()?;
+            }
+            strides[d] = stride;
+            if size != 1 {
+                if left % size != 0 {
+                    return None;
+                }
+                left /= size;
+                stride *= size as isize;
+            }
+        }
+        (left == 1).then(|| Layout { shape: Dims::from_slice(shape), strides, offset: self.offset })
+    }
+}

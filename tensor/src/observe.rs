@@ -1,0 +1,214 @@
+//! Observers: who listens to the operations of a thread, and what marks the tensors they watch.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use smallvec::SmallVec;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::op::{Meta, Op};
+use crate::tensor::Tensor;
+
+/// The one extension mechanism: a tape, a profiler, a graph capture. Installed for a scope on one thread by [`observe`].
+pub trait Observer {
+    /// An operation begins; its inputs are still whole. What is cloned here has a second owner and is never taken over.
+    ///
+    /// # Errors
+    /// Refuses the operation, which then does not run.
+    fn begin(&self, op: &Op, inputs: &[&Tensor]) -> Result<()>;
+
+    /// The operation has ended, well or not. Called once for every `begin` that succeeded.
+    ///
+    /// # Errors
+    /// Fails the operation.
+    fn end(&self, op: &Op, metas: &[Meta], outcome: Result<&[Tensor], &Error>) -> Result<()>;
+
+    /// The mark that outputs inherit from inputs on this observer; `None` for one that watches no tensors.
+    fn tag(&self) -> Option<Tag> {
+        None
+    }
+}
+
+/// "Watched by listener t": one word that outputs inherit. Dies with its listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct Tag(u64);
+
+const SLOTS: usize = 256;
+
+/// Live listeners: slot `tag % SLOTS` holds the tag while it lives.
+static LIVE: [AtomicU64; SLOTS] = [const { AtomicU64::new(0) }; SLOTS];
+
+impl Tag {
+    /// Watched by no one.
+    pub const NONE: Tag = Tag(0);
+
+    pub(crate) fn bits(self) -> u64 {
+        self.0
+    }
+
+    pub(crate) fn from_bits(bits: u64) -> Tag {
+        Tag(bits)
+    }
+
+    /// True while its listener lives.
+    pub fn is_live(self) -> bool {
+        self.0 != 0 && LIVE[(self.0 % SLOTS as u64) as usize].load(Ordering::Relaxed) == self.0
+    }
+}
+
+/// Keeps a [`Tag`] alive; on drop the tag is dead and what carries it is an ordinary tensor.
+#[derive(Debug)]
+pub struct TapeSlot(Tag);
+
+impl TapeSlot {
+    /// A new tag, younger than all before it.
+    ///
+    /// # Errors
+    /// More than 256 tapes are alive in this process.
+    pub fn new() -> Result<TapeSlot> {
+        static GENERATION: AtomicU64 = AtomicU64::new(1);
+        let generation = GENERATION.fetch_add(1, Ordering::Relaxed);
+        for probe in 0..SLOTS as u64 {
+            let slot = (generation + probe) % SLOTS as u64;
+            let tag = generation * SLOTS as u64 + slot;
+            let free =
+                LIVE[slot as usize].compare_exchange(0, tag, Ordering::Relaxed, Ordering::Relaxed);
+            if free.is_ok() {
+                return Ok(TapeSlot(Tag(tag)));
+            }
+        }
+        Err(Error::argument("record", format!("more than {SLOTS} tapes are alive")))
+    }
+
+    /// The tag it keeps alive.
+    pub fn tag(&self) -> Tag {
+        self.0
+    }
+}
+
+impl Drop for TapeSlot {
+    fn drop(&mut self) {
+        LIVE[(self.0.0 % SLOTS as u64) as usize].store(0, Ordering::Relaxed);
+    }
+}
+
+#[derive(Default)]
+struct Scope {
+    observers: RefCell<Vec<Rc<dyn Observer>>>,
+    /// Tapes below this place are suspended by `no_tape`.
+    floor: Cell<usize>,
+    /// Number of observers, readable without a borrow.
+    count: Cell<usize>,
+}
+
+thread_local! { static SCOPE: Scope = Scope::default(); }
+
+/// Restores the scope when a closure ends, by return or by unwinding.
+struct Restore {
+    len: usize,
+    floor: usize,
+}
+
+impl Drop for Restore {
+    fn drop(&mut self) {
+        let removed = SCOPE.with(|scope| {
+            scope.floor.set(self.floor);
+            let mut observers = scope.observers.borrow_mut();
+            let keep = self.len.min(observers.len());
+            let rest = observers.split_off(keep);
+            scope.count.set(observers.len());
+            rest
+        });
+        drop(removed);
+    }
+}
+
+fn restore() -> Restore {
+    SCOPE.with(|scope| Restore { len: scope.count.get(), floor: scope.floor.get() })
+}
+
+/// Runs `body` while `observer` listens to this thread.
+pub fn observe<R>(observer: Rc<dyn Observer>, body: impl FnOnce() -> R) -> R {
+    let _restore = restore();
+    SCOPE.with(|scope| {
+        let mut observers = scope.observers.borrow_mut();
+        observers.push(observer);
+        scope.count.set(observers.len());
+    });
+    body()
+}
+
+/// Runs `body` while no tape that is active now records: outputs carry no mark. Other observers go on listening; a tape
+/// that is opened inside records.
+///
+/// ```
+/// # use ferrotape_tensor::{no_tape, Tensor};
+/// # fn main() -> ferrotape_tensor::Result<()> {
+/// let y = no_tape(|| Tensor::from([1f32, 2.]).sum(..))?;
+/// assert_eq!(y.item::<f32>()?, 3.);
+/// # Ok(()) }
+/// ```
+pub fn no_tape<R>(body: impl FnOnce() -> R) -> R {
+    let _restore = restore();
+    SCOPE.with(|scope| scope.floor.set(scope.count.get()));
+    body()
+}
+
+/// The observers that hear an operation that begins now.
+pub(crate) type Listeners = SmallVec<[Rc<dyn Observer>; 2]>;
+
+pub(crate) fn listeners() -> Listeners {
+    SCOPE.with(|scope| {
+        if scope.count.get() == 0 {
+            return Listeners::new();
+        }
+        let floor = scope.floor.get();
+        let observers = scope.observers.borrow();
+        let hears = |(place, observer): &(usize, &Rc<dyn Observer>)| {
+            *place >= floor || observer.tag().is_none()
+        };
+        observers.iter().enumerate().filter(hears).map(|(_, observer)| observer.clone()).collect()
+    })
+}
+
+/// The mark that the outputs inherit: the oldest live one of the inputs, since its listener lives longest.
+pub(crate) fn inherited_tag(op: &Op, inputs: &[&Tensor]) -> Result<Tag> {
+    let mut inherited = Tag::NONE;
+    for (operand, input) in inputs.iter().enumerate() {
+        let tag = input.tag();
+        if !tag.is_live() {
+            continue;
+        }
+        match place_of(tag) {
+            Place::Recording => {
+                inherited = if inherited == Tag::NONE { tag } else { inherited.min(tag) };
+            }
+            Place::Suspended => {}
+            Place::Elsewhere => {
+                return Err(Error::plain(ErrorKind::TrackedElsewhere { op: op.name(), operand }));
+            }
+        }
+    }
+    Ok(inherited)
+}
+
+enum Place {
+    Recording,
+    Suspended,
+    Elsewhere,
+}
+
+fn place_of(tag: Tag) -> Place {
+    SCOPE.with(|scope| {
+        let floor = scope.floor.get();
+        let observers = scope.observers.borrow();
+        match observers.iter().position(|observer| observer.tag() == Some(tag)) {
+            Some(place) if place >= floor => Place::Recording,
+            Some(_) => Place::Suspended,
+            // Inside `no_tape` nothing records, so nothing can be lost by it.
+            None if floor > 0 => Place::Suspended,
+            None => Place::Elsewhere,
+        }
+    })
+}

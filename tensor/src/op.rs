@@ -1,0 +1,175 @@
+//! Operations as values: one closed enum, grouped, and what each gives for what it takes.
+
+mod metas;
+mod parameters;
+
+use std::any::Any;
+use std::rc::Rc;
+
+use ferrotape_kernels::cpu::gemm::Activation;
+use ferrotape_kernels::cpu::optimize::{AdamStep, SgdStep};
+use ferrotape_kernels::cpu::random::Philox;
+use ferrotape_kernels::cpu::reduce::{ArgOp, ReduceOp};
+use ferrotape_kernels::elementwise::{BinaryOp, CompareOp, LogicalOp, UnaryOp};
+
+pub use metas::output_metas;
+pub use parameters::{Conv2dOp, IndexOp, OptimizeOp, Pool2dOp, RandomOp, ReduceDims, ViewOp};
+
+use crate::device::Device;
+use crate::dtype::DType;
+use crate::error::Result;
+use crate::shape::Dims;
+use crate::tensor::Tensor;
+
+/// Shape, type and device of a tensor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Meta {
+    /// Sizes, outermost first.
+    pub shape: Dims,
+    /// Type of the elements.
+    pub dtype: DType,
+    /// Where it lives.
+    pub device: Device,
+}
+
+/// An operation: everything about it but its operands. Operands are named `a, b, c`, results `y, z`.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Op {
+    /// `y = f(a)`
+    Unary(UnaryOp),
+    /// `y = f(a, b)`, broadcast
+    Binary(BinaryOp),
+    /// `y: bool = a ? b`, broadcast
+    Compare(CompareOp),
+    /// `y: bool` of two booleans, broadcast
+    Logical(LogicalOp),
+    /// `y = a ? b : c`, broadcast; a: bool
+    Select,
+    /// `y` = the sum, maximum or minimum over dims
+    Reduce(ReduceOp, ReduceDims),
+    /// `y: i64` = index of an extreme along one dim
+    ArgReduce(ArgOp, ReduceDims),
+    /// `y = a b` for `[.., m, k] x [.., k, n]`, batch dims broadcast
+    Matmul,
+    /// `y = activation(a b^T + c)` for `[.., in] x [out, in] + [out]`; c may be absent
+    Linear(Activation),
+    /// The same elements seen otherwise; shares the storage
+    View(ViewOp),
+    /// The same elements, row-major without gaps
+    Copy,
+    /// All operands one after the other along a dim
+    Concat(usize),
+    /// Selection by position or by an index tensor
+    Index(IndexOp),
+    /// `y = activation(conv2d(a, b) + c)`, a: NCHW, b: OIHW, c: `[O]`, may be absent
+    Conv2d(Conv2dOp, Activation),
+    /// The adjoint of `Conv2d` in its input: a: like its output, b: OIHW
+    Conv2dInput(Conv2dOp, [usize; 2]),
+    /// The adjoint of `Conv2d` in its weight: a: NCHW, b: like its output
+    Conv2dWeight(Conv2dOp, [usize; 2]),
+    /// `y` = maximum of each window of a: NCHW, `z: u8` = which tap won
+    MaxPool2d(Pool2dOp),
+    /// The adjoint of `MaxPool2d`: a: like y, b: the taps
+    MaxPool2dScatter(Pool2dOp, [usize; 2]),
+    /// The adjoint of that: a: NCHW, b: the taps
+    MaxPool2dGather(Pool2dOp),
+    /// Softmax along a dim, or its logarithm
+    Softmax {
+        /// Which dim.
+        dim: usize,
+        /// The logarithm of it.
+        log: bool,
+    },
+    /// `y[i] = -log softmax(a)[i, b[i]]`, a: `[rows, classes]`, b: i64
+    CrossEntropy,
+    /// `y = (softmax(a) - one_hot(b)) * c`, c: `[rows]` or a scalar
+    CrossEntropyInput,
+    /// Random numbers, from nothing
+    Random(RandomOp, Philox, Meta),
+    /// The elements as another type
+    Cast(DType),
+    /// `a := b`; a is changed
+    Assign,
+    /// An optimizer step in one pass: a: parameter (changed), b: what to follow, c, d: state (changed)
+    Optimize(OptimizeOp),
+    /// The same value, watched by no one
+    StopGradient,
+    /// Someone else's operation
+    Custom(Rc<dyn CustomOp>),
+}
+
+/// An operation from outside this crate.
+pub trait CustomOp: std::fmt::Debug + Any {
+    /// Its name in messages.
+    fn name(&self) -> &'static str;
+    /// Shape, type and device of the outputs; the check of the inputs.
+    ///
+    /// # Errors
+    /// Inputs that don't fit.
+    fn output_metas(&self, inputs: &[Meta]) -> Result<Vec<Meta>>;
+    /// Computes the outputs. Runs where no tape records.
+    ///
+    /// # Errors
+    /// Whatever goes wrong.
+    fn forward(&self, inputs: &[&Tensor]) -> Result<Vec<Tensor>>;
+    /// For those who know more about it.
+    fn as_any(&self) -> &dyn Any;
+}
+
+/// How many places in an optimizer's settings there are for state tensors.
+pub(crate) fn optimizer_name(op: &OptimizeOp) -> &'static str {
+    match op {
+        OptimizeOp::Sgd(SgdStep { .. }) => "sgd",
+        OptimizeOp::Adam(AdamStep { .. }) => "adam",
+    }
+}
+
+impl Op {
+    /// The name in messages.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Op::Unary(op) => op.name(),
+            Op::Binary(op) => op.name(),
+            Op::Compare(op) => op.name(),
+            Op::Logical(op) => op.name(),
+            Op::Select => "where",
+            Op::Reduce(ReduceOp::Sum, _) => "sum",
+            Op::Reduce(ReduceOp::Max, _) => "max",
+            Op::Reduce(_, _) => "min",
+            Op::ArgReduce(ArgOp::Max, _) => "argmax",
+            Op::ArgReduce(ArgOp::Min, _) => "argmin",
+            Op::Matmul => "matmul",
+            Op::Linear(_) => "linear",
+            Op::View(view) => view.name(),
+            Op::Copy => "contiguous",
+            Op::Concat(_) => "cat",
+            Op::Index(index) => index.name(),
+            Op::Conv2d(..) => "conv2d",
+            Op::Conv2dInput(..) => "conv2d_input",
+            Op::Conv2dWeight(..) => "conv2d_weight",
+            Op::MaxPool2d(_) => "max_pool2d",
+            Op::MaxPool2dScatter(..) => "max_pool2d_scatter",
+            Op::MaxPool2dGather(_) => "max_pool2d_gather",
+            Op::Softmax { log: false, .. } => "softmax",
+            Op::Softmax { log: true, .. } => "log_softmax",
+            Op::CrossEntropy => "cross_entropy",
+            Op::CrossEntropyInput => "cross_entropy_input",
+            Op::Random(random, ..) => random.name(),
+            Op::Cast(_) => "cast",
+            Op::Assign => "assign",
+            Op::Optimize(step) => optimizer_name(step),
+            Op::StopGradient => "detach",
+            Op::Custom(custom) => custom.name(),
+        }
+    }
+
+    /// The operands that the output may take over the memory of, first choice first.
+    pub(crate) fn reusable_operands(&self) -> &'static [usize] {
+        match self {
+            Op::Unary(_) => &[0],
+            Op::Binary(_) => &[0, 1],
+            _ => &[],
+        }
+    }
+}

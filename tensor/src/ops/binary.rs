@@ -1,0 +1,159 @@
+//! Elementwise methods of two operands; types promote as in PyTorch, shapes broadcast.
+
+use crate::apply::{Operand, apply_one};
+use crate::dtype::DType;
+use crate::error::{Error, Result};
+use crate::op::Op;
+use crate::ops::{look, methods};
+use crate::tensor::Tensor;
+use ferrotape_kernels::elementwise::{BinaryOp, CompareOp, LogicalOp};
+
+/// Both operands as tensors of the promoted type. A number takes the tensor's type if it can: one with a fraction makes an
+/// integer tensor f32, as in PyTorch.
+pub(crate) fn promoted<'a>(
+    op: &'static str,
+    a: Operand<'a>,
+    b: Operand<'a>,
+) -> Result<[Operand<'a>; 2]> {
+    let tensor_meta = |x: &Operand<'_>| x.tensor().map(|t| (t.dtype(), t.rank(), t.device()));
+    match (a, b) {
+        (Operand::Failed(error), _) | (_, Operand::Failed(error)) => Err(error),
+        (Operand::Scalar(number), b) => {
+            let (scalar, b) = scalar_beside(op, number, b)?;
+            Ok([scalar, b])
+        }
+        (a, Operand::Scalar(number)) => {
+            let (scalar, a) = scalar_beside(op, number, a)?;
+            Ok([a, scalar])
+        }
+        (a, b) => match (tensor_meta(&a), tensor_meta(&b)) {
+            (Some(x), Some(y)) if x.0 != y.0 => {
+                let dtype = DType::promote((x.0, x.1), (y.0, y.1));
+                Ok([cast(a, dtype)?, cast(b, dtype)?])
+            }
+            _ => Ok([a, b]),
+        },
+    }
+}
+
+fn scalar_beside<'a>(
+    op: &'static str,
+    number: f64,
+    x: Operand<'a>,
+) -> Result<(Operand<'a>, Operand<'a>)> {
+    let (dtype, device) = {
+        let tensor = look(op, &x)?;
+        (tensor.dtype(), tensor.device())
+    };
+    let dtype = match dtype {
+        float if float.is_float() => float,
+        DType::U8 | DType::I64 if number.fract() == 0.0 => DType::I64,
+        _ => DType::F32,
+    };
+    let scalar = Operand::Own(Tensor::scalar(number, dtype, device)?);
+    Ok((scalar, cast(x, dtype)?))
+}
+
+fn cast(x: Operand<'_>, dtype: DType) -> Result<Operand<'_>> {
+    match x.tensor() {
+        Some(tensor) if tensor.dtype() != dtype => {
+            Ok(Operand::Own(apply_one(&Op::Cast(dtype), &mut [x])?))
+        }
+        _ => Ok(x),
+    }
+}
+
+fn binary(op: BinaryOp, a: Operand<'_>, b: Operand<'_>) -> Result<Tensor> {
+    let [mut a, mut b] = promoted(op.name(), a, b)?;
+    if matches!(op, BinaryOp::Div | BinaryOp::Pow) {
+        // True division, as PyTorch: integers become f32.
+        for x in [&mut a, &mut b] {
+            if x.tensor().is_some_and(|t| !t.dtype().is_float()) {
+                let taken = std::mem::replace(x, Operand::Scalar(0.0));
+                *x = cast(taken, DType::F32)?;
+            }
+        }
+    }
+    apply_one(&Op::Binary(op), &mut [a, b])
+}
+
+fn compare(op: CompareOp, a: Operand<'_>, b: Operand<'_>) -> Result<Tensor> {
+    apply_one(&Op::Compare(op), &mut promoted(op.name(), a, b)?)
+}
+
+methods! {
+    /// Elementwise methods of two operands, on `Result<Tensor>`.
+    trait BinaryChain;
+
+    /// `x + other`
+    ///
+    /// ```
+    /// # use ferrotape_tensor::Tensor;
+    /// # fn main() -> ferrotape_tensor::Result<()> {
+    /// let y = Tensor::from([[1f32], [2.]]).add(Tensor::from([10f32, 20.]))?;
+    /// assert_eq!(y.to_vec::<f32>()?, [11., 21., 12., 22.]);
+    /// # Ok(()) }
+    /// ```
+    fn add<'b>(x, other: impl Into<Operand<'b>>) -> Tensor { binary(BinaryOp::Add, x, other.into()) }
+    /// `x - other`
+    fn sub<'b>(x, other: impl Into<Operand<'b>>) -> Tensor { binary(BinaryOp::Sub, x, other.into()) }
+    /// `x * other`
+    fn mul<'b>(x, other: impl Into<Operand<'b>>) -> Tensor { binary(BinaryOp::Mul, x, other.into()) }
+    /// `x / other`; integers divide as f32.
+    fn div<'b>(x, other: impl Into<Operand<'b>>) -> Tensor { binary(BinaryOp::Div, x, other.into()) }
+    /// `x ^ other`
+    fn pow<'b>(x, other: impl Into<Operand<'b>>) -> Tensor { binary(BinaryOp::Pow, x, other.into()) }
+    /// The larger of both; NaN wins.
+    fn maximum<'b>(x, other: impl Into<Operand<'b>>) -> Tensor { binary(BinaryOp::Maximum, x, other.into()) }
+    /// The smaller of both; NaN wins.
+    fn minimum<'b>(x, other: impl Into<Operand<'b>>) -> Tensor { binary(BinaryOp::Minimum, x, other.into()) }
+    /// `y > 0 ? x : 0`, x where y is NaN: what relu's derivative does to x, from relu's output y.
+    fn relu_grad<'b>(x, y: impl Into<Operand<'b>>) -> Tensor { binary(BinaryOp::ReluGrad, x, y.into()) }
+    /// `x * (1 - y^2)`: what tanh's derivative does to x, from tanh's output y.
+    fn tanh_grad<'b>(x, y: impl Into<Operand<'b>>) -> Tensor { binary(BinaryOp::TanhGrad, x, y.into()) }
+    /// `x * y * (1 - y)`: what sigmoid's derivative does to x, from sigmoid's output y.
+    fn sigmoid_grad<'b>(x, y: impl Into<Operand<'b>>) -> Tensor { binary(BinaryOp::SigmoidGrad, x, y.into()) }
+
+    /// `x == other`
+    fn eq<'b>(x, other: impl Into<Operand<'b>>) -> Tensor { compare(CompareOp::Eq, x, other.into()) }
+    /// `x != other`
+    fn ne<'b>(x, other: impl Into<Operand<'b>>) -> Tensor { compare(CompareOp::Ne, x, other.into()) }
+    /// `x < other`
+    fn lt<'b>(x, other: impl Into<Operand<'b>>) -> Tensor { compare(CompareOp::Lt, x, other.into()) }
+    /// `x <= other`
+    fn le<'b>(x, other: impl Into<Operand<'b>>) -> Tensor { compare(CompareOp::Le, x, other.into()) }
+    /// `x > other`
+    fn gt<'b>(x, other: impl Into<Operand<'b>>) -> Tensor { compare(CompareOp::Gt, x, other.into()) }
+    /// `x >= other`
+    fn ge<'b>(x, other: impl Into<Operand<'b>>) -> Tensor { compare(CompareOp::Ge, x, other.into()) }
+
+    /// Both, of booleans.
+    fn logical_and<'b>(x, other: impl Into<Operand<'b>>) -> Tensor {
+        apply_one(&Op::Logical(LogicalOp::And), &mut [x, other.into()])
+    }
+    /// Either, of booleans.
+    fn logical_or<'b>(x, other: impl Into<Operand<'b>>) -> Tensor {
+        apply_one(&Op::Logical(LogicalOp::Or), &mut [x, other.into()])
+    }
+    /// Exactly one, of booleans.
+    fn logical_xor<'b>(x, other: impl Into<Operand<'b>>) -> Tensor {
+        apply_one(&Op::Logical(LogicalOp::Xor), &mut [x, other.into()])
+    }
+
+    /// `condition ? yes : no`, x being the condition: PyTorch's `where`.
+    fn select<'b>(x, yes: impl Into<Operand<'b>>, no: impl Into<Operand<'b>>) -> Tensor {
+        let (yes, no) = (yes.into(), no.into());
+        let [yes, no] = match (&yes, &no) {
+            (Operand::Scalar(_), Operand::Scalar(_)) => [yes, no].map(|n| match n {
+                Operand::Scalar(n) => Tensor::scalar(n, DType::F32, crate::Device::Cpu).into(),
+                other => other,
+            }),
+            _ => promoted("where", yes, no)?,
+        };
+        if let Operand::Failed(error) = yes { return Err(error); }
+        if x.tensor().is_some_and(|t| t.dtype() != DType::Bool) {
+            return Err(Error::dtype("where", "the condition must be bool"));
+        }
+        apply_one(&Op::Select, &mut [x, yes, no])
+    }
+}

@@ -1,0 +1,213 @@
+//! Views and shapes: reshape, permute, expand, squeeze, slices, concatenation.
+
+use smallvec::SmallVec;
+
+use crate::apply::{Operand, apply_one};
+use crate::error::{Error, Result};
+use crate::op::{Op, ReduceDims, ViewOp};
+use crate::ops::{look, methods};
+use crate::shape::{self, Dims, IntoDims, IntoShape};
+use crate::tensor::Tensor;
+use ferrotape_kernels::cpu::reduce::ReduceOp;
+
+/// Sums `x` back to `shape`, from which it was broadcast.
+pub(crate) fn sum_to(x: &Tensor, to: &[usize]) -> Result<Tensor> {
+    let lead = x.rank().saturating_sub(to.len());
+    let spread = |d: usize| d < lead || (to[d - lead] == 1 && x.shape()[d] != 1);
+    let dims: Dims = (0..x.rank()).filter(|&d| spread(d)).collect();
+    let summed = match dims.is_empty() {
+        true => x.clone(),
+        false => apply_one(
+            &Op::Reduce(ReduceOp::Sum, ReduceDims { dims, keep: true }),
+            &mut [Operand::Ref(x)],
+        )?,
+    };
+    if summed.shape() == to { Ok(summed) } else { summed.reshape(to) }
+}
+
+fn reshape(x: Operand<'_>, to: Dims) -> Result<Tensor> {
+    let tensor = look("reshape", &x)?;
+    if tensor.shape() == &to[..] {
+        return Ok(tensor.clone());
+    }
+    if shape::checked_len("reshape", &to)? == tensor.len() && tensor.layout().reshape(&to).is_none()
+    {
+        let dense = tensor.contiguous_copy()?;
+        return apply_one(&Op::View(ViewOp::Reshape(to)), &mut [Operand::Own(dense)]);
+    }
+    apply_one(&Op::View(ViewOp::Reshape(to)), &mut [x])
+}
+
+fn view(x: Operand<'_>, view: ViewOp) -> Result<Tensor> {
+    apply_one(&Op::View(view), &mut [x])
+}
+
+methods! {
+    /// Views and shapes, on `Result<Tensor>`.
+    trait ShapeChain;
+
+    /// The same elements under another shape of the same length; copies only where the layout demands it.
+    fn reshape(x, shape: impl IntoShape) -> Tensor { reshape(x, shape.into_shape()) }
+
+    /// The dims `from..=to` as one: PyTorch's `flatten(start_dim, end_dim)`.
+    fn flatten(x, from: i64, to: i64) -> Tensor {
+        let tensor = look("flatten", &x)?;
+        if tensor.rank() == 0 {
+            return reshape(x, Dims::from_slice(&[1]));
+        }
+        let from = shape::resolve_dim("flatten", from, tensor.rank())?;
+        let to = shape::resolve_dim("flatten", to, tensor.rank())?;
+        if from > to {
+            return Err(Error::argument("flatten", format!("dim {from} comes after dim {to}")));
+        }
+        let old = tensor.shape();
+        let mut new = Dims::from_slice(&old[..from]);
+        new.push(old[from..=to].iter().product());
+        new.extend_from_slice(&old[to + 1..]);
+        reshape(x, new)
+    }
+
+    /// Dims in another order: dim `d` of the result is dim `order[d]`.
+    fn permute(x, order: impl IntoDims) -> Tensor {
+        let rank = look("permute", &x)?.rank();
+        let order = order.into_dims();
+        let order = order.iter().map(|&d| shape::resolve_dim("permute", d, rank)).collect::<Result<Dims>>()?;
+        view(x, ViewOp::Permute(order))
+    }
+
+    /// Two dims exchanged.
+    fn transpose(x, first: i64, second: i64) -> Tensor {
+        let rank = look("transpose", &x)?.rank();
+        let first = shape::resolve_dim("transpose", first, rank)?;
+        let second = shape::resolve_dim("transpose", second, rank)?;
+        let mut order: Dims = (0..rank).collect();
+        order.swap(first, second);
+        view(x, ViewOp::Permute(order))
+    }
+
+    /// The last two dims exchanged: a matrix transposed.
+    fn t(x) -> Tensor {
+        let rank = look("t", &x)?.rank();
+        if rank < 2 {
+            return Err(Error::shape("t", "a matrix is expected"));
+        }
+        let mut order: Dims = (0..rank).collect();
+        order.swap(rank - 1, rank - 2);
+        view(x, ViewOp::Permute(order))
+    }
+
+    /// Broadcast to a larger shape, without a copy.
+    fn expand(x, shape: impl IntoShape) -> Tensor {
+        let to = shape.into_shape();
+        if look("expand", &x)?.shape() == &to[..] {
+            return look("expand", &x).cloned();
+        }
+        view(x, ViewOp::Expand(to))
+    }
+
+    /// Summed back to `shape`, of which this one's shape is a broadcast.
+    fn sum_to(x, shape: impl IntoShape) -> Tensor {
+        let tensor = look("sum_to", &x)?;
+        let to = shape.into_shape();
+        if shape::broadcast("sum_to", &to, tensor.shape())?[..] != *tensor.shape() {
+            let message = format!("{:?} is no broadcast of {to:?}", tensor.shape());
+            return Err(Error::shape("sum_to", message));
+        }
+        sum_to(tensor, &to)
+    }
+
+    /// A new dim of size 1 before dim `dim` (`-1`: at the end).
+    fn unsqueeze(x, dim: i64) -> Tensor {
+        let tensor = look("unsqueeze", &x)?;
+        let dim = shape::resolve_dim("unsqueeze", dim, tensor.rank() + 1)?;
+        let mut to = Dims::from_slice(tensor.shape());
+        to.insert(dim, 1);
+        reshape(x, to)
+    }
+
+    /// Without dim `dim`, if its size is 1; else unchanged.
+    fn squeeze(x, dim: i64) -> Tensor {
+        let tensor = look("squeeze", &x)?;
+        let dim = shape::resolve_dim("squeeze", dim, tensor.rank())?;
+        let mut to = Dims::from_slice(tensor.shape());
+        if to[dim] == 1 {
+            to.remove(dim);
+        }
+        reshape(x, to)
+    }
+
+    /// `length` slices of dim `dim` from `start` on: PyTorch's `narrow`.
+    fn narrow(x, dim: i64, start: usize, length: usize) -> Tensor {
+        let tensor = look("narrow", &x)?;
+        let dim = shape::resolve_dim("narrow", dim, tensor.rank())?;
+        let size = tensor.shape()[dim];
+        if start.checked_add(length).is_none_or(|end| end > size) {
+            let message = format!("{length} from {start} on leave size {size} of dim {dim}");
+            return Err(Error::argument("narrow", message));
+        }
+        view(x, ViewOp::Slice { dim, start, length, step: 1 })
+    }
+
+    /// The elements of some dims in opposite order.
+    fn flip(x, dims: impl IntoDims) -> Tensor {
+        let mut y = look("flip", &x)?.clone();
+        for dim in shape::resolve_dims("flip", &dims.into_dims(), y.rank())? {
+            let length = y.shape()[dim];
+            let slice = ViewOp::Slice { dim, start: length.saturating_sub(1), length, step: -1 };
+            y = view(Operand::Own(y), slice)?;
+        }
+        Ok(y)
+    }
+
+    /// The same elements row-major without gaps; itself if they lie so already.
+    fn contiguous(x) -> Tensor {
+        let tensor = look("contiguous", &x)?;
+        if tensor.is_contiguous() { Ok(tensor.clone()) } else { tensor.contiguous_copy() }
+    }
+
+    /// A copy in memory of its own.
+    fn copy(x) -> Tensor { look("copy", &x)?.contiguous_copy() }
+}
+
+impl Tensor {
+    /// Tensors one after the other along dim `dim`; their other sizes must be equal.
+    ///
+    /// ```
+    /// # use ferrotape_tensor::Tensor;
+    /// # fn main() -> ferrotape_tensor::Result<()> {
+    /// let (a, b) = (Tensor::from([[1f32], [2.]]), Tensor::from([[3f32], [4.]]));
+    /// assert_eq!(Tensor::cat(&[&a, &b], 1)?.to_vec::<f32>()?, [1., 3., 2., 4.]);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// No tensors; shapes or types that differ.
+    #[track_caller]
+    pub fn cat(tensors: &[&Tensor], dim: i64) -> Result<Tensor> {
+        let here = std::panic::Location::caller();
+        let cat = || {
+            let first = tensors.first().ok_or_else(|| Error::argument("cat", "no tensors"))?;
+            let dim = shape::resolve_dim("cat", dim, first.rank())?;
+            let mut operands: SmallVec<[Operand<'_>; 4]> =
+                tensors.iter().map(|&t| Operand::Ref(t)).collect();
+            apply_one(&Op::Concat(dim), &mut operands)
+        };
+        cat().map_err(|error| error.at(here))
+    }
+
+    /// Tensors of one shape one beside the other along a new dim `dim`.
+    ///
+    /// # Errors
+    /// No tensors; shapes or types that differ.
+    #[track_caller]
+    pub fn stack(tensors: &[&Tensor], dim: i64) -> Result<Tensor> {
+        let here = std::panic::Location::caller();
+        let stack = || {
+            let raised = tensors.iter().map(|t| t.unsqueeze(dim)).collect::<Result<Vec<_>>>()?;
+            let raised: Vec<&Tensor> = raised.iter().collect();
+            let rank = tensors.first().map_or(1, |t| t.rank() + 1);
+            Tensor::cat(&raised, shape::resolve_dim("stack", dim, rank)? as i64)
+        };
+        stack().map_err(|error| error.at(here))
+    }
+}

@@ -1,0 +1,151 @@
+//! Shapes: sizes, dims that count from the end, broadcasting, checked sizes.
+
+use smallvec::SmallVec;
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// Sizes or dim numbers; up to six lie inline.
+pub type Dims = SmallVec<[usize; 6]>;
+
+/// The number of elements of `shape`, checked. A zero dim gives 0 whatever the others are.
+pub(crate) fn checked_len(op: &'static str, shape: &[usize]) -> Result<usize> {
+    ferrotape_kernels::strided::checked_len(shape)
+        .filter(|&len| len <= isize::MAX as usize)
+        .ok_or_else(|| {
+            Error::shape(op, format!("{shape:?} has more elements than memory can hold"))
+        })
+}
+
+/// The number of elements of a shape that was checked when it was made.
+pub(crate) fn len(shape: &[usize]) -> usize {
+    shape.iter().product()
+}
+
+/// A dim that may count from the end (`-1` is the last), as an index.
+pub(crate) fn resolve_dim(op: &'static str, dim: i64, rank: usize) -> Result<usize> {
+    let resolved = if dim < 0 { dim.saturating_add(rank as i64) } else { dim };
+    if (0..rank as i64).contains(&resolved) {
+        Ok(resolved as usize)
+    } else {
+        Err(Error::plain(ErrorKind::Dim { op, dim, rank }))
+    }
+}
+
+/// Several dims, sorted; `[]` means all. Refuses one that is named twice.
+pub(crate) fn resolve_dims(op: &'static str, dims: &[i64], rank: usize) -> Result<Dims> {
+    if dims.is_empty() {
+        return Ok((0..rank).collect());
+    }
+    let mut resolved: Dims =
+        dims.iter().map(|&dim| resolve_dim(op, dim, rank)).collect::<Result<_>>()?;
+    resolved.sort_unstable();
+    match resolved.windows(2).find(|pair| pair[0] == pair[1]) {
+        Some(pair) => Err(Error::argument(op, format!("dim {} is named twice", pair[0]))),
+        None => Ok(resolved),
+    }
+}
+
+/// The common shape of two by NumPy's rule: aligned from the right, sizes equal or 1.
+pub(crate) fn broadcast(op: &'static str, a: &[usize], b: &[usize]) -> Result<Dims> {
+    if a == b {
+        return Ok(Dims::from_slice(a));
+    }
+    let rank = a.len().max(b.len());
+    let size =
+        |shape: &[usize], d: usize| (d + shape.len()).checked_sub(rank).map_or(1, |i| shape[i]);
+    (0..rank)
+        .map(|d| match (size(a, d), size(b, d)) {
+            (x, y) if x == y => Ok(x),
+            (1, y) => Ok(y),
+            (x, 1) => Ok(x),
+            (x, y) => Err(Error::shape(
+                op,
+                format!("{a:?} and {b:?} don't broadcast: sizes {x} and {y} differ in dim {d}"),
+            )),
+        })
+        .collect()
+}
+
+/// Something that names dims: one number, a list, or all of them (`..`). Negative numbers count from the end.
+pub trait IntoDims {
+    /// The numbers; empty for all.
+    fn into_dims(self) -> SmallVec<[i64; 6]>;
+}
+
+impl IntoDims for i64 {
+    fn into_dims(self) -> SmallVec<[i64; 6]> {
+        SmallVec::from_slice(&[self])
+    }
+}
+
+impl IntoDims for std::ops::RangeFull {
+    fn into_dims(self) -> SmallVec<[i64; 6]> {
+        SmallVec::new()
+    }
+}
+
+impl<const N: usize> IntoDims for [i64; N] {
+    fn into_dims(self) -> SmallVec<[i64; 6]> {
+        SmallVec::from_slice(&self)
+    }
+}
+
+impl IntoDims for &[i64] {
+    fn into_dims(self) -> SmallVec<[i64; 6]> {
+        SmallVec::from_slice(self)
+    }
+}
+
+impl IntoDims for &[usize] {
+    fn into_dims(self) -> SmallVec<[i64; 6]> {
+        self.iter().map(|&d| i64::try_from(d).unwrap_or(i64::MAX)).collect()
+    }
+}
+
+/// Something that names a shape: a number, an array, a slice or a vector of sizes.
+pub trait IntoShape {
+    /// The sizes.
+    fn into_shape(self) -> Dims;
+}
+
+impl IntoShape for usize {
+    fn into_shape(self) -> Dims {
+        Dims::from_slice(&[self])
+    }
+}
+
+impl IntoShape for () {
+    fn into_shape(self) -> Dims {
+        Dims::new()
+    }
+}
+
+impl<const N: usize> IntoShape for [usize; N] {
+    fn into_shape(self) -> Dims {
+        Dims::from_slice(&self)
+    }
+}
+
+impl IntoShape for &[usize] {
+    fn into_shape(self) -> Dims {
+        Dims::from_slice(self)
+    }
+}
+
+impl IntoShape for Vec<usize> {
+    fn into_shape(self) -> Dims {
+        Dims::from_vec(self)
+    }
+}
+
+impl IntoShape for Dims {
+    fn into_shape(self) -> Dims {
+        self
+    }
+}
+
+impl IntoShape for &Dims {
+    fn into_shape(self) -> Dims {
+        self.clone()
+    }
+}

@@ -1,0 +1,225 @@
+//! The tensor: a value with an id, a layout and a share of a storage.
+
+use std::cell::Cell;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::apply::{Operand, apply_one};
+use crate::device::Device;
+use crate::dtype::{DType, Element};
+use crate::error::{Error, Result};
+use crate::layout::Layout;
+use crate::observe::Tag;
+use crate::op::{Meta, Op};
+use crate::shape;
+use crate::storage::Storage;
+
+/// Names a value: every output of an operation gets a new one, an assignment gives a new one, clones share it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TensorId(u64);
+
+impl TensorId {
+    /// The number, unique in this process.
+    pub fn number(self) -> u64 {
+        self.0
+    }
+
+    /// A new one. Threads take blocks of numbers, so that this is a plain increment.
+    fn fresh() -> TensorId {
+        const BLOCK: u64 = 1 << 16;
+        static NEXT: AtomicU64 = AtomicU64::new(BLOCK);
+        thread_local! { static MINE: Cell<u64> = const { Cell::new(0) }; }
+        MINE.with(|mine| {
+            let mut id = mine.get();
+            if id % BLOCK == 0 {
+                id = NEXT.fetch_add(BLOCK, Ordering::Relaxed);
+            }
+            mine.set(id + 1);
+            TensorId(id)
+        })
+    }
+}
+
+/// A tensor: `n`-dimensional, strided, on one device. Cheap to clone (clones share the value), `Send` and `Sync`; never
+/// changed while shared.
+#[derive(Clone)]
+pub struct Tensor(pub(crate) Arc<Inner>);
+
+pub(crate) struct Inner {
+    pub(crate) id: TensorId,
+    /// Bits of the [`Tag`]: atomic, because watching a leaf marks a tensor that others may share.
+    pub(crate) tag: AtomicU64,
+    pub(crate) dtype: DType,
+    pub(crate) layout: Layout,
+    pub(crate) storage: Storage,
+}
+
+impl Tensor {
+    pub(crate) fn from_parts(storage: Storage, layout: Layout, dtype: DType, tag: Tag) -> Tensor {
+        let tag = AtomicU64::new(tag.bits());
+        Tensor(Arc::new(Inner { id: TensorId::fresh(), tag, dtype, layout, storage }))
+    }
+
+    /// Gives the value a new name and tag; `None` if it is shared.
+    pub(crate) fn rename(&mut self, tag: Tag) -> Option<()> {
+        let inner = Arc::get_mut(&mut self.0)?;
+        inner.id = TensorId::fresh();
+        inner.tag = AtomicU64::new(tag.bits());
+        Some(())
+    }
+
+    /// Names this value.
+    pub fn id(&self) -> TensorId {
+        self.0.id
+    }
+
+    /// Which listener watches it, if any.
+    pub fn tag(&self) -> Tag {
+        Tag::from_bits(self.0.tag.load(Ordering::Relaxed))
+    }
+
+    /// Marks a leaf as watched. A mark of a listener that still lives and is older stays.
+    pub fn set_tag(&self, tag: Tag) {
+        if !self.tag().is_live() {
+            self.0.tag.store(tag.bits(), Ordering::Relaxed);
+        }
+    }
+
+    /// Sizes, outermost first; empty for a scalar.
+    pub fn shape(&self) -> &[usize] {
+        &self.0.layout.shape
+    }
+
+    /// Number of dims.
+    pub fn rank(&self) -> usize {
+        self.shape().len()
+    }
+
+    /// Size of dim `dim`; negative counts from the end.
+    ///
+    /// # Errors
+    /// A dim that is not there.
+    #[track_caller]
+    pub fn size(&self, dim: i64) -> Result<usize> {
+        let here = std::panic::Location::caller();
+        let dim = shape::resolve_dim("size", dim, self.rank()).map_err(|e| e.at(here))?;
+        Ok(self.shape()[dim])
+    }
+
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        shape::len(self.shape())
+    }
+
+    /// True without elements.
+    pub fn is_empty(&self) -> bool {
+        self.shape().contains(&0)
+    }
+
+    /// Type of the elements.
+    pub fn dtype(&self) -> DType {
+        self.0.dtype
+    }
+
+    /// Where it lives.
+    pub fn device(&self) -> Device {
+        self.0.storage.device()
+    }
+
+    /// Shape, type and device.
+    pub fn meta(&self) -> Meta {
+        Meta { shape: self.0.layout.shape.clone(), dtype: self.0.dtype, device: self.device() }
+    }
+
+    /// How it lies in its storage.
+    pub fn layout(&self) -> &Layout {
+        &self.0.layout
+    }
+
+    /// True if its elements lie row-major without gaps.
+    pub fn is_contiguous(&self) -> bool {
+        self.0.layout.is_contiguous()
+    }
+
+    /// Address of the first element: equal for tensors that share their first element.
+    pub fn address(&self) -> usize {
+        let start = self.0.storage.buffer().as_slice::<u8>().as_ptr().addr();
+        start + self.0.layout.offset * self.dtype().size()
+    }
+
+    /// The elements in row-major order.
+    ///
+    /// # Errors
+    /// `T` is not the tensor's type.
+    ///
+    /// ```
+    /// # use ferrotape_tensor::Tensor;
+    /// # fn main() -> ferrotape_tensor::Result<()> {
+    /// let x = Tensor::from([[1f32, 2.], [3., 4.]]).transpose(0, 1)?;
+    /// assert_eq!(x.to_vec::<f32>()?, [1., 3., 2., 4.]);
+    /// # Ok(()) }
+    /// ```
+    #[track_caller]
+    pub fn to_vec<T: Element>(&self) -> Result<Vec<T>> {
+        let here = std::panic::Location::caller();
+        if T::DTYPE != self.dtype() {
+            let message = format!("a tensor of {} read as {}", self.dtype(), T::DTYPE);
+            return Err(Error::dtype("to_vec", message).at(here));
+        }
+        let dense = if self.is_contiguous() {
+            self.clone()
+        } else {
+            self.contiguous_copy().map_err(|e| e.at(here))?
+        };
+        let (start, len) = (dense.0.layout.offset, dense.len());
+        let data = dense.0.storage.buffer().as_slice::<T::Stored>();
+        Ok(data.iter().skip(start).take(len).map(|&x| T::fetch(x)).collect())
+    }
+
+    /// The one element of a one-element tensor.
+    ///
+    /// # Errors
+    /// More or fewer elements than one; `T` is not the tensor's type.
+    #[track_caller]
+    pub fn item<T: Element>(&self) -> Result<T> {
+        let here = std::panic::Location::caller();
+        if self.len() != 1 || T::DTYPE != self.dtype() {
+            let message = format!(
+                "one element of {} expected, the tensor has shape {:?} and type {}",
+                T::DTYPE,
+                self.shape(),
+                self.dtype()
+            );
+            return Err(Error::shape("item", message).at(here));
+        }
+        let data = self.0.storage.buffer().as_slice::<T::Stored>();
+        Ok(T::fetch(data.get(self.0.layout.offset).copied().unwrap_or_default()))
+    }
+
+    /// The one element of a one-element tensor of any type, as f64.
+    ///
+    /// # Errors
+    /// More or fewer elements than one.
+    #[track_caller]
+    pub fn to_f64(&self) -> Result<f64> {
+        match self.dtype() {
+            DType::F32 => self.item::<f32>().map(f64::from),
+            DType::F64 => self.item::<f64>(),
+            DType::I64 => self.item::<i64>().map(|x| x as f64),
+            DType::U8 => self.item::<u8>().map(f64::from),
+            DType::Bool => self.item::<bool>().map(f64::from),
+        }
+    }
+
+    /// A copy without gaps (never announced as anything but a copy; keeps the derivative).
+    pub(crate) fn contiguous_copy(&self) -> Result<Tensor> {
+        apply_one(&Op::Copy, &mut [Operand::Ref(self)])
+    }
+}
+
+impl fmt::Debug for Tensor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
