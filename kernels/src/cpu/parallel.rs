@@ -1,27 +1,76 @@
 //! The only place that runs on more than one thread: a small fork-join team.
+//!
+//! [`protocol`] is how a job is offered and claimed, [`team`] are the threads: made when first needed, named `ferrotape-1` and
+//! so on, kept for the life of the process, spinning for a moment after a job and then parked.
+
+// `loom` is set by hand, for the model alone.
+#![allow(unexpected_cfgs)]
+
+mod protocol;
+mod sync;
+// loom's atomics can't stand in a static: its tests model the protocol alone.
+#[cfg(all(test, loom))]
+mod model;
+#[cfg(not(all(test, loom)))]
+mod team;
 
 use std::marker::PhantomData;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+/// The most threads that [`set_threads`] takes.
+pub const MAX_THREADS: usize = 64;
+
+/// Less work than this stays on the caller: a hot fork and join costs a tenth of it.
+const SERIAL_NS: u64 = 3_000;
 
 /// Runs `body(piece)` for every piece in `0..pieces`, on the calling thread and, if it pays, on the team. `work_ns` estimates
 /// the whole work in nanoseconds of one core: small work stays on the caller. The pieces must be a function of the shape
 /// alone (ADR 001); which thread runs which piece is not determined. Returns when all have run. A call from inside a piece,
 /// or while another thread uses the team, runs on the caller alone.
+///
+/// A panic in `body` comes out of this call once all pieces that have begun have ended; the team stays usable.
+#[inline]
 pub fn run(pieces: usize, work_ns: u64, body: &(dyn Fn(usize) + Sync)) {
-    let _ = work_ns;
+    #[cfg(not(all(test, loom)))]
+    if pieces > 1 && work_ns >= SERIAL_NS && threads() > 1 && team::run(pieces, work_ns, body) {
+        return;
+    }
     for piece in 0..pieces {
         body(piece);
     }
 }
 
+/// The number of threads in force; 0: not yet asked for.
+static THREADS: AtomicUsize = AtomicUsize::new(0);
+
 /// The number of threads that kernels may use, the caller included.
+#[inline]
 pub fn threads() -> usize {
-    1
+    match THREADS.load(Relaxed) {
+        0 => default_threads(),
+        threads => threads,
+    }
 }
 
-/// Sets the number of threads (at least 1; also by `FERROTAPE_THREADS` at start; default: the cores available). Results don't
-/// depend on it. Takes effect at the next kernel.
+/// Sets the number of threads (1 to [`MAX_THREADS`]; also by `FERROTAPE_THREADS` at start; default: the cores available).
+/// Results don't depend on it. Takes effect at the next kernel.
 pub fn set_threads(threads: usize) {
-    let _ = threads;
+    THREADS.store(threads.clamp(1, MAX_THREADS), Relaxed);
+}
+
+#[cold]
+fn default_threads() -> usize {
+    let wish = std::env::var("FERROTAPE_THREADS").ok().and_then(|n| n.trim().parse().ok());
+    let threads = wish.filter(|&n| n > 0).unwrap_or_else(cores).clamp(1, MAX_THREADS);
+    // Somebody may have set it meanwhile.
+    match THREADS.compare_exchange(0, threads, Relaxed, Relaxed) {
+        Ok(_) => threads,
+        Err(set) => set,
+    }
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// A mutable slice that pieces of a parallel run cut disjoint parts out of.

@@ -1,0 +1,182 @@
+//! The pool: each thread keeps a few small blocks of every class, the shelves keep the rest.
+//!
+//! A thread that only frees spills half of its list onto the shelf, a thread that only allocates refills from it: blocks
+//! travel round, and a loader on a thread of its own asks the system for nothing once enough of them exist.
+
+use std::cell::Cell;
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::chain::Chain;
+use super::class::{COUNT, Class, SMALL};
+use super::{budget, system};
+use crate::error::Result;
+
+/// A block and whether it is fresh, that is, all zero.
+pub(super) struct Taken {
+    pub(super) block: NonNull<u8>,
+    pub(super) fresh: bool,
+}
+
+/// A block of `class`, counted as live.
+#[inline]
+pub(super) fn take(class: Class) -> Result<Taken> {
+    let live = budget::reserve(class.size)?;
+    let cached = match class.is_small() {
+        true => OWN.try_with(|own| own.take(class)).unwrap_or_else(|_| shelf(class.index).pop()),
+        false => shelf(class.index).pop(),
+    };
+    let taken = match cached {
+        Some(block) => Taken { block, fresh: false },
+        None => request(class)?,
+    };
+    budget::reached(live);
+    Ok(taken)
+}
+
+/// Takes a block back.
+///
+/// # Safety
+/// - `block` came from [`take`] with this `class` and is not used any more.
+#[inline]
+pub(super) unsafe fn put(block: NonNull<u8>, class: Class) {
+    // At the end of a thread its list is gone before its last buffers: those go to the shelf.
+    // SAFETY: the block is ours by the caller's duty, and of a class size: at least 64 bytes, 64-byte aligned.
+    let kept = class.is_small() && OWN.try_with(|own| unsafe { own.put(block, class) }).is_ok();
+    if !kept {
+        // SAFETY: as above; `try_with` did not run the closure.
+        unsafe { shelf(class.index).push(block) };
+    }
+    budget::unreserve(class.size);
+}
+
+/// Makes sure that the shelf holds `count` blocks of `class`.
+pub(super) fn warm(class: Class, count: usize) -> Result<()> {
+    while shelf(class.index).count() < count {
+        // Nothing is given back to make room: it might be what was just put there.
+        if budget::would_exceed(class.size) {
+            return Err(budget::refused(class.size));
+        }
+        let block = system::allocate(class.size).ok_or_else(|| budget::refused(class.size))?;
+        budget::obtained(class.size);
+        // SAFETY: fresh from the system, owned by nobody else.
+        unsafe { shelf(class.index).push(block) };
+    }
+    Ok(())
+}
+
+/// Gives every cached block back that this thread can reach; other threads give theirs back at their next allocation.
+pub(super) fn empty() {
+    DRAINS.fetch_add(1, Relaxed);
+    let _ = OWN.try_with(Own::drain);
+    for index in 0..COUNT {
+        let all = std::mem::replace(&mut *shelf(index), Chain::EMPTY);
+        give_back(all, index);
+    }
+}
+
+/// A block from the system, for bytes already counted as live.
+#[cold]
+fn request(class: Class) -> Result<Taken> {
+    if budget::would_exceed(class.size) {
+        empty();
+    }
+    let block = system::allocate(class.size).or_else(|| {
+        empty();
+        system::allocate(class.size)
+    });
+    match block {
+        Some(block) => {
+            budget::obtained(class.size);
+            Ok(Taken { block, fresh: true })
+        }
+        None => {
+            budget::unreserve(class.size);
+            Err(budget::refused(class.size))
+        }
+    }
+}
+
+/// Gives the blocks of a chain of class `index` back to the system.
+fn give_back(mut chain: Chain, index: usize) {
+    let size = Class::size_at(index);
+    while let Some(block) = chain.pop() {
+        // SAFETY: blocks on a chain of this class came from `system::allocate` with its size, and are free.
+        unsafe { system::release(block, size) };
+        budget::returned(size);
+    }
+}
+
+/// Counts the calls of [`empty`], so that threads notice.
+static DRAINS: AtomicUsize = AtomicUsize::new(0);
+
+static SHELVES: [Mutex<Chain>; COUNT] = [const { Mutex::new(Chain::EMPTY) }; COUNT];
+
+fn shelf(index: usize) -> MutexGuard<'static, Chain> {
+    // Nothing panics while it holds a shelf.
+    SHELVES[index].lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The small blocks that a thread keeps.
+struct Own {
+    chains: [Cell<Chain>; SMALL],
+    drains: Cell<usize>,
+}
+
+thread_local! {
+    static OWN: Own =
+        const { Own { chains: [const { Cell::new(Chain::EMPTY) }; SMALL], drains: Cell::new(0) } };
+}
+
+impl Own {
+    #[inline]
+    fn take(&self, class: Class) -> Option<NonNull<u8>> {
+        if self.drains.get() != DRAINS.load(Relaxed) {
+            self.drain();
+        }
+        let own = &self.chains[class.index];
+        let mut chain = own.get();
+        if chain.count() == 0 {
+            chain = shelf(class.index).cut(class.bound() / 2);
+        }
+        let block = chain.pop();
+        own.set(chain);
+        block
+    }
+
+    /// # Safety
+    /// - As for [`Chain::push`], and `block` is of `class`.
+    #[inline]
+    unsafe fn put(&self, block: NonNull<u8>, class: Class) {
+        let own = &self.chains[class.index];
+        let mut chain = own.get();
+        // SAFETY: the caller's duty.
+        unsafe { chain.push(block) };
+        if chain.count() > class.bound() {
+            let spilled = chain.cut(class.bound() / 2);
+            shelf(class.index).append(spilled);
+        }
+        own.set(chain);
+        if self.drains.get() != DRAINS.load(Relaxed) {
+            self.drain();
+        }
+    }
+
+    /// Gives all of them back to the system.
+    #[cold]
+    fn drain(&self) {
+        self.drains.set(DRAINS.load(Relaxed));
+        for (index, own) in self.chains.iter().enumerate() {
+            give_back(own.replace(Chain::EMPTY), index);
+        }
+    }
+}
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        for (index, own) in self.chains.iter().enumerate() {
+            shelf(index).append(own.replace(Chain::EMPTY));
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! The threads of the team: when they spin, when they park, and when waking them pays.
+//!
+//! Waking a parked thread costs the caller some 10 us, and it starts some 40 us later; so a job wakes the parked only if it is
+//! worth [`WAKE_NS`], or if jobs follow each other so closely that together they are. Nothing but speed depends on waking: the
+//! leader runs what nobody claims.
+
+use std::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, fence};
+use std::sync::{Mutex, OnceLock};
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
+
+use super::protocol::Offer;
+use super::sync::Line;
+use super::{MAX_THREADS, cores, threads};
+
+/// How long a member spins after its last piece before it parks.
+const SPIN: Duration = Duration::from_micros(60);
+
+/// Work that is worth waking a parked member for.
+const WAKE_NS: u64 = 100_000;
+
+/// Work for each member that is woken.
+const SHARE_NS: u64 = 50_000;
+
+/// The team of this process.
+struct Team {
+    offer: Offer,
+    /// Members parked. Written when one parks or is woken, read by every job: its own line.
+    parked: Line<AtomicUsize>,
+    /// Members this job may still wake.
+    wanted: Line<AtomicUsize>,
+    missed: Missed,
+    /// For how many threads members have been made (or tried to).
+    grown: AtomicUsize,
+    growing: Mutex<()>,
+    members: [Member; MAX_THREADS - 1],
+}
+
+struct Member {
+    parked: Line<AtomicBool>,
+    thread: OnceLock<Thread>,
+}
+
+static TEAM: Team = Team {
+    offer: Offer::new(),
+    parked: Line(AtomicUsize::new(0)),
+    wanted: Line(AtomicUsize::new(0)),
+    missed: Missed { work_ns: AtomicU64::new(0), end_ns: AtomicU64::new(0) },
+    grown: AtomicUsize::new(1),
+    growing: Mutex::new(()),
+    members: [const { Member { parked: Line(AtomicBool::new(false)), thread: OnceLock::new() } };
+        MAX_THREADS - 1],
+};
+
+/// Runs the pieces on the caller and the members that come. False, and nothing done, if the team is in use.
+#[inline]
+pub(super) fn run(pieces: usize, work_ns: u64, body: &(dyn Fn(usize) + Sync)) -> bool {
+    TEAM.offer.lead(pieces, body, || {
+        if TEAM.grown.load(Relaxed) < threads() {
+            TEAM.grow();
+        }
+        // Members that are surplus count as parked too; then this looks more closely than it must.
+        if TEAM.parked.0.load(Relaxed) > 0 {
+            TEAM.wake_for(pieces, work_ns);
+        }
+    })
+}
+
+impl Team {
+    /// Makes the members that are missing. If the system refuses one, the team stays smaller.
+    #[cold]
+    fn grow(&'static self) {
+        let Ok(_growing) = self.growing.try_lock() else { return };
+        let threads = threads();
+        let grown = self.grown.load(Relaxed);
+        self.grown.store(grown.max(threads), Relaxed);
+        for index in grown - 1..threads - 1 {
+            let name = format!("ferrotape-{}", index + 1);
+            if let Ok(made) = thread::Builder::new().name(name).spawn(move || self.serve(index)) {
+                let _ = self.members[index].thread.set(made.thread().clone());
+            }
+        }
+    }
+
+    /// A member's life.
+    fn serve(&self, index: usize) {
+        let mut idle = Idle::new();
+        loop {
+            if is_surplus(index) {
+                self.park(index);
+                idle = Idle::new();
+            } else if self.offer.help() {
+                idle.restart();
+            } else if idle.is_over() {
+                self.park(index);
+                idle = Idle::new();
+            }
+        }
+    }
+
+    /// Sleeps until woken; not at all if there is work.
+    #[cold]
+    fn park(&self, index: usize) {
+        let parked = &self.members[index].parked.0;
+        parked.store(true, SeqCst);
+        self.parked.0.fetch_add(1, SeqCst);
+        // Either the leader sees us parked, or we see its job (it fences between its two accesses, too).
+        fence(SeqCst);
+        if self.offer.is_open() && !is_surplus(index) {
+            self.unpark(index);
+            return;
+        }
+        while parked.load(Acquire) {
+            thread::park();
+        }
+        if self.offer.is_open() {
+            self.wake_two();
+        }
+    }
+
+    /// Marks a member as awake and wakes it. False if it was not parked.
+    fn unpark(&self, index: usize) -> bool {
+        let member = &self.members[index];
+        let was_parked = member.parked.0.swap(false, SeqCst);
+        if was_parked {
+            self.parked.0.fetch_sub(1, SeqCst);
+            if let Some(thread) = member.thread.get() {
+                thread.unpark();
+            }
+        }
+        was_parked
+    }
+
+    /// Wakes members for a job, if it pays. Called by the leader only.
+    #[cold]
+    fn wake_for(&self, pieces: usize, work_ns: u64) {
+        if work_ns < WAKE_NS && !self.missed.adds_up(work_ns) {
+            return;
+        }
+        let worth = usize::try_from(work_ns / SHARE_NS).unwrap_or(usize::MAX).max(1);
+        self.wanted.0.store(worth.min(pieces - 1).min(threads() - 1), Relaxed);
+        fence(SeqCst);
+        self.wake_two();
+    }
+
+    /// Wakes two members, each of which wakes two more: the leader is not held up by waking all.
+    fn wake_two(&self) {
+        for _ in 0..2 {
+            let one_less = |wanted: usize| wanted.checked_sub(1);
+            if self.wanted.0.fetch_update(Relaxed, Relaxed, one_less).is_err() {
+                return;
+            }
+            if !(0..threads() - 1).any(|index| self.unpark(index)) {
+                return;
+            }
+        }
+    }
+}
+
+/// True if a smaller number of threads has been set since the member was made.
+#[inline]
+fn is_surplus(index: usize) -> bool {
+    index + 1 >= threads()
+}
+
+/// Work that parked members missed: many small jobs in a row are worth waking for, as each would have found the members
+/// spinning had they been awake. Written by leaders only, one at a time.
+struct Missed {
+    work_ns: AtomicU64,
+    /// When the last job ended, by its estimate.
+    end_ns: AtomicU64,
+}
+
+impl Missed {
+    /// Adds a job; true if the jobs of late are worth waking for.
+    fn adds_up(&self, work_ns: u64) -> bool {
+        static START: OnceLock<Instant> = OnceLock::new();
+        let now = START.get_or_init(Instant::now).elapsed().as_nanos() as u64;
+        let paused = now.saturating_sub(self.end_ns.load(Relaxed)) > SPIN.as_nanos() as u64;
+        let missed = if paused { 0 } else { self.work_ns.load(Relaxed) } + work_ns;
+        let enough = missed >= WAKE_NS;
+        self.end_ns.store(now + work_ns, Relaxed);
+        self.work_ns.store(if enough { 0 } else { missed }, Relaxed);
+        enough
+    }
+}
+
+/// How long a member has had nothing to do.
+struct Idle {
+    turns: u32,
+    since: Option<Instant>,
+    /// With more threads than cores a spinning member keeps a working one off its core.
+    crowded: bool,
+}
+
+impl Idle {
+    fn new() -> Self {
+        Idle { turns: 0, since: None, crowded: threads() > cores() }
+    }
+
+    #[inline]
+    fn restart(&mut self) {
+        (self.turns, self.since) = (0, None);
+    }
+
+    /// One turn of waiting; true if it is time to park. Looks at the clock now and then only.
+    #[inline]
+    fn is_over(&mut self) -> bool {
+        self.turns += 1;
+        match self.crowded {
+            true => thread::yield_now(),
+            false => std::hint::spin_loop(),
+        }
+        self.turns.is_multiple_of(32)
+            && self.since.get_or_insert_with(Instant::now).elapsed() > SPIN
+    }
+}
