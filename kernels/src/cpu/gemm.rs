@@ -1,7 +1,58 @@
 //! Matrix product in the order R2 of ADR 001: `C <- epilogue(A B)`, any strides, batched.
 
+mod blocking;
+mod driver;
+mod microkernel;
+mod output;
+mod panels;
+mod sliver;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Mutex;
+
+pub(crate) use driver::{Product, multiply};
+pub(crate) use output::Output;
+pub(crate) use panels::{Panels, Strided};
+
+use super::isa::Kernel;
+use super::parallel::{self, Shared};
 use crate::element::Float;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, require};
+use crate::strided::{View, checked_len};
+use microkernel::Finish;
+
+/// The way into vector code: [`InForce`] in the library, a forced ISA in tests.
+pub(crate) trait Dispatch<T>: Copy + Send + Sync {
+    /// Runs the kernel.
+    fn call<K: Kernel<T>>(self, kernel: K) -> K::Output;
+}
+
+/// The ISA in force.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct InForce;
+
+impl<T: Float> Dispatch<T> for InForce {
+    #[inline]
+    fn call<K: Kernel<T>>(self, kernel: K) -> K::Output {
+        T::dispatch(kernel)
+    }
+}
+
+/// A given ISA.
+#[cfg(test)]
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Forced(pub(crate) super::isa::Isa);
+
+#[cfg(test)]
+impl<T> Dispatch<T> for Forced
+where
+    super::isa::Tokens: super::isa::HasTokens<T>,
+{
+    fn call<K: Kernel<T>>(self, kernel: K) -> K::Output {
+        super::isa::dispatch_on(self.0, kernel)
+    }
+}
 
 /// A matrix operand in a slice: element `(i, j)` of batch `b` is `data[offset(b) + i * row_stride + j * column_stride]`.
 #[derive(Debug, Clone, Copy)]
@@ -66,8 +117,7 @@ pub fn gemm<T: Float>(
     c: &mut [T],
     c_stride: usize,
 ) -> Result<()> {
-    let _ = (m, k, n, a, b, epilogue, c, c_stride);
-    Err(Error::Contract("stub"))
+    gemm_on(InForce, [m, k, n], a, b, epilogue, c, c_stride)
 }
 
 /// A batch of products: batch `i` uses `a.offset + a_offsets[i]`, `b.offset + b_offsets[i]` and the `i`-th `m * n` elements of `c`.
@@ -83,6 +133,155 @@ pub fn gemm_batched<T: Float>(
     epilogue: Epilogue<'_, T>,
     c: &mut [T],
 ) -> Result<()> {
-    let _ = (m, k, n, a, a_offsets, b, b_offsets, epilogue, c);
-    Err(Error::Contract("stub"))
+    batched_on(InForce, [m, k, n], (a, a_offsets), (b, b_offsets), epilogue, c)
+}
+
+/// [`gemm`] under a given ISA.
+fn gemm_on<T: Float>(
+    d: impl Dispatch<T>,
+    [m, k, n]: [usize; 3],
+    a: Matrix<'_, T>,
+    b: Matrix<'_, T>,
+    epilogue: Epilogue<'_, T>,
+    c: &mut [T],
+    c_stride: usize,
+) -> Result<()> {
+    if m == 0 || n == 0 {
+        return Ok(());
+    }
+    check_operand(&a, [m, k])?;
+    check_operand(&b, [k, n])?;
+    check_bias(&epilogue, m, n)?;
+    require(m == 1 || c_stride >= n, "gemm: rows of c overlap")?;
+    let end = (m - 1).checked_mul(c_stride).and_then(|start| start.checked_add(n));
+    require(end.is_some_and(|end| end <= c.len()), "gemm: c is too short")?;
+    // SAFETY: the operands, the biases and c were checked.
+    unsafe { unchecked(d, [m, k, n], a, b, epilogue, c.as_mut_ptr(), c_stride) }
+}
+
+/// [`gemm_batched`] under a given ISA.
+fn batched_on<T: Float>(
+    d: impl Dispatch<T>,
+    [m, k, n]: [usize; 3],
+    (a, a_offsets): (Matrix<'_, T>, &[isize]),
+    (b, b_offsets): (Matrix<'_, T>, &[isize]),
+    epilogue: Epilogue<'_, T>,
+    c: &mut [T],
+) -> Result<()> {
+    let batch = a_offsets.len();
+    require(batch == b_offsets.len(), "gemm_batched: as many offsets of b as of a")?;
+    if m == 0 || n == 0 || batch == 0 {
+        return Ok(());
+    }
+    let size = checked_len(&[m, n]).ok_or(Error::Contract("gemm_batched: m * n overflows"))?;
+    let len = size.checked_mul(batch);
+    require(len.is_some_and(|len| len <= c.len()), "gemm_batched: c is too short")?;
+    check_bias(&epilogue, m, n)?;
+    for (&ao, &bo) in a_offsets.iter().zip(b_offsets) {
+        check_operand(&a.moved(ao)?, [m, k])?;
+        check_operand(&b.moved(bo)?, [k, n])?;
+    }
+    let c = Shared::new(c);
+    let one = |i: usize| -> Result<()> {
+        let (a, b) = (a.moved(a_offsets[i])?, b.moved(b_offsets[i])?);
+        let c = c.as_ptr().wrapping_add(i * size);
+        // SAFETY: every operand of the batch and the length of c were checked; the products' places in c are disjoint.
+        unsafe { unchecked(d, [m, k, n], a, b, epilogue, c, n) }
+    };
+    // Large products are parallel inside; small ones are a piece each.
+    if size.saturating_mul(k) >= LARGE {
+        return (0..batch).try_for_each(one);
+    }
+    let failed = Mutex::new(Ok(()));
+    let work = (size.saturating_mul(k) as u64).saturating_mul(batch as u64) / 50;
+    parallel::run(batch, work, &|i| {
+        if let Err(error) = one(i) {
+            *failed.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Err(error);
+        }
+    });
+    failed.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+/// Multiply-adds from which on a product of a batch is worth splitting.
+const LARGE: usize = 1 << 24;
+
+impl<T> Matrix<'_, T> {
+    /// The matrix `by` elements further on.
+    fn moved(self, by: isize) -> Result<Self> {
+        let offset = self.offset.checked_add_signed(by);
+        let offset =
+            offset.ok_or(Error::Contract("gemm_batched: an offset lies before the data"))?;
+        Ok(Matrix { offset, ..self })
+    }
+}
+
+fn check_operand<T: Float>(x: &Matrix<'_, T>, shape: [usize; 2]) -> Result<()> {
+    View::new(x.data, x.offset, &shape, &[x.row_stride, x.column_stride]).map(|_| ())
+}
+
+fn check_bias<T>(epilogue: &Epilogue<'_, T>, m: usize, n: usize) -> Result<()> {
+    let fits = match epilogue.bias {
+        Bias::None => true,
+        Bias::Row(bias) => bias.len() >= m,
+        Bias::Column(bias) => bias.len() >= n,
+    };
+    require(fits, "gemm: the bias is too short")
+}
+
+impl<T: Float> Epilogue<'_, T> {
+    /// As the micro-kernel takes it; `swapped`: rows for columns.
+    pub(crate) fn finish(&self, swapped: bool) -> Finish<T> {
+        let (mut row_bias, mut column_bias) = match self.bias {
+            Bias::None => (std::ptr::null(), std::ptr::null()),
+            Bias::Row(bias) => (bias.as_ptr(), std::ptr::null()),
+            Bias::Column(bias) => (std::ptr::null(), bias.as_ptr()),
+        };
+        if swapped {
+            std::mem::swap(&mut row_bias, &mut column_bias);
+        }
+        let relu = self.activation == Activation::Relu;
+        Finish { accumulate: self.accumulate, row_bias, column_bias, relu }
+    }
+}
+
+/// The product of checked operands. A single column is computed as the row `C^T = B^T A^T`: the same sums, the other dim in
+/// vectors.
+///
+/// # Safety
+/// - Every element of the operands, of the biases and of c must lie in its memory; c is written and nobody else's.
+unsafe fn unchecked<T: Float>(
+    d: impl Dispatch<T>,
+    [m, k, n]: [usize; 3],
+    a: Matrix<'_, T>,
+    b: Matrix<'_, T>,
+    epilogue: Epilogue<'_, T>,
+    c: *mut T,
+    c_stride: usize,
+) -> Result<()> {
+    let at = Strided {
+        start: a.data.as_ptr().wrapping_add(a.offset),
+        k_stride: a.column_stride,
+        column_stride: a.row_stride,
+    };
+    let b = Strided {
+        start: b.data.as_ptr().wrapping_add(b.offset),
+        k_stride: b.row_stride,
+        column_stride: b.column_stride,
+    };
+    let swapped = n == 1 && m > 1;
+    let finish = epilogue.finish(swapped);
+    // SAFETY: by the caller's contract.
+    unsafe {
+        if swapped {
+            let group = if c_stride == 1 { m } else { 1 };
+            let output = Output::new(c, 0, group, c_stride);
+            let (m, n) = (n, m);
+            let product = Product { m, n, k: 0..k, k_total: k, a: &b, b: &at, output, finish };
+            multiply(d, &product)
+        } else {
+            let output = Output::new(c, c_stride, n, 0);
+            let product = Product { m, n, k: 0..k, k_total: k, a: &at, b: &b, output, finish };
+            multiply(d, &product)
+        }
+    }
 }

@@ -1,0 +1,78 @@
+//! The table of tile and block sizes, one row per vector width.
+//!
+//! Only speed depends on it: the order of every sum is fixed by [`KC`] alone.
+
+use super::Dispatch;
+use crate::cpu::isa::Kernel;
+use crate::cpu::simd::Simd;
+use crate::element::Float;
+
+/// The block of k: part of the order R2, the same for every ISA and dtype.
+pub(crate) const KC: usize = 256;
+
+/// Columns of B that are packed at a time where several row blocks share them.
+pub(super) const NC: usize = 4096;
+
+/// Rows of A that are packed at a time.
+pub(super) const MC_PACKED: usize = 4096;
+
+/// Elements of A that are packed at a time where one row block covers all of m.
+pub(super) const A_WINDOW: usize = 1 << 20;
+
+/// Fused multiply-adds that a parallel piece should at least hold (about 50 us).
+pub(super) const PIECE: usize = 1 << 22;
+
+/// Columns of a piece: with them a piece's part of B stays in L2.
+pub(super) const PIECE_COLUMNS: usize = 256;
+
+/// The largest tile of any row of the table, in elements.
+pub(super) const TILE_MAX: usize = 6 * 64;
+
+/// A register tile of `mr` rows and `vectors` vectors of columns, and the rows `mc` whose part of A stays in L2.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Blocking {
+    /// Rows of a tile.
+    pub(super) mr: usize,
+    /// Vectors of columns of a tile.
+    pub(super) vectors: usize,
+    /// Columns of a tile.
+    pub(super) nr: usize,
+    /// Rows of an L2 block, a multiple of `mr`.
+    pub(super) mc: usize,
+}
+
+/// Which tile suits: many rows of packed A, or few (or unpacked) rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TileKind {
+    /// As square as the registers allow.
+    Tall,
+    /// Fewer rows, more columns: few row pointers, few broadcasts.
+    Wide,
+}
+
+/// The table. Columns: bytes of a vector, kind, MR, vectors, MC.
+#[inline(always)]
+pub(super) const fn tile_of(vector_bytes: usize, kind: TileKind) -> (usize, usize, usize) {
+    match (vector_bytes, kind) {
+        (64, TileKind::Tall) => (12, 2, 144),
+        (64, TileKind::Wide) => (6, 4, 144),
+        (32, _) => (6, 2, 144),
+        (_, _) => (4, 4, 64),
+    }
+}
+
+/// The row of the table for the ISA that `dispatch` runs.
+pub(crate) fn blocking<T: Float>(dispatch: impl Dispatch<T>, kind: TileKind) -> Blocking {
+    dispatch.call(Lookup(kind))
+}
+
+struct Lookup(TileKind);
+
+impl<T: Float> Kernel<T> for Lookup {
+    type Output = Blocking;
+    #[inline(always)]
+    fn run<S: Simd<T>>(self, _: S) -> Blocking {
+        let (mr, vectors, mc) = tile_of(S::LANES * size_of::<T>(), self.0);
+        Blocking { mr, vectors, nr: vectors * S::LANES, mc }
+    }
+}

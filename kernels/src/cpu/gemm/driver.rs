@@ -1,0 +1,372 @@
+//! The loops JC PC IC JR around the micro-kernel, and who packs what when.
+//!
+//! Two shapes of the same five loops. *Streamed*: one row block covers all of m, so every panel of B is used by one piece
+//! alone, which packs it on its own stack just before use (or reads it in place). *Blocked*: several row blocks share packed
+//! panels of B, so B and A are packed by all, then multiplied by all. A is packed unless it is small and lies well.
+
+use std::mem::MaybeUninit;
+use std::ops::Range;
+
+use super::Dispatch;
+use super::blocking::{
+    A_WINDOW, Blocking, KC, MC_PACKED, NC, PIECE, PIECE_COLUMNS, TileKind, blocking,
+};
+use super::microkernel::Finish;
+use super::output::Output;
+use super::panels::{Pack, Panels, Strided};
+use super::sliver::{Rows, Sliver, tile_start};
+use crate::buffer::Buffer;
+use crate::cpu::parallel::{self, Shared};
+use crate::element::Float;
+use crate::error::{Error, Result};
+
+/// A product `C[m, n] = finish(A B)`, or a run of its blocks of k.
+pub(crate) struct Product<'a, T, A, B> {
+    pub(crate) m: usize,
+    pub(crate) n: usize,
+    /// The part of k to compute now; starts at a multiple of [`KC`], ends at one or at `k_total`. Parts are computed in ascending
+    /// order (and in one part if C is accumulated into).
+    pub(crate) k: Range<usize>,
+    pub(crate) k_total: usize,
+    /// The transpose of A, `[k, m]`.
+    pub(crate) a: &'a A,
+    /// B, `[k, n]`.
+    pub(crate) b: &'a B,
+    pub(crate) output: Output<'a, T>,
+    pub(crate) finish: Finish<T>,
+}
+
+// SAFETY: its pointers are to biases that the caller keeps borrowed while it runs; the rest is Sync by itself.
+unsafe impl<T: Sync + Send, A: Sync, B: Sync> Sync for Product<'_, T, A, B> {}
+
+/// What is decided from the shape before the loops start.
+struct Plan<'a, T> {
+    blocking: Blocking,
+    /// A as it lies, if it is not packed.
+    a: Option<Rows<T>>,
+    /// B as it lies, for panels whose columns are whole vectors.
+    b: Option<Strided<T>>,
+    sums: Option<Output<'a, T>>,
+    /// Columns a piece, a multiple of `nr`.
+    chunk: usize,
+}
+
+// SAFETY: its pointers are those of the product's operands, which are only read.
+unsafe impl<T: Sync + Send> Sync for Plan<'_, T> {}
+
+/// One panel of packed B, on a piece's stack: KC times the widest tile.
+#[repr(align(64))]
+struct PanelBuffer([MaybeUninit<u8>; KC * 256]);
+
+/// Computes the product.
+///
+/// # Errors
+/// [`OutOfMemory`](Error::OutOfMemory) if there is no room for packed operands.
+///
+/// # Safety
+/// - `a` and `b` must hold `k_total` rows of `m` and `n` columns, the biases `m` and `n` elements.
+pub(crate) unsafe fn multiply<T, D, A, B>(d: D, p: &Product<'_, T, A, B>) -> Result<()>
+where
+    T: Float,
+    D: Dispatch<T>,
+    A: Panels<T>,
+    B: Panels<T>,
+{
+    if p.m == 0 || p.n == 0 {
+        return Ok(());
+    }
+    let a = p.a.strided().and_then(|a| in_place(a, p.n));
+    let wide = matches!(a, Some(Rows::KUnit(..))) || p.m <= 6;
+    let blocking = blocking(d, if wide { TileKind::Wide } else { TileKind::Tall });
+    let mut sum_buffer = match p.finish.accumulate && p.k_total > KC {
+        true => Some(Buffer::new(bytes::<T>(&[p.m, p.n])?)?),
+        false => None,
+    };
+    // SAFETY: the buffer has `m * n` elements and lives to the end of this function.
+    let sums = sum_buffer
+        .as_mut()
+        .map(|b| unsafe { Output::new(b.as_mut_slice::<T>().as_mut_ptr(), p.n, p.n, 0) });
+    let small_b = |b: &Strided<T>| b.column_stride == 1 && b.k_stride.unsigned_abs() <= 256;
+    let b = p.b.strided().filter(|b| b.column_stride == 1 && (p.m <= blocking.mr || small_b(b)));
+    let fair = PIECE / (p.m.min(blocking.mc) * p.k.len().max(1)).max(1);
+    let chunk = fair.clamp(1, PIECE_COLUMNS).next_multiple_of(blocking.nr);
+    let plan = Plan { blocking, a, b, sums, chunk };
+    // In place, A's rows cost no room: a row block may be larger before sharing panels of B pays.
+    let one_block = if plan.a.is_some() { 512 } else { 2 * blocking.mc };
+    if p.m <= one_block { streamed(d, p, &plan) } else { blocked(d, p, &plan) }
+}
+
+/// A as it lies, if it is worth reading so: the panels of B are few and one of its strides is 1.
+fn in_place<T: Float>(a: Strided<T>, n: usize) -> Option<Rows<T>> {
+    if a.k_stride == 1 && n <= 512 {
+        return Some(Rows::KUnit(a.start, a.column_stride));
+    }
+    (a.column_stride == 1 && n <= 128).then_some(Rows::RowUnit(a.start, a.k_stride))
+}
+
+/// `A`'s rows from row `row`, at the start of block `l` of k.
+fn rows_at<T>(a: Rows<T>, row: usize, l: usize) -> Rows<T> {
+    let (row, l) = (row as isize, l as isize);
+    match a {
+        Rows::Packed(a) => Rows::Packed(a),
+        Rows::RowUnit(a, s) => {
+            Rows::RowUnit(a.wrapping_offset(row).wrapping_offset(l.wrapping_mul(s)), s)
+        }
+        Rows::KUnit(a, s) => {
+            Rows::KUnit(a.wrapping_offset(row.wrapping_mul(s)).wrapping_offset(l), s)
+        }
+    }
+}
+
+/// The size in bytes of a product of sizes.
+fn bytes<T>(sizes: &[usize]) -> Result<usize> {
+    crate::strided::checked_len(sizes)
+        .and_then(|len| len.checked_mul(size_of::<T>()))
+        .ok_or(Error::Contract("gemm: the size of a workspace overflows"))
+}
+
+/// The work of `m * n * k` fused multiply-adds in nanoseconds, at 100 GFLOP/s.
+fn work_ns(m: usize, n: usize, k: usize) -> u64 {
+    (m as u64).saturating_mul(n as u64).saturating_mul(k as u64) / 50
+}
+
+impl<T: Float, A: Panels<T>, B: Panels<T>> Product<'_, T, A, B> {
+    /// The blocks of k to compute: at least one, so that k = 0 gives the epilogue of zeros.
+    fn blocks(&self) -> Range<usize> {
+        let first = self.k.start / KC;
+        first..self.k.end.div_ceil(KC).max(first + 1)
+    }
+
+    /// The range of k of a block.
+    fn block(&self, index: usize) -> Range<usize> {
+        index * KC..((index + 1) * KC).min(self.k_total)
+    }
+
+    /// A sliver of this product, to be completed by the caller.
+    fn sliver<'s>(
+        &'s self,
+        plan: &'s Plan<'s, T>,
+        block: usize,
+        [first_row, m]: [usize; 2],
+        a: Rows<T>,
+        columns: Range<usize>,
+    ) -> Sliver<'s, T> {
+        let tile_count = m.div_ceil(plan.blocking.mr);
+        Sliver {
+            blocking: plan.blocking,
+            m,
+            tile_count,
+            first_row,
+            tiles: 0..tile_count,
+            k: self.block(block).len(),
+            a,
+            b: std::ptr::null(),
+            b_stride: plan.blocking.nr as isize,
+            j: columns.start,
+            columns: columns.len(),
+            output: &self.output,
+            sums: plan.sums.as_ref(),
+            first: block == 0,
+            last: (block + 1) * KC >= self.k_total,
+            finish: self.finish,
+        }
+    }
+}
+
+/// One row block: pieces of columns, each with its own loop over k.
+fn streamed<T, D, A, B>(d: D, p: &Product<'_, T, A, B>, plan: &Plan<'_, T>) -> Result<()>
+where
+    T: Float,
+    D: Dispatch<T>,
+    A: Panels<T>,
+    B: Panels<T>,
+{
+    let blocks = p.blocks();
+    let pieces = p.n.div_ceil(plan.chunk);
+    if let Some(a) = plan.a {
+        let work = work_ns(p.m, p.n, p.k.len());
+        parallel::run(pieces, work, &|piece| stream_piece(d, p, plan, piece, blocks.clone(), a));
+        return Ok(());
+    }
+    let window = (A_WINDOW / (p.m * KC)).clamp(1, blocks.len());
+    let mut buffer = Buffer::new(bytes::<T>(&[p.m, KC, window])?)?;
+    let packed = buffer.as_mut_slice::<T>();
+    for start in blocks.clone().step_by(window) {
+        let blocks = start..(start + window).min(blocks.end);
+        pack_a(d, p, plan, [0, p.m], blocks.clone(), packed);
+        let a = Shared::new(packed);
+        let work = work_ns(p.m, p.n, blocks.len() * KC);
+        parallel::run(pieces, work, &|piece| {
+            stream_piece(d, p, plan, piece, blocks.clone(), Rows::Packed(a.as_ptr()));
+        });
+    }
+    Ok(())
+}
+
+/// All of m, a chunk of columns, some blocks of k (of which `a` holds the rows).
+fn stream_piece<T, D, A, B>(
+    d: D,
+    p: &Product<'_, T, A, B>,
+    plan: &Plan<'_, T>,
+    piece: usize,
+    blocks: Range<usize>,
+    a: Rows<T>,
+) where
+    T: Float,
+    D: Dispatch<T>,
+    A: Panels<T>,
+    B: Panels<T>,
+{
+    let nr = plan.blocking.nr;
+    let lanes = nr / plan.blocking.vectors;
+    let mut spare = PanelBuffer([MaybeUninit::uninit(); KC * 256]);
+    let spare: *mut T = spare.0.as_mut_ptr().cast();
+    let end = p.n.min((piece + 1) * plan.chunk);
+    for block in blocks.clone() {
+        let k = p.block(block);
+        let a = match a {
+            Rows::Packed(a) => Rows::Packed(a.wrapping_add((block - blocks.start) * p.m * KC)),
+            a => rows_at(a, 0, k.start),
+        };
+        for j in (piece * plan.chunk..end).step_by(nr) {
+            let columns = j..end.min(j + nr);
+            let mut sliver = p.sliver(plan, block, [0, p.m], a, columns.clone());
+            match plan.b.filter(|_| columns.len().is_multiple_of(lanes)) {
+                Some(b) => (sliver.b, sliver.b_stride) = (b.at(k.start, j), b.k_stride),
+                None => {
+                    let k = k.clone();
+                    d.call(Pack { panels: p.b, k, columns, to: spare, width: nr });
+                    sliver.b = spare;
+                }
+            }
+            d.call(sliver);
+        }
+    }
+}
+
+/// Several row blocks: B and A are packed by all pieces, then shared by all pieces.
+fn blocked<T, D, A, B>(d: D, p: &Product<'_, T, A, B>, plan: &Plan<'_, T>) -> Result<()>
+where
+    T: Float,
+    D: Dispatch<T>,
+    A: Panels<T>,
+    B: Panels<T>,
+{
+    let nr = plan.blocking.nr;
+    let width = p.n.min(NC).next_multiple_of(nr);
+    let mut b_buffer = Buffer::new(bytes::<T>(&[width, KC])?)?;
+    let height = if plan.a.is_some() { p.m } else { p.m.min(MC_PACKED) };
+    let mut a_buffer = Buffer::new(if plan.a.is_some() { 0 } else { bytes::<T>(&[height, KC])? })?;
+    // LOOP JC: columns in steps of NC.
+    for jc in (0..p.n).step_by(NC) {
+        let columns = jc..p.n.min(jc + NC);
+        // LOOP PC: k in steps of KC.
+        for block in p.blocks() {
+            let b = b_buffer.as_mut_slice::<T>();
+            pack_b(d, p, plan, block, columns.clone(), b);
+            for row in (0..p.m).step_by(height) {
+                let rows = [row, height.min(p.m - row)];
+                let a = match plan.a {
+                    Some(a) => rows_at(a, row, p.block(block).start),
+                    None => {
+                        let packed = a_buffer.as_mut_slice::<T>();
+                        pack_a(d, p, plan, rows, block..block + 1, packed);
+                        Rows::Packed(packed.as_ptr())
+                    }
+                };
+                multiply_block(d, p, plan, block, rows, a, columns.clone(), b);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// LOOPS IC and JR: pieces of row blocks times chunks of columns, both packed.
+#[allow(clippy::too_many_arguments)]
+fn multiply_block<T, D, A, B>(
+    d: D,
+    p: &Product<'_, T, A, B>,
+    plan: &Plan<'_, T>,
+    block: usize,
+    rows: [usize; 2],
+    a: Rows<T>,
+    columns: Range<usize>,
+    b: &mut [T],
+) where
+    T: Float,
+    D: Dispatch<T>,
+    A: Panels<T>,
+    B: Panels<T>,
+{
+    let Blocking { mr, nr, mc, .. } = plan.blocking;
+    let tiles = rows[1].div_ceil(mr);
+    let row_blocks = rows[1].div_ceil(mc);
+    let chunks = columns.len().div_ceil(plan.chunk);
+    let k = p.block(block).len();
+    let b = Shared::new(b);
+    let work = work_ns(rows[1], columns.len(), k);
+    parallel::run(row_blocks * chunks, work, &|piece| {
+        let (row_block, chunk) = (piece % row_blocks, piece / row_blocks);
+        let start = columns.start + chunk * plan.chunk;
+        let end = columns.end.min(start + plan.chunk);
+        for j in (start..end).step_by(nr) {
+            let mut sliver = p.sliver(plan, block, rows, a, j..end.min(j + nr));
+            sliver.tiles = tile_start(tiles, row_blocks, row_block)
+                ..tile_start(tiles, row_blocks, row_block + 1);
+            sliver.b = b.as_ptr().wrapping_add((j - columns.start) * KC);
+            d.call(sliver);
+        }
+    });
+}
+
+/// Packs rows of A for some blocks of k: block after block (each `m * KC` elements apart), in it tile after tile.
+fn pack_a<T, D, A, B>(
+    d: D,
+    p: &Product<'_, T, A, B>,
+    plan: &Plan<'_, T>,
+    [row, m]: [usize; 2],
+    blocks: Range<usize>,
+    to: &mut [T],
+) where
+    T: Float,
+    D: Dispatch<T>,
+    A: Panels<T>,
+    B: Panels<T>,
+{
+    let tiles = m.div_ceil(plan.blocking.mr);
+    let to = Shared::new(to);
+    let work = (blocks.len() * m * KC) as u64 / 4;
+    parallel::run(blocks.len() * tiles, work, &|piece| {
+        let (block, index) = (piece / tiles, piece % tiles);
+        let (start, end) = (tile_start(m, tiles, index), tile_start(m, tiles, index + 1));
+        let k = p.block(blocks.start + block);
+        let to = to.as_ptr().wrapping_add(block * m * KC + start * k.len());
+        let columns = row + start..row + end;
+        d.call(Pack { panels: p.a, k, columns, to, width: end - start });
+    });
+}
+
+/// Packs panels of B, `nr * KC` elements apart.
+fn pack_b<T, D, A, B>(
+    d: D,
+    p: &Product<'_, T, A, B>,
+    plan: &Plan<'_, T>,
+    block: usize,
+    columns: Range<usize>,
+    to: &mut [T],
+) where
+    T: Float,
+    D: Dispatch<T>,
+    A: Panels<T>,
+    B: Panels<T>,
+{
+    let nr = plan.blocking.nr;
+    let to = Shared::new(to);
+    let work = (columns.len() * KC) as u64 / 4;
+    parallel::run(columns.len().div_ceil(nr), work, &|panel| {
+        let j = columns.start + panel * nr;
+        let to = to.as_ptr().wrapping_add(panel * nr * KC);
+        let columns = j..columns.end.min(j + nr);
+        d.call(Pack { panels: p.b, k: p.block(block), columns, to, width: nr });
+    });
+}

@@ -1,0 +1,150 @@
+//! What a packed operand is made from: a `[k, columns]` matrix that can write panels of itself.
+
+use std::ops::Range;
+
+use crate::cpu::isa::Kernel;
+use crate::cpu::simd::Simd;
+use crate::element::Float;
+
+/// A `[k, columns]` operand: B, or the transpose of A. An implementation says how panels of it are packed.
+pub(crate) trait Panels<T: Float>: Sync {
+    /// Writes element `(l, j)` to `to[(l - k.start) * width + j - columns.start]`, and zeros from `columns.end` to the width.
+    ///
+    /// # Safety
+    /// - The ranges must lie inside the operand, and `to` must hold `k.len() * width` elements, `width >= columns.len()`.
+    unsafe fn pack<S: Simd<T>>(
+        &self,
+        s: S,
+        k: Range<usize>,
+        columns: Range<usize>,
+        to: *mut T,
+        width: usize,
+    );
+
+    /// The operand as it lies, if it is a strided matrix.
+    fn strided(&self) -> Option<Strided<T>> {
+        None
+    }
+}
+
+/// A strided matrix: element `(l, j)` is at `start + l * k_stride + j * column_stride`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Strided<T> {
+    pub(crate) start: *const T,
+    pub(crate) k_stride: isize,
+    pub(crate) column_stride: isize,
+}
+
+// SAFETY: it is only read, and whoever makes one keeps the memory borrowed while it is used.
+unsafe impl<T: Sync> Sync for Strided<T> {}
+
+impl<T> Strided<T> {
+    /// Address of element `(l, j)`.
+    #[inline(always)]
+    pub(crate) fn at(&self, l: usize, j: usize) -> *const T {
+        self.start
+            .wrapping_offset(l as isize * self.k_stride)
+            .wrapping_offset(j as isize * self.column_stride)
+    }
+}
+
+impl<T: Float> Panels<T> for Strided<T> {
+    #[inline(always)]
+    unsafe fn pack<S: Simd<T>>(
+        &self,
+        s: S,
+        k: Range<usize>,
+        columns: Range<usize>,
+        to: *mut T,
+        width: usize,
+    ) {
+        let from = self.at(k.start, columns.start);
+        // SAFETY: the caller's contract is handed on.
+        unsafe {
+            if self.column_stride == 1 {
+                copy_rows(s, from, self.k_stride, [k.len(), columns.len()], to, width);
+            } else {
+                let strides = [self.k_stride, self.column_stride];
+                transpose(from, strides, [k.len(), columns.len()], to, width);
+            }
+        }
+    }
+
+    fn strided(&self) -> Option<Strided<T>> {
+        Some(*self)
+    }
+}
+
+/// Packs rows that are contiguous in memory.
+///
+/// # Safety
+/// - As [`Panels::pack`].
+#[inline(always)]
+unsafe fn copy_rows<T: Float, S: Simd<T>>(
+    s: S,
+    from: *const T,
+    stride: isize,
+    [rows, columns]: [usize; 2],
+    to: *mut T,
+    width: usize,
+) {
+    let whole = columns - columns % S::LANES;
+    for l in 0..rows {
+        let from = from.wrapping_offset(l as isize * stride);
+        // SAFETY: row l of the operand and of the panel.
+        unsafe {
+            let to = to.add(l * width);
+            for j in (0..whole).step_by(S::LANES) {
+                s.store(to.add(j), s.load(from.add(j)));
+            }
+            for j in whole..columns {
+                *to.add(j) = *from.add(j);
+            }
+            for j in columns..width {
+                *to.add(j) = T::ZERO;
+            }
+        }
+    }
+}
+
+/// Packs by any strides, element by element; the inner loop runs along k, where B^T and A are usually contiguous.
+///
+/// # Safety
+/// - As [`Panels::pack`].
+#[inline(always)]
+unsafe fn transpose<T: Float>(
+    from: *const T,
+    [k_stride, column_stride]: [isize; 2],
+    [rows, columns]: [usize; 2],
+    to: *mut T,
+    width: usize,
+) {
+    for j in 0..width {
+        let from = from.wrapping_offset(j as isize * column_stride);
+        for l in 0..rows {
+            // SAFETY: element (l, j) of the operand where it exists, and of the panel.
+            unsafe {
+                let value = if j < columns { *from.offset(l as isize * k_stride) } else { T::ZERO };
+                *to.add(l * width + j) = value;
+            }
+        }
+    }
+}
+
+/// Packs one panel: the way from a piece into vector code.
+pub(super) struct Pack<'a, T, P> {
+    pub(super) panels: &'a P,
+    pub(super) k: Range<usize>,
+    pub(super) columns: Range<usize>,
+    pub(super) to: *mut T,
+    pub(super) width: usize,
+}
+
+impl<T: Float, P: Panels<T>> Kernel<T> for Pack<'_, T, P> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd<T>>(self, s: S) {
+        // SAFETY: the driver packs panels inside the operand into buffers of their size.
+        unsafe { self.panels.pack(s, self.k, self.columns, self.to, self.width) }
+    }
+}
