@@ -6,7 +6,7 @@ pub(crate) mod dims;
 pub(crate) mod lanes;
 mod rows;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use crate::buffer::Buffer;
 use crate::element::Float;
