@@ -1,6 +1,6 @@
 //! Philox4x32-10: counter-based random numbers; element `i` depends on (seed, stream, i) only.
 
-mod transform;
+pub(crate) mod transform;
 
 use crate::cpu::isa::Kernel;
 use crate::cpu::parallel::{self, Shared};

@@ -1,7 +1,7 @@
 //! Reductions over any set of dims, in the order R3 of ADR 001.
 
 mod arg;
-mod columns;
+pub(crate) mod columns;
 pub(crate) mod dims;
 pub(crate) mod lanes;
 mod rows;

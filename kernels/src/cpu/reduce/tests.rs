@@ -23,12 +23,12 @@ pub(crate) fn data(n: usize, seed: u64, special: bool) -> Vec<f64> {
         .collect()
 }
 
-fn same32(got: &[f32], want: &[f32]) -> bool {
+pub(crate) fn same32(got: &[f32], want: &[f32]) -> bool {
     let equal = |(a, b): (&f32, &f32)| a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan());
     got.len() == want.len() && got.iter().zip(want).all(equal)
 }
 
-fn same64(got: &[f64], want: &[f64]) -> bool {
+pub(crate) fn same64(got: &[f64], want: &[f64]) -> bool {
     let equal = |(a, b): (&f64, &f64)| a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan());
     got.len() == want.len() && got.iter().zip(want).all(equal)
 }
