@@ -1,28 +1,40 @@
 //! Selection by index: gather, scatter-add, index-select. Negative indices are not wrapped here.
 
+mod elements;
+mod select;
+#[cfg(test)]
+mod tests;
+
 use crate::element::{Float, Pod};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::strided::View;
+
+/// The product of sizes, 0 if one is; `None` on overflow.
+fn product(sizes: impl Iterator<Item = usize> + Clone) -> Option<usize> {
+    if sizes.clone().any(|size| size == 0) {
+        return Some(0);
+    }
+    sizes.into_iter().try_fold(1usize, |product, size| product.checked_mul(size))
+}
 
 /// `out[.., i, ..] = x[.., index[.., i, ..], ..]` along `dim`: PyTorch's `gather`. `out` has the shape of `index`.
 ///
 /// # Errors
-/// [`IndexOutOfRange`](Error::IndexOutOfRange); [`Contract`](Error::Contract) if shapes don't fit.
+/// [`IndexOutOfRange`](crate::Error::IndexOutOfRange); [`Contract`](crate::Error::Contract) if shapes don't fit.
 pub fn gather<T: Pod>(
     x: View<'_, T>,
     dim: usize,
     index: View<'_, i64>,
     out: &mut [T],
 ) -> Result<()> {
-    let _ = (x, dim, index, out);
-    Err(Error::Contract("stub"))
+    elements::gather(x, dim, index, out)
 }
 
 /// `out[.., index[i], ..] += source[.., i, ..]` along `dim`, in ascending logical index of `source`: PyTorch's `scatter_add`.
 /// `out` is contiguous with shape `out_shape`; `source` has the shape of `index`.
 ///
 /// # Errors
-/// [`IndexOutOfRange`](Error::IndexOutOfRange), before anything is written; [`Contract`](Error::Contract) if shapes don't fit.
+/// [`IndexOutOfRange`](crate::Error::IndexOutOfRange), before anything is written; [`Contract`](crate::Error::Contract) if shapes don't fit.
 pub fn scatter_add<T: Float>(
     source: View<'_, T>,
     dim: usize,
@@ -30,28 +42,26 @@ pub fn scatter_add<T: Float>(
     out_shape: &[usize],
     out: &mut [T],
 ) -> Result<()> {
-    let _ = (source, dim, index, out_shape, out);
-    Err(Error::Contract("stub"))
+    elements::scatter_add(source, dim, index, out_shape, out)
 }
 
 /// `out[.., i, ..] = x[.., index[i], ..]` along `dim`: PyTorch's `index_select`. `index` is a vector.
 ///
 /// # Errors
-/// [`IndexOutOfRange`](Error::IndexOutOfRange); [`Contract`](Error::Contract) if shapes don't fit.
+/// [`IndexOutOfRange`](crate::Error::IndexOutOfRange); [`Contract`](crate::Error::Contract) if shapes don't fit.
 pub fn index_select<T: Pod>(
     x: View<'_, T>,
     dim: usize,
     index: View<'_, i64>,
     out: &mut [T],
 ) -> Result<()> {
-    let _ = (x, dim, index, out);
-    Err(Error::Contract("stub"))
+    select::select(x, dim, index, out)
 }
 
 /// The adjoint of [`index_select`]: `out[.., index[i], ..] += source[.., i, ..]`, ascending `i`; `out` contiguous, `out_shape`.
 ///
 /// # Errors
-/// [`IndexOutOfRange`](Error::IndexOutOfRange), before anything is written; [`Contract`](Error::Contract) if shapes don't fit.
+/// [`IndexOutOfRange`](crate::Error::IndexOutOfRange), before anything is written; [`Contract`](crate::Error::Contract) if shapes don't fit.
 pub fn index_add<T: Float>(
     source: View<'_, T>,
     dim: usize,
@@ -59,6 +69,5 @@ pub fn index_add<T: Float>(
     out_shape: &[usize],
     out: &mut [T],
 ) -> Result<()> {
-    let _ = (source, dim, index, out_shape, out);
-    Err(Error::Contract("stub"))
+    select::add(source, dim, index, out_shape, out)
 }

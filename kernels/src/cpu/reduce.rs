@@ -1,8 +1,20 @@
 //! Reductions over any set of dims, in the order R3 of ADR 001.
 
+mod arg;
+pub(crate) mod columns;
+pub(crate) mod dims;
+pub(crate) mod lanes;
+mod rows;
+#[cfg(test)]
+pub(crate) mod tests;
+
+use crate::buffer::Buffer;
 use crate::element::Float;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, require};
 use crate::strided::View;
+
+use dims::{Dim, Dims, count, offset};
+use lanes::{Fold, Max, Min, Sum};
 
 /// What a reduction computes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -35,8 +47,92 @@ pub fn reduce<T: Float>(
     reduced: &[bool],
     out: &mut [T],
 ) -> Result<()> {
-    let _ = (op, x, reduced, out);
-    Err(Error::Contract("stub"))
+    require(reduced.len() == x.shape().len(), "reduce: one flag per dim")?;
+    require(kept_len(x.shape(), reduced) == Some(out.len()), "reduce: length of the result")?;
+    if out.is_empty() {
+        return Ok(());
+    }
+    if x.is_empty() {
+        require(op == ReduceOp::Sum, "reduce: maximum or minimum of nothing")?;
+        out.fill(T::ZERO);
+        return Ok(());
+    }
+    match op {
+        ReduceOp::Sum => by_groups::<T, Sum>(x, reduced, out),
+        ReduceOp::Max => by_groups::<T, Max>(x, reduced, out),
+        ReduceOp::Min => by_groups::<T, Min>(x, reduced, out),
+    }
+}
+
+/// Number of results; `None` on overflow.
+fn kept_len(shape: &[usize], reduced: &[bool]) -> Option<usize> {
+    let kept = shape.iter().zip(reduced).filter(|(_, reduced)| !**reduced).map(|(&size, _)| size);
+    if kept.clone().any(|size| size == 0) {
+        return Some(0);
+    }
+    kept.into_iter().try_fold(1usize, |product, size| product.checked_mul(size))
+}
+
+/// Groups of adjacent reduced dims, the innermost first; `x` is not empty and `out` has the right length.
+fn by_groups<T: Float, F: Fold<T>>(x: View<'_, T>, reduced: &[bool], out: &mut [T]) -> Result<()> {
+    let mut dims = Dims::of(&x, reduced)?;
+    let mut base = x.offset() as isize;
+    let mut held: Option<Buffer> = None;
+    loop {
+        let data = held.as_ref().map_or(x.data(), |buffer| buffer.as_slice::<T>());
+        let Some((outer, group, inner)) = dims.innermost_group() else {
+            // Nothing but size-1 dims was reduced: a copy.
+            for (i, place) in out.iter_mut().enumerate() {
+                *place = data[(base + offset(dims.as_slice(), i)) as usize];
+            }
+            return Ok(());
+        };
+        if !outer.iter().any(|d| d.reduced) {
+            // SAFETY: `dims` describes elements of the view, or of the contiguous `held`.
+            return unsafe { one_group::<T, F>(data, base, [outer, group, inner], out) };
+        }
+        let sizes = [count(outer), count(inner)];
+        let bytes = sizes[0].checked_mul(sizes[1]).and_then(|n| n.checked_mul(size_of::<T>()));
+        let bytes = bytes.ok_or(Error::Contract("reduce: size of an intermediate result"))?;
+        let mut next = Buffer::new(bytes)?;
+        // SAFETY: as above.
+        unsafe { one_group::<T, F>(data, base, [outer, group, inner], next.as_mut_slice())? };
+        dims = contiguous(outer, sizes[1])?;
+        base = 0;
+        held = Some(next);
+    }
+}
+
+/// The dims of a contiguous `[outer.., inner]`.
+fn contiguous(outer: &[Dim], inner: usize) -> Result<Dims> {
+    let mut dims = Dims::new();
+    let mut stride = (count(outer) * inner) as isize;
+    for dim in outer {
+        stride /= dim.size as isize;
+        dims.push(Dim { stride, ..*dim })?;
+    }
+    dims.push(Dim { size: inner, stride: 1, reduced: false })?;
+    Ok(dims)
+}
+
+/// Reduces one group into a contiguous `[outer, inner]`.
+///
+/// # Safety
+/// - Every offset of `outer` plus one of `group` plus one of `inner` must be an index into `data` from `base` on.
+unsafe fn one_group<T: Float, F: Fold<T>>(
+    data: &[T],
+    base: isize,
+    [outer, group, inner]: [&[Dim]; 3],
+    out: &mut [T],
+) -> Result<()> {
+    // SAFETY: the caller's guarantee.
+    unsafe {
+        if inner.is_empty() {
+            rows::reduce::<T, F>(data, base, outer, group, out)
+        } else {
+            columns::reduce::<T, F>(data, base, [outer, group, inner], out)
+        }
+    }
 }
 
 /// Index along `dim` of the extreme; `out` has the other dims in row-major order.
@@ -44,6 +140,21 @@ pub fn reduce<T: Float>(
 /// # Errors
 /// [`Contract`](Error::Contract) if lengths differ, or if `dim` has size 0 and `out` is not empty.
 pub fn arg_reduce<T: Float>(op: ArgOp, x: View<'_, T>, dim: usize, out: &mut [i64]) -> Result<()> {
-    let _ = (op, x, dim, out);
-    Err(Error::Contract("stub"))
+    require(dim < x.shape().len(), "arg_reduce: no such dim")?;
+    let reduced = |d: usize| d == dim;
+    let kept = x.shape().iter().enumerate().filter(|(d, _)| !reduced(*d)).map(|(_, &size)| size);
+    let len = if kept.clone().any(|size| size == 0) {
+        Some(0)
+    } else {
+        kept.into_iter().try_fold(1usize, |product, size| product.checked_mul(size))
+    };
+    require(len == Some(out.len()), "arg_reduce: length of the result")?;
+    if out.is_empty() {
+        return Ok(());
+    }
+    require(!x.is_empty(), "arg_reduce: extreme of nothing")?;
+    match op {
+        ArgOp::Max => arg::arg_reduce::<T, Max>(x, dim, out),
+        ArgOp::Min => arg::arg_reduce::<T, Min>(x, dim, out),
+    }
 }

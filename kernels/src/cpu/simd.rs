@@ -113,4 +113,9 @@ pub trait Simd<T>: Copy + Send + Sync + 'static {
     fn mask_not(self, a: Self::M) -> Self::M;
     /// Bit `l` is lane `l`.
     fn mask_bits(self, a: Self::M) -> u32;
+
+    /// The mask of the first `n` lanes; all of them from `n = LANES` on.
+    fn first(self, n: usize) -> Self::M;
+    /// The lanes' sum by the fixed fold `lane[i] += lane[i + w]`, `w = LANES / 2, ..., 2, 1` (ADR 001, R3).
+    fn fold_sum(self, a: Self::V) -> T;
 }

@@ -1,7 +1,18 @@
 //! Softmax, log-softmax and cross entropy over contiguous `[outer, size, inner]`.
 
+mod columns;
+pub(crate) mod exponential;
+mod rows;
+#[cfg(test)]
+mod tests;
+
+use crate::cpu::parallel::{self, Shared};
 use crate::element::Float;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, require};
+use rows::Form;
+
+/// Elements that make a piece worth handing out.
+const PIECE: usize = 16_384;
 
 /// Contiguous data seen as `[outer, size, inner]`; the softmax runs over the middle dim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,8 +30,26 @@ pub struct Rows {
 /// # Errors
 /// [`Contract`](Error::Contract) if the lengths differ.
 pub fn softmax<T: Float>(rows: Rows, log: bool, x: &[T], out: &mut [T]) -> Result<()> {
-    let _ = (rows, log, x, out);
-    Err(Error::Contract("stub"))
+    let Rows { outer, size, inner } = rows;
+    let plane = size.checked_mul(inner);
+    let len = plane.and_then(|plane| plane.checked_mul(outer));
+    require(len == Some(x.len()) && len == Some(out.len()), "softmax: lengths")?;
+    let (Some(plane), false) = (plane, x.is_empty()) else { return Ok(()) };
+    let form = if log { Form::Log } else { Form::Softmax };
+    let per_piece = (PIECE / plane).max(1) * plane;
+    let pieces = x.len().div_ceil(per_piece);
+    let shared = Shared::new(out);
+    parallel::run(pieces, size_of_val(x) as u64 / 8, &|piece| {
+        // SAFETY: pieces are disjoint.
+        let out = unsafe { shared.part(piece * per_piece, per_piece) };
+        let x = &x[piece * per_piece..][..out.len()];
+        if inner == 1 {
+            T::dispatch(rows::Rows { form, size, x, out });
+        } else {
+            T::dispatch(columns::Planes { form, size, inner, x, out });
+        }
+    });
+    Ok(())
 }
 
 /// Negative log likelihood of `targets` under `softmax(logits)`: `loss[i] = log(sum_j e^(x_ij - m_i)) - (x_i,t - m_i)`.
@@ -34,8 +63,19 @@ pub fn cross_entropy<T: Float>(
     targets: &[i64],
     loss: &mut [T],
 ) -> Result<()> {
-    let _ = (classes, logits, targets, loss);
-    Err(Error::Contract("stub"))
+    check(classes, logits, targets)?;
+    require(loss.len() == targets.len(), "cross_entropy: length of the loss")?;
+    let per_piece = (PIECE / classes.max(1)).max(1);
+    let shared = Shared::new(loss);
+    parallel::run(targets.len().div_ceil(per_piece), work(logits), &|piece| {
+        let first = piece * per_piece;
+        // SAFETY: pieces are disjoint.
+        let loss = unsafe { shared.part(first, per_piece) };
+        let targets = &targets[first..first + loss.len()];
+        let logits = &logits[first * classes..(first + loss.len()) * classes];
+        T::dispatch(rows::CrossEntropy { classes, logits, targets, loss });
+    });
+    Ok(())
 }
 
 /// The gradient of `sum_i weight_i * loss_i`: `out_ij = (softmax(x)_ij - [j == t_i]) * weight_i`. A `weight` of length 1
@@ -50,6 +90,39 @@ pub fn cross_entropy_grad<T: Float>(
     weight: &[T],
     out: &mut [T],
 ) -> Result<()> {
-    let _ = (classes, logits, targets, weight, out);
-    Err(Error::Contract("stub"))
+    check(classes, logits, targets)?;
+    require(out.len() == logits.len(), "cross_entropy_grad: length of the result")?;
+    let one = weight.len() == 1;
+    require(one || weight.len() == targets.len(), "cross_entropy_grad: length of the weight")?;
+    let per_piece = (PIECE / classes.max(1)).max(1);
+    let shared = Shared::new(out);
+    parallel::run(targets.len().div_ceil(per_piece), work(logits), &|piece| {
+        let first = piece * per_piece;
+        let rows = per_piece.min(targets.len() - first);
+        // SAFETY: pieces are disjoint.
+        let out = unsafe { shared.part(first * classes, rows * classes) };
+        let targets = &targets[first..first + rows];
+        let logits = &logits[first * classes..(first + rows) * classes];
+        let weight = if one { weight } else { &weight[first..first + rows] };
+        T::dispatch(rows::CrossEntropyGrad { classes, logits, targets, weight, out });
+    });
+    Ok(())
+}
+
+/// Nanoseconds that `logits` will take, about.
+fn work<T>(logits: &[T]) -> u64 {
+    size_of_val(logits) as u64 / 8
+}
+
+/// `logits` is `[targets.len(), classes]`, and every target names a class.
+fn check<T>(classes: usize, logits: &[T], targets: &[i64]) -> Result<()> {
+    let len = classes.checked_mul(targets.len());
+    require(len == Some(logits.len()), "cross_entropy: length of the logits")?;
+    let outside = |&target: &i64| usize::try_from(target).map_or(true, |t| t >= classes);
+    match targets.iter().position(outside) {
+        None => Ok(()),
+        Some(position) => {
+            Err(Error::IndexOutOfRange { index: targets[position], position, size: classes })
+        }
+    }
 }

@@ -124,6 +124,32 @@ impl Simd<f32> for Avx2 {
             (m, _mm256_sub_ps(_mm256_cvtepi32_ps(exponent), shift))
         }
     }
+
+    #[inline(always)]
+    fn first(self, n: usize) -> __m256 {
+        let from = 8 - n.min(8);
+        // SAFETY: `from <= 8` keeps the mask's window inside its table.
+        unsafe { _mm256_loadu_ps(FIRST_F32.as_ptr().add(from).cast()) }
+    }
+    #[inline(always)]
+    fn fold_sum(self, a: __m256) -> f32 {
+        // SAFETY: the token proves AVX2.
+        unsafe { fold_f32(a) }
+    }
+}
+
+/// The fixed fold of 8 lanes.
+///
+/// # Safety
+/// - The CPU must have AVX.
+#[inline(always)]
+pub(super) unsafe fn fold_f32(a: __m256) -> f32 {
+    // SAFETY: the caller guarantees AVX; values only.
+    unsafe {
+        let four = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps::<1>(a));
+        let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+        _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps::<1>(two, two)))
+    }
 }
 
 /// Lane masks: 4 ones, then 4 zeros; the window that starts at `4 - n` has the first `n` lanes set.
@@ -226,5 +252,30 @@ impl Simd<f64> for Avx2 {
             let exponent = _mm256_cvtepi32_pd(_mm256_castsi256_si128(packed));
             (_mm256_castsi256_pd(m), _mm256_sub_pd(exponent, shift))
         }
+    }
+
+    #[inline(always)]
+    fn first(self, n: usize) -> __m256d {
+        let from = 4 - n.min(4);
+        // SAFETY: `from <= 4` keeps the mask's window inside its table.
+        unsafe { _mm256_loadu_pd(FIRST_F64.as_ptr().add(from).cast()) }
+    }
+    #[inline(always)]
+    fn fold_sum(self, a: __m256d) -> f64 {
+        // SAFETY: the token proves AVX2.
+        unsafe { fold_f64(a) }
+    }
+}
+
+/// The fixed fold of 4 lanes.
+///
+/// # Safety
+/// - The CPU must have AVX.
+#[inline(always)]
+pub(super) unsafe fn fold_f64(a: __m256d) -> f64 {
+    // SAFETY: the caller guarantees AVX; values only.
+    unsafe {
+        let two = _mm_add_pd(_mm256_castpd256_pd128(a), _mm256_extractf128_pd::<1>(a));
+        _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)))
     }
 }

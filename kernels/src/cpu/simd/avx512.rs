@@ -115,6 +115,19 @@ impl Simd<f32> for Avx512 {
     fn mask_bits(self, a: __mmask16) -> u32 {
         a as u32
     }
+
+    #[inline(always)]
+    fn first(self, n: usize) -> __mmask16 {
+        first_f32(n.min(16))
+    }
+    #[inline(always)]
+    fn fold_sum(self, a: __m512) -> f32 {
+        // SAFETY: the token proves AVX-512 DQ and AVX2; values only.
+        unsafe {
+            let half = _mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps::<1>(a));
+            super::avx2::fold_f32(half)
+        }
+    }
 }
 
 /// The mask of the first `n` lanes.
@@ -210,6 +223,19 @@ impl Simd<f64> for Avx512 {
     #[inline(always)]
     fn mask_bits(self, a: __mmask8) -> u32 {
         a as u32
+    }
+
+    #[inline(always)]
+    fn first(self, n: usize) -> __mmask8 {
+        first_f64(n.min(8))
+    }
+    #[inline(always)]
+    fn fold_sum(self, a: __m512d) -> f64 {
+        // SAFETY: the token proves AVX-512 DQ and AVX2; values only.
+        unsafe {
+            let half = _mm256_add_pd(_mm512_castpd512_pd256(a), _mm512_extractf64x4_pd::<1>(a));
+            super::avx2::fold_f64(half)
+        }
     }
 }
 

@@ -170,6 +170,15 @@ macro_rules! scalar {
             fn mask_bits(self, a: bool) -> u32 {
                 a as u32
             }
+
+            #[inline(always)]
+            fn first(self, n: usize) -> bool {
+                n != 0
+            }
+            #[inline(always)]
+            fn fold_sum(self, a: $t) -> $t {
+                a
+            }
         }
     };
 }

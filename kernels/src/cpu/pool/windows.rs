@@ -1,0 +1,228 @@
+//! The loops over windows: any shape by the definition, 2x2 with stride 2 without a branch.
+
+use super::Sizes;
+use crate::cpu::isa::Kernel;
+use crate::cpu::simd::Simd;
+use crate::element::Float;
+
+/// Windows of a branch-free block: the compiler turns its loop into vectors.
+const BLOCK: usize = 8;
+
+impl Sizes {
+    /// True for 2x2 windows with stride 2 and no padding, wide enough for a block.
+    #[inline(always)]
+    fn is_two_by_two(&self) -> bool {
+        let s = &self.shape;
+        s.kernel == [2, 2] && s.stride == [2, 2] && s.padding == [0, 0] && self.output[1] >= BLOCK
+    }
+
+    /// Place in the plane of tap `tap` of window `(row, column)`; the tap must lie in the image.
+    #[inline(always)]
+    fn place(&self, row: usize, column: usize, tap: usize) -> usize {
+        let s = &self.shape;
+        let y = row * s.stride[0] + tap / s.kernel[1] - s.padding[0];
+        let x = column * s.stride[1] + tap % s.kernel[1] - s.padding[1];
+        y * s.input[1] + x
+    }
+}
+
+/// True if `x`, a later tap, beats `best`: larger, or the first NaN.
+#[inline(always)]
+fn beats<T: Float>(x: T, best: T) -> bool {
+    (x > best) | (x.is_nan() & !best.is_nan())
+}
+
+/// Whole planes forward.
+pub(super) struct Forward<'a, T> {
+    pub(super) sizes: Sizes,
+    pub(super) x: &'a [T],
+    pub(super) out: &'a mut [T],
+    pub(super) index: &'a mut [u8],
+}
+
+impl<T: Float> Kernel<T> for Forward<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd<T>>(self, _: S) {
+        let Forward { sizes, x, out, index } = self;
+        if out.is_empty() {
+            return;
+        }
+        let planes = x.chunks_exact(sizes.input_plane);
+        let outs = out.chunks_exact_mut(sizes.output_plane);
+        for ((x, out), index) in planes.zip(outs).zip(index.chunks_exact_mut(sizes.output_plane)) {
+            let lines = out.chunks_exact_mut(sizes.output[1]);
+            let lines = lines.zip(index.chunks_exact_mut(sizes.output[1]));
+            for (row, (out, index)) in lines.enumerate() {
+                if sizes.is_two_by_two() {
+                    let width = sizes.shape.input[1];
+                    let (top, bottom) = x[2 * row * width..][..2 * width].split_at(width);
+                    two_by_two(top, bottom, out, index);
+                } else {
+                    any_windows(&sizes, row, x, out, index);
+                }
+            }
+        }
+    }
+}
+
+/// A line of windows by the definition.
+#[inline(always)]
+fn any_windows<T: Float>(sizes: &Sizes, row: usize, x: &[T], out: &mut [T], index: &mut [u8]) {
+    let s = &sizes.shape;
+    let y0 = row * s.stride[0];
+    // Taps `low .. high` of a window that starts at `at` lie in an image of `size`.
+    let taps = |at: usize, d: usize| {
+        let low = s.padding[d].saturating_sub(at);
+        let high = (s.input[d] + s.padding[d] - at).min(s.kernel[d]);
+        low..high
+    };
+    let rows = taps(y0, 0);
+    for (column, (out, index)) in out.iter_mut().zip(index).enumerate() {
+        let columns = taps(column * s.stride[1], 1);
+        let first = rows.start * s.kernel[1] + columns.start;
+        let (mut best, mut winner) = (x[sizes.place(row, column, first)], first);
+        for kh in rows.clone() {
+            for kw in columns.clone() {
+                let tap = kh * s.kernel[1] + kw;
+                let value = x[sizes.place(row, column, tap)];
+                if beats(value, best) {
+                    (best, winner) = (value, tap);
+                }
+            }
+        }
+        (*out, *index) = (best, winner as u8);
+    }
+}
+
+/// A line of 2x2 windows; the last block is laid over the one before, which computes the same values again.
+#[inline(always)]
+fn two_by_two<T: Float>(top: &[T], bottom: &[T], out: &mut [T], index: &mut [u8]) {
+    let n = out.len();
+    let mut k = 0;
+    while k < n {
+        let at = k.min(n - BLOCK);
+        let (top, bottom) = (&top[2 * at..][..2 * BLOCK], &bottom[2 * at..][..2 * BLOCK]);
+        block(top, bottom, &mut out[at..][..BLOCK], &mut index[at..][..BLOCK]);
+        k += BLOCK;
+    }
+}
+
+#[inline(always)]
+fn block<T: Float>(top: &[T], bottom: &[T], out: &mut [T], index: &mut [u8]) {
+    let mut best = [T::ZERO; BLOCK];
+    let mut winner = [0u32; BLOCK];
+    for i in 0..BLOCK {
+        let (a, b, c, d) = (top[2 * i], top[2 * i + 1], bottom[2 * i], bottom[2 * i + 1]);
+        let right = beats(b, a);
+        let (x, at) = (if right { b } else { a }, if right { 1 } else { 0 });
+        let low = beats(c, x);
+        let (x, at) = (if low { c } else { x }, if low { 2 } else { at });
+        let last = beats(d, x);
+        (best[i], winner[i]) = (if last { d } else { x }, if last { 3 } else { at });
+    }
+    out.copy_from_slice(&best);
+    index.copy_from_slice(&winner.map(|w| w as u8));
+}
+
+/// Whole planes backward; the indices are checked.
+pub(super) struct Backward<'a, T> {
+    pub(super) sizes: Sizes,
+    pub(super) grad: &'a [T],
+    pub(super) index: &'a [u8],
+    pub(super) out: &'a mut [T],
+}
+
+impl<T: Float> Kernel<T> for Backward<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd<T>>(self, _: S) {
+        let Backward { sizes, grad, index, out } = self;
+        if grad.is_empty() {
+            return out.fill(T::ZERO);
+        }
+        let width = sizes.shape.input[1];
+        let grads = grad.chunks_exact(sizes.output_plane);
+        let planes = grads.zip(index.chunks_exact(sizes.output_plane));
+        for ((grad, index), out) in planes.zip(out.chunks_exact_mut(sizes.input_plane)) {
+            let lines = grad.chunks_exact(sizes.output[1]).zip(index.chunks_exact(sizes.output[1]));
+            if sizes.is_two_by_two() {
+                let covered = 2 * width * sizes.output[0];
+                for ((grad, index), out) in lines.zip(out.chunks_exact_mut(2 * width)) {
+                    let (top, bottom) = out.split_at_mut(width);
+                    spread(grad, index, top, bottom);
+                }
+                out[covered..].fill(T::ZERO);
+                continue;
+            }
+            out.fill(T::ZERO);
+            for (row, (grad, index)) in lines.enumerate() {
+                for (column, (&grad, &tap)) in grad.iter().zip(index).enumerate() {
+                    let place = sizes.place(row, column, tap as usize);
+                    out[place] = out[place] + grad;
+                }
+            }
+        }
+    }
+}
+
+/// A line of 2x2 windows: every input is written once, its gradient as `0 + g`.
+#[inline(always)]
+fn spread<T: Float>(grad: &[T], index: &[u8], top: &mut [T], bottom: &mut [T]) {
+    let n = grad.len();
+    let mut k = 0;
+    while k < n {
+        let at = k.min(n - BLOCK);
+        let (grad, index) = (&grad[at..][..BLOCK], &index[at..][..BLOCK]);
+        let (top, bottom) = (&mut top[2 * at..][..2 * BLOCK], &mut bottom[2 * at..][..2 * BLOCK]);
+        for i in 0..BLOCK {
+            let (g, tap) = (T::ZERO + grad[i], index[i] as u32);
+            top[2 * i] = if tap == 0 { g } else { T::ZERO };
+            top[2 * i + 1] = if tap == 1 { g } else { T::ZERO };
+            bottom[2 * i] = if tap == 2 { g } else { T::ZERO };
+            bottom[2 * i + 1] = if tap == 3 { g } else { T::ZERO };
+        }
+        k += BLOCK;
+    }
+    top[2 * n..].fill(T::ZERO);
+    bottom[2 * n..].fill(T::ZERO);
+}
+
+/// Whole planes gathered; the indices are checked.
+pub(super) struct Gather<'a, T> {
+    pub(super) sizes: Sizes,
+    pub(super) x: &'a [T],
+    pub(super) index: &'a [u8],
+    pub(super) out: &'a mut [T],
+}
+
+impl<T: Float> Kernel<T> for Gather<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd<T>>(self, _: S) {
+        let Gather { sizes, x, index, out } = self;
+        if out.is_empty() {
+            return;
+        }
+        // Where each tap of the window at the image's corner lies (padding moves all of them alike).
+        let mut taps = [0isize; 256];
+        let width = sizes.shape.input[1] as isize;
+        for (tap, place) in taps.iter_mut().enumerate() {
+            let (kh, kw) = (tap / sizes.shape.kernel[1], tap % sizes.shape.kernel[1]);
+            let y = kh as isize - sizes.shape.padding[0] as isize;
+            *place = y * width + kw as isize - sizes.shape.padding[1] as isize;
+        }
+        let planes = x.chunks_exact(sizes.input_plane).zip(index.chunks_exact(sizes.output_plane));
+        for ((x, index), out) in planes.zip(out.chunks_exact_mut(sizes.output_plane)) {
+            let lines = index.chunks_exact(sizes.output[1]);
+            let lines = lines.zip(out.chunks_exact_mut(sizes.output[1]));
+            for (row, (index, out)) in lines.enumerate() {
+                let start = (row * sizes.shape.stride[0]) as isize * width;
+                for (column, (&tap, out)) in index.iter().zip(out).enumerate() {
+                    let at = start + (column * sizes.shape.stride[1]) as isize;
+                    *out = x[(at + taps[tap as usize]) as usize];
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! Groups outside the innermost dim: rows are added in ascending order, in chunks of 256.
+
+use std::marker::PhantomData;
+
+use super::dims::{Dim, count, is_unit, offset};
+use super::lanes::{Fold, PairTree, load_part};
+use crate::buffer::Buffer;
+use crate::cpu::isa::Kernel;
+use crate::cpu::parallel::{self, Shared};
+use crate::cpu::simd::Simd;
+use crate::element::Float;
+use crate::error::{Error, Result};
+
+/// Rows in a chunk.
+pub(crate) const ROWS: usize = 256;
+/// Columns of a task.
+const BLOCK: usize = 1024;
+/// Elements that make a piece worth handing out.
+const PIECE: usize = 32_768;
+
+/// `out[a, b] = fold over the group of x[a, .., b]`.
+///
+/// # Safety
+/// - Every offset of `outer` plus one of `group` plus one of `inner` must be an index into `data` from `base` on.
+pub(super) unsafe fn reduce<T: Float, F: Fold<T>>(
+    data: &[T],
+    base: isize,
+    [outer, group, inner]: [&[Dim]; 3],
+    out: &mut [T],
+) -> Result<()> {
+    let (rows, columns) = (count(group), count(inner));
+    let chunks = rows.div_ceil(ROWS);
+    let blocks = columns.div_ceil(BLOCK);
+    let grid = Grid { data, base, outer, group, inner, rows, columns, chunks, blocks };
+    if chunks <= 1 {
+        grid.run_all::<F>(out);
+        return Ok(());
+    }
+    let overflow = Error::Contract("reduce: too many chunks");
+    let bytes = out.len().checked_mul(chunks).and_then(|c| c.checked_mul(size_of::<T>()));
+    let mut partial = Buffer::new(bytes.ok_or(overflow)?)?;
+    let partial = partial.as_mut_slice::<T>();
+    grid.run_all::<F>(partial);
+    T::dispatch(Trees::<T, F> { partial, chunks, columns, out, fold: PhantomData });
+    Ok(())
+}
+
+/// The tasks `(outer index, chunk, column block)`, numbered in this order.
+#[derive(Clone, Copy)]
+struct Grid<'a, T> {
+    data: &'a [T],
+    base: isize,
+    outer: &'a [Dim],
+    group: &'a [Dim],
+    inner: &'a [Dim],
+    rows: usize,
+    columns: usize,
+    chunks: usize,
+    blocks: usize,
+}
+
+impl<T: Float> Grid<'_, T> {
+    /// `out` is `[outer, chunks, columns]`.
+    fn run_all<F: Fold<T>>(self, out: &mut [T]) {
+        let lines = out.len() / self.columns.max(1);
+        let tasks = lines * self.blocks;
+        let each = self.rows.min(ROWS) * self.columns.min(BLOCK);
+        let per_piece = (PIECE / each.max(1)).max(1);
+        let work = (tasks as u64).saturating_mul((each * size_of::<T>()) as u64) / 16;
+        let shared = Shared::new(out);
+        parallel::run(tasks.div_ceil(per_piece), work, &|piece| {
+            let first = piece * per_piece;
+            let last = (first + per_piece).min(tasks);
+            T::dispatch(Range::<T, F> { grid: self, first, last, out: &shared, fold: PhantomData });
+        });
+    }
+}
+
+/// The tasks `first .. last`.
+struct Range<'a, T, F> {
+    grid: Grid<'a, T>,
+    first: usize,
+    last: usize,
+    out: &'a Shared<'a, T>,
+    fold: PhantomData<F>,
+}
+
+impl<T: Float, F: Fold<T>> Kernel<T> for Range<'_, T, F> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd<T>>(self, simd: S) {
+        let grid = self.grid;
+        let unit = is_unit(grid.inner);
+        let mut offsets = [0isize; ROWS];
+        let mut rows = 0..0;
+        for task in self.first..self.last {
+            let (line, block) = (task / grid.blocks, task % grid.blocks);
+            let (a, chunk) = (line / grid.chunks, line % grid.chunks);
+            let start = chunk * ROWS;
+            let wanted = start..(start + ROWS).min(grid.rows);
+            if rows != wanted {
+                rows = wanted;
+                for (place, row) in offsets.iter_mut().zip(rows.clone()) {
+                    *place = offset(grid.group, row);
+                }
+            }
+            let first = block * BLOCK;
+            let width = BLOCK.min(grid.columns - first);
+            // SAFETY: each task has its own line and block of the output.
+            let out = unsafe { self.out.part(line * grid.columns + first, width) };
+            let offsets = &offsets[..rows.len()];
+            // SAFETY: the caller of `reduce` guarantees every offset; columns `first .. first + width` exist.
+            unsafe {
+                let from = grid.data.as_ptr().offset(grid.base + offset(grid.outer, a));
+                if unit {
+                    contiguous::<T, S, F>(simd, from.add(first), offsets, out);
+                } else {
+                    strided::<T, F>(from, offsets, grid.inner, first, out);
+                }
+            }
+        }
+    }
+}
+
+/// Columns that lie one after the other.
+///
+/// # Safety
+/// - From each offset on, `out.len()` elements must be readable.
+#[inline(always)]
+unsafe fn contiguous<T: Float, S: Simd<T>, F: Fold<T>>(
+    simd: S,
+    from: *const T,
+    offsets: &[isize],
+    out: &mut [T],
+) {
+    let to = out.as_mut_ptr();
+    let mut column = 0;
+    // SAFETY: all columns touched lie below `out.len()`.
+    unsafe {
+        while column + 8 * S::LANES <= out.len() {
+            vectors::<T, S, F, 8>(simd, from.add(column), offsets, to.add(column));
+            column += 8 * S::LANES;
+        }
+        while column + 2 * S::LANES <= out.len() {
+            vectors::<T, S, F, 2>(simd, from.add(column), offsets, to.add(column));
+            column += 2 * S::LANES;
+        }
+        while column < out.len() {
+            let width = S::LANES.min(out.len() - column);
+            let mut acc = simd.splat(F::START);
+            for &row in offsets {
+                let x = load_part::<T, S, F>(simd, from.offset(row).add(column), width);
+                acc = F::vectors(simd, acc, x);
+            }
+            simd.store_first(to.add(column), acc, width);
+            column += width;
+        }
+    }
+}
+
+/// `N` vectors of columns, in registers over all rows.
+///
+/// # Safety
+/// - From each offset on, and at `to`, `N` vectors must be readable and writable.
+#[inline(always)]
+unsafe fn vectors<T: Float, S: Simd<T>, F: Fold<T>, const N: usize>(
+    simd: S,
+    from: *const T,
+    offsets: &[isize],
+    to: *mut T,
+) {
+    let mut acc = [simd.splat(F::START); N];
+    for &row in offsets {
+        for (i, acc) in acc.iter_mut().enumerate() {
+            // SAFETY: the caller's guarantee.
+            let x = unsafe { simd.load(from.offset(row).add(i * S::LANES)) };
+            *acc = F::vectors(simd, *acc, x);
+        }
+    }
+    for (i, &acc) in acc.iter().enumerate() {
+        // SAFETY: the caller's guarantee.
+        unsafe { simd.store(to.add(i * S::LANES), acc) };
+    }
+}
+
+/// Columns anywhere.
+///
+/// # Safety
+/// - Every offset plus that of columns `first .. first + out.len()` of `inner` must be readable.
+#[inline(always)]
+unsafe fn strided<T: Float, F: Fold<T>>(
+    from: *const T,
+    offsets: &[isize],
+    inner: &[Dim],
+    first: usize,
+    out: &mut [T],
+) {
+    let mut places = [0isize; 64];
+    for (part, out) in out.chunks_mut(64).enumerate() {
+        for (i, place) in places.iter_mut().enumerate().take(out.len()) {
+            *place = offset(inner, first + part * 64 + i);
+        }
+        out.fill(F::START);
+        for &row in offsets {
+            for (acc, &place) in out.iter_mut().zip(&places) {
+                // SAFETY: the caller's guarantee.
+                *acc = F::values(*acc, unsafe { *from.offset(row + place) });
+            }
+        }
+    }
+}
+
+/// The pair trees over chunks, element by element. partial: `[outer, chunks, columns]`; out: `[outer, columns]`.
+struct Trees<'a, T, F> {
+    partial: &'a [T],
+    chunks: usize,
+    columns: usize,
+    out: &'a mut [T],
+    fold: PhantomData<F>,
+}
+
+impl<T: Float, F: Fold<T>> Kernel<T> for Trees<'_, T, F> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd<T>>(self, simd: S) {
+        let lines = self.partial.chunks_exact(self.chunks * self.columns);
+        for (partial, out) in lines.zip(self.out.chunks_exact_mut(self.columns)) {
+            let mut column = 0;
+            while column < self.columns {
+                let width = S::LANES.min(self.columns - column);
+                let mut tree = PairTree::new(simd.splat(F::START));
+                for chunk in 0..self.chunks {
+                    let at = chunk * self.columns + column;
+                    // SAFETY: `at + width` lies in the line `[chunks, columns]`.
+                    let leaf =
+                        unsafe { load_part::<T, S, F>(simd, partial.as_ptr().add(at), width) };
+                    tree.push::<T, S, F>(simd, leaf);
+                }
+                let root = tree.finish::<T, S, F>(simd);
+                // SAFETY: `column + width <= columns`.
+                unsafe { simd.store_first(out.as_mut_ptr().add(column), root, width) };
+                column += width;
+            }
+        }
+    }
+}

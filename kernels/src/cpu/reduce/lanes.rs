@@ -1,0 +1,257 @@
+//! The order R3 of one contiguous run: 64 interleaved lanes, the fixed fold, and the pair tree over chunks.
+
+use crate::cpu::simd::Simd;
+use crate::element::Float;
+
+/// Elements in a chunk of the innermost group.
+pub(crate) const CHUNK: usize = 16_384;
+/// Interleaved lanes of a chunk, on every ISA.
+pub(crate) const LANES: usize = 64;
+
+/// How two partial results become one; `left` precedes `right` in logical order.
+pub(crate) trait Fold<T: Float>: Copy + Send + Sync + 'static {
+    /// The result of nothing.
+    const START: T;
+    /// True if the result is an element, of which equal zeros the first is to be kept.
+    const PICKS: bool;
+    /// Lane by lane.
+    fn vectors<S: Simd<T>>(simd: S, left: S::V, right: S::V) -> S::V;
+    /// One pair.
+    fn values(left: T, right: T) -> T;
+    /// All lanes of one vector, by the fixed fold.
+    fn horizontal<S: Simd<T>>(simd: S, a: S::V) -> T;
+}
+
+/// Adds.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sum;
+
+impl<T: Float> Fold<T> for Sum {
+    const START: T = T::ZERO;
+    const PICKS: bool = false;
+    #[inline(always)]
+    fn vectors<S: Simd<T>>(simd: S, left: S::V, right: S::V) -> S::V {
+        simd.add(left, right)
+    }
+    #[inline(always)]
+    fn values(left: T, right: T) -> T {
+        left + right
+    }
+    #[inline(always)]
+    fn horizontal<S: Simd<T>>(simd: S, a: S::V) -> T {
+        simd.fold_sum(a)
+    }
+}
+
+/// Keeps the larger, NaN before all, the left of equals.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Max;
+
+/// Keeps the smaller, NaN before all, the left of equals.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Min;
+
+macro_rules! picks {
+    ($name:ident, $start:ident, $better:tt, $instruction:ident) => {
+        impl<T: Float> Fold<T> for $name {
+            const START: T = T::$start;
+            const PICKS: bool = true;
+            #[inline(always)]
+            fn vectors<S: Simd<T>>(simd: S, left: S::V, right: S::V) -> S::V {
+                // The instruction keeps its second operand on NaN and on equals: a NaN on the left stays by itself.
+                let picked = simd.$instruction(right, left);
+                simd.select(simd.is_nan(right), right, picked)
+            }
+            #[inline(always)]
+            fn values(left: T, right: T) -> T {
+                if right.is_nan() || right $better left { right } else { left }
+            }
+            #[inline(always)]
+            fn horizontal<S: Simd<T>>(simd: S, a: S::V) -> T {
+                let mut lanes = [T::ZERO; LANES];
+                // SAFETY: a vector has at most LANES lanes.
+                unsafe { simd.store(lanes.as_mut_ptr(), a) };
+                let mut best = lanes[0];
+                for &lane in &lanes[1..S::LANES] {
+                    best = Self::values(best, lane);
+                }
+                best
+            }
+        }
+    };
+}
+picks!(Max, NEG_INFINITY, >, max_second);
+picks!(Min, INFINITY, <, min_second);
+
+/// The first `n` elements, the other lanes [`Fold::START`].
+///
+/// # Safety
+/// - `from .. from + n` must be readable and `n <= S::LANES`.
+#[inline(always)]
+pub(crate) unsafe fn load_part<T: Float, S: Simd<T>, F: Fold<T>>(
+    simd: S,
+    from: *const T,
+    n: usize,
+) -> S::V {
+    // SAFETY: the caller's guarantee.
+    let loaded = unsafe { simd.load_first(from, n) };
+    if F::PICKS { simd.select(simd.first(n), loaded, simd.splat(F::START)) } else { loaded }
+}
+
+/// The 64 lanes; only the first `64 / S::LANES` vectors are used (an array's length can't say so).
+pub(crate) type Lanes<V> = [V; LANES];
+
+/// Lanes of nothing.
+#[inline(always)]
+pub(crate) fn start<T: Float, S: Simd<T>, F: Fold<T>>(simd: S) -> Lanes<S::V> {
+    [simd.splat(F::START); LANES]
+}
+
+/// Takes `n` more elements into the lanes; `n` must be a multiple of 64 unless the chunk ends here.
+///
+/// # Safety
+/// - `from .. from + n` must be readable.
+#[inline(always)]
+pub(crate) unsafe fn accumulate<T: Float, S: Simd<T>, F: Fold<T>>(
+    simd: S,
+    lanes: &mut Lanes<S::V>,
+    from: *const T,
+    n: usize,
+) {
+    let mut k = 0;
+    while k + LANES <= n {
+        for (i, lane) in lanes.iter_mut().enumerate().take(LANES / S::LANES) {
+            // SAFETY: `k + 64 <= n`.
+            *lane = F::vectors(simd, *lane, unsafe { simd.load(from.add(k + i * S::LANES)) });
+        }
+        k += LANES;
+    }
+    for lane in lanes.iter_mut().take(LANES / S::LANES) {
+        if k >= n {
+            break;
+        }
+        // SAFETY: at most `n - k` elements are read from `k` on.
+        let x = unsafe { load_part::<T, S, F>(simd, from.add(k), (n - k).min(S::LANES)) };
+        *lane = F::vectors(simd, *lane, x);
+        k += S::LANES;
+    }
+}
+
+/// The fixed fold: `lane[i] += lane[i + w]`, `w = 32, 16, 8, 4, 2, 1`.
+#[inline(always)]
+pub(crate) fn fold<T: Float, S: Simd<T>, F: Fold<T>>(simd: S, lanes: &mut Lanes<S::V>) -> T {
+    let mut width = LANES / S::LANES / 2;
+    while width > 0 {
+        for i in 0..width {
+            lanes[i] = F::vectors(simd, lanes[i], lanes[i + width]);
+        }
+        width /= 2;
+    }
+    F::horizontal(simd, lanes[0])
+}
+
+/// One chunk of a contiguous row.
+///
+/// # Safety
+/// - `from .. from + n` must be readable.
+#[inline(always)]
+pub(crate) unsafe fn chunk<T: Float, S: Simd<T>, F: Fold<T>>(
+    simd: S,
+    from: *const T,
+    n: usize,
+) -> T {
+    let mut lanes = start::<T, S, F>(simd);
+    // SAFETY: the caller's guarantee.
+    unsafe { accumulate::<T, S, F>(simd, &mut lanes, from, n) };
+    let picked = fold::<T, S, F>(simd, &mut lanes);
+    // Lanes meet out of order: of zeros with different signs the first must be looked up.
+    if F::PICKS && picked == T::ZERO {
+        // SAFETY: the caller's guarantee.
+        return unsafe { first_zero(from, n) };
+    }
+    picked
+}
+
+/// The first zero of `n` elements, sign and all.
+///
+/// # Safety
+/// - `from .. from + n` must be readable.
+#[inline(always)]
+unsafe fn first_zero<T: Float>(from: *const T, n: usize) -> T {
+    // SAFETY: the caller's guarantee.
+    let row = unsafe { std::slice::from_raw_parts(from, n) };
+    for &x in row {
+        if x == T::ZERO {
+            return x;
+        }
+    }
+    T::ZERO
+}
+
+/// A whole contiguous row: chunks of 16,384, their results through the pair tree.
+///
+/// # Safety
+/// - `from .. from + n` must be readable.
+#[inline(always)]
+pub(crate) unsafe fn row<T: Float, S: Simd<T>, F: Fold<T>>(simd: S, from: *const T, n: usize) -> T {
+    if n <= CHUNK {
+        // SAFETY: the caller's guarantee.
+        return unsafe { chunk::<T, S, F>(simd, from, n) };
+    }
+    let mut tree = PairTree::new(simd.splat(T::ZERO));
+    let mut k = 0;
+    while k < n {
+        // SAFETY: `k < n`, and the chunk ends at `n` at the latest.
+        let value = unsafe { chunk::<T, S, F>(simd, from.add(k), CHUNK.min(n - k)) };
+        tree.push::<T, S, F>(simd, simd.splat(value));
+        k += CHUNK;
+    }
+    let root = tree.finish::<T, S, F>(simd);
+    let mut value = [T::ZERO; LANES];
+    // SAFETY: a vector has at most LANES lanes.
+    unsafe { simd.store(value.as_mut_ptr(), root) };
+    value[0]
+}
+
+/// The pair tree, fed in ascending order: the same pairs as level by level with the odd last one carried over.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PairTree<V> {
+    /// Complete subtrees, the largest first; 2^48 leaves are more than memory holds.
+    stack: [V; 48],
+    depth: usize,
+    count: u64,
+}
+
+impl<V: Copy> PairTree<V> {
+    /// A tree without leaves (`filler`: any value).
+    #[inline(always)]
+    pub(crate) fn new(filler: V) -> Self {
+        PairTree { stack: [filler; 48], depth: 0, count: 0 }
+    }
+
+    /// The next leaf.
+    #[inline(always)]
+    pub(crate) fn push<T: Float, S: Simd<T, V = V>, F: Fold<T>>(&mut self, simd: S, leaf: V) {
+        self.count += 1;
+        let mut value = leaf;
+        for _ in 0..self.count.trailing_zeros() {
+            self.depth -= 1;
+            value = F::vectors(simd, self.stack[self.depth], value);
+        }
+        self.stack[self.depth] = value;
+        self.depth += 1;
+    }
+
+    /// The root: what is left is folded from the last on. [`Fold::START`] without leaves.
+    #[inline(always)]
+    pub(crate) fn finish<T: Float, S: Simd<T, V = V>, F: Fold<T>>(&self, simd: S) -> V {
+        let Some((&last, lefts)) = self.stack[..self.depth].split_last() else {
+            return simd.splat(F::START);
+        };
+        let mut value = last;
+        for &left in lefts.iter().rev() {
+            value = F::vectors(simd, left, value);
+        }
+        value
+    }
+}
