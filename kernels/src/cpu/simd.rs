@@ -113,4 +113,7 @@ pub trait Simd<T>: Copy + Send + Sync + 'static {
     fn mask_not(self, a: Self::M) -> Self::M;
     /// Bit `l` is lane `l`.
     fn mask_bits(self, a: Self::M) -> u32;
+
+    /// The lowest bits moved to the exponent field: `2^n` of `n + bias + 1.5 * 2^MANTISSA`, whose low bits are `n + bias`.
+    fn low_bits_to_exponent(self, a: Self::V) -> Self::V;
 }

@@ -124,6 +124,12 @@ impl Simd<f32> for Avx2 {
             (m, _mm256_sub_ps(_mm256_cvtepi32_ps(exponent), shift))
         }
     }
+
+    #[inline(always)]
+    fn low_bits_to_exponent(self, a: __m256) -> __m256 {
+        // SAFETY: the token proves the instructions; values only.
+        unsafe { _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_castps_si256(a))) }
+    }
 }
 
 /// Lane masks: 4 ones, then 4 zeros; the window that starts at `4 - n` has the first `n` lanes set.
@@ -226,5 +232,11 @@ impl Simd<f64> for Avx2 {
             let exponent = _mm256_cvtepi32_pd(_mm256_castsi256_si128(packed));
             (_mm256_castsi256_pd(m), _mm256_sub_pd(exponent, shift))
         }
+    }
+
+    #[inline(always)]
+    fn low_bits_to_exponent(self, a: __m256d) -> __m256d {
+        // SAFETY: the token proves the instructions; values only.
+        unsafe { _mm256_castsi256_pd(_mm256_slli_epi64::<52>(_mm256_castpd_si256(a))) }
     }
 }
