@@ -140,12 +140,7 @@ impl Buffer {
 
     /// No memory at all.
     pub fn empty() -> Buffer {
-        Buffer { words: Vec::new(), len: 0 }
-    }
-
-    /// True for foreign memory, which is only read.
-    pub fn is_external(&self) -> bool {
-        false
+        Buffer { pointer: NOWHERE, len: 0, owner: None }
     }
 
     /// Its length in bytes.

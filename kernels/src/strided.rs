@@ -1,5 +1,7 @@
 //! Strided views of slices: checked once when made, then walked without checks.
 
+use std::ops::Range;
+
 use crate::element::Pod;
 use crate::error::{Result, require};
 
@@ -142,20 +144,83 @@ pub fn is_contiguous(shape: &[usize], strides: &[isize]) -> bool {
     true
 }
 
+/// The strides of a row-major tensor without gaps.
+pub(crate) fn row_major(shape: &[usize]) -> Dims<isize> {
+    let mut strides = Dims::new(1);
+    for _ in shape {
+        strides.push(1);
+    }
+    let mut stride = 1isize;
+    for (place, &size) in strides.iter_mut().zip(shape).rev() {
+        *place = stride;
+        stride = stride.saturating_mul(size as isize);
+    }
+    strides
+}
+
+/// A short list whose first items live in place: a loop nest of usual rank needs no allocation.
+#[derive(Clone)]
+pub struct Dims<T> {
+    len: usize,
+    inline: [T; INLINE],
+    spilled: Vec<T>,
+}
+
+const INLINE: usize = 6;
+
+impl<T: Copy> Dims<T> {
+    pub(crate) fn new(filler: T) -> Self {
+        Dims { len: 0, inline: [filler; INLINE], spilled: Vec::new() }
+    }
+
+    pub(crate) fn push(&mut self, item: T) {
+        if self.len < INLINE {
+            self.inline[self.len] = item;
+        } else {
+            if self.spilled.is_empty() {
+                self.spilled.extend_from_slice(&self.inline);
+            }
+            self.spilled.push(item);
+        }
+        self.len += 1;
+    }
+}
+
+impl<T> std::ops::Deref for Dims<T> {
+    type Target = [T];
+    #[inline]
+    fn deref(&self) -> &[T] {
+        if self.len <= INLINE { &self.inline[..self.len] } else { &self.spilled }
+    }
+}
+
+impl<T> std::ops::DerefMut for Dims<T> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut [T] {
+        if self.len <= INLINE { &mut self.inline[..self.len] } else { &mut self.spilled }
+    }
+}
+
+impl<T: std::fmt::Debug> std::fmt::Debug for Dims<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
+}
+
 /// A loop nest over `N` operands of one logical shape: size-1 dims dropped, neighbours merged wherever every operand
 /// allows it, so that the innermost dim is as long as it can be.
 #[derive(Debug, Clone)]
 pub struct LoopNest<const N: usize> {
     /// Sizes, outermost first; at least one dim (size 1 for a scalar).
-    pub shape: Vec<usize>,
+    pub shape: Dims<usize>,
     /// Strides of each operand, for each dim.
-    pub strides: Vec<[isize; N]>,
+    pub strides: Dims<[isize; N]>,
 }
 
 impl<const N: usize> LoopNest<N> {
     /// The collapsed nest of `shape` and each operand's strides. The logical order of elements is kept.
     pub fn new(shape: &[usize], strides: [&[isize]; N]) -> Self {
-        let mut nest = LoopNest { shape: Vec::new(), strides: Vec::new() };
+        let mut nest = LoopNest { shape: Dims::new(1), strides: Dims::new([0; N]) };
         for (d, &size) in shape.iter().enumerate() {
             if size == 1 {
                 continue;
@@ -202,10 +267,51 @@ impl<const N: usize> LoopNest<N> {
         for d in (0..self.shape.len() - 1).rev() {
             let index = (row % self.shape[d]) as isize;
             row /= self.shape[d];
-            for i in 0..N {
-                offsets[i] += index * self.strides[d][i];
+            for (offset, stride) in offsets.iter_mut().zip(self.strides[d]) {
+                *offset += index * stride;
             }
         }
         offsets
     }
+
+    /// The elements `range` (in logical order) as rectangles of the two innermost dims, handed to `body` in ascending order.
+    pub(crate) fn rectangles(&self, range: Range<usize>, body: &mut dyn FnMut(Rectangle<N>)) {
+        let (inner, depth) = (self.inner(), self.shape.len());
+        let (plane, row_strides) = match depth {
+            0 | 1 => (1, [0; N]),
+            _ => (self.shape[depth - 2], self.strides[depth - 2]),
+        };
+        let inner_strides = self.inner_strides();
+        let mut start = range.start;
+        while start < range.end && inner > 0 {
+            let (row, column) = (start / inner, start % inner);
+            let left = range.end - start;
+            let (rows, len) = if column > 0 || left < inner {
+                (1, left.min(inner - column))
+            } else {
+                ((left / inner).min(plane - row % plane), inner)
+            };
+            let mut offsets = if depth == 1 { [0; N] } else { self.row_offsets(row) };
+            for (offset, stride) in offsets.iter_mut().zip(inner_strides) {
+                *offset += column as isize * stride;
+            }
+            body(Rectangle { start, rows, len, offsets, row_strides });
+            start += rows * len;
+        }
+    }
+}
+
+/// Some rows of a nest that lie in one plane of its two innermost dims.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rectangle<const N: usize> {
+    /// Logical index of its first element.
+    pub(crate) start: usize,
+    /// Number of rows.
+    pub(crate) rows: usize,
+    /// Elements a row.
+    pub(crate) len: usize,
+    /// Offset of each operand's first element.
+    pub(crate) offsets: [isize; N],
+    /// From row to row.
+    pub(crate) row_strides: [isize; N],
 }

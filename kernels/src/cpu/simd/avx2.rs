@@ -126,6 +126,11 @@ impl Simd<f32> for Avx2 {
     }
 
     #[inline(always)]
+    fn low_bits_to_exponent(self, a: __m256) -> __m256 {
+        // SAFETY: the token proves the instructions; values only.
+        unsafe { _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_castps_si256(a))) }
+    }
+    #[inline(always)]
     fn first(self, n: usize) -> __m256 {
         let from = 8 - n.min(8);
         // SAFETY: `from <= 8` keeps the mask's window inside its table.
@@ -254,6 +259,11 @@ impl Simd<f64> for Avx2 {
         }
     }
 
+    #[inline(always)]
+    fn low_bits_to_exponent(self, a: __m256d) -> __m256d {
+        // SAFETY: the token proves the instructions; values only.
+        unsafe { _mm256_castsi256_pd(_mm256_slli_epi64::<52>(_mm256_castpd_si256(a))) }
+    }
     #[inline(always)]
     fn first(self, n: usize) -> __m256d {
         let from = 4 - n.min(4);

@@ -117,6 +117,11 @@ impl Simd<f32> for Avx512 {
     }
 
     #[inline(always)]
+    fn low_bits_to_exponent(self, a: __m512) -> __m512 {
+        // SAFETY: the token proves the instructions; values only.
+        unsafe { _mm512_castsi512_ps(_mm512_slli_epi32::<23>(_mm512_castps_si512(a))) }
+    }
+    #[inline(always)]
     fn first(self, n: usize) -> __mmask16 {
         first_f32(n.min(16))
     }
@@ -225,6 +230,11 @@ impl Simd<f64> for Avx512 {
         a as u32
     }
 
+    #[inline(always)]
+    fn low_bits_to_exponent(self, a: __m512d) -> __m512d {
+        // SAFETY: the token proves the instructions; values only.
+        unsafe { _mm512_castsi512_pd(_mm512_slli_epi64::<52>(_mm512_castpd_si512(a))) }
+    }
     #[inline(always)]
     fn first(self, n: usize) -> __mmask8 {
         first_f64(n.min(8))

@@ -170,7 +170,10 @@ macro_rules! scalar {
             fn mask_bits(self, a: bool) -> u32 {
                 a as u32
             }
-
+            #[inline(always)]
+            fn low_bits_to_exponent(self, a: $t) -> $t {
+                $t::from_bits(a.to_bits() << $mantissa)
+            }
             #[inline(always)]
             fn first(self, n: usize) -> bool {
                 n != 0

@@ -1,0 +1,338 @@
+//! The float path: each op is instantiated once an ISA, as a kernel over some rows.
+//!
+//! An operand's row is contiguous or one value; the latter is spread over one vector in memory which is then read again and
+//! again, so one loop serves every pattern. Other strides are gathered first, tile by tile.
+
+use std::marker::PhantomData;
+
+use super::plain::{Feed, TILE, Tile};
+use super::{Pointer, Source, pieces, same_length};
+use crate::cpu::isa::Kernel;
+use crate::cpu::simd::Simd;
+use crate::cpu::{copy, simd};
+use crate::element::Float;
+use crate::elementwise::{BinaryFormula, BinaryOp, BinaryVisitor, UnaryFormula, UnaryOp};
+use crate::elementwise::{UnaryVisitor, binary};
+use crate::error::{Result, require};
+use crate::strided::LoopNest;
+
+/// `len` contiguous elements of `out = op(x)`; `x` may be `out`.
+#[derive(Clone, Copy)]
+struct UnaryRow<T, F> {
+    x: *const T,
+    out: *mut T,
+    len: usize,
+    formula: PhantomData<F>,
+}
+
+impl<T: Float, F: UnaryFormula> Kernel<T> for UnaryRow<T, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd<T>>(self, s: S) {
+        let mut i = 0;
+        // SAFETY: `x .. x + len` is readable, `out .. out + len` writable (contract of `unary_row`); each vector is read
+        // before it is written, so `x == out` is fine.
+        unsafe {
+            while i + S::LANES <= self.len {
+                s.store(self.out.add(i), F::apply(s, s.load(self.x.add(i))));
+                i += S::LANES;
+            }
+            if i < self.len {
+                let rest = self.len - i;
+                s.store_first(
+                    self.out.add(i),
+                    F::apply(s, s.load_first(self.x.add(i), rest)),
+                    rest,
+                );
+            }
+        }
+    }
+}
+
+/// The visitor that runs a [`UnaryRow`].
+struct RunUnary<T> {
+    x: *const T,
+    out: *mut T,
+    len: usize,
+}
+
+impl<T: Float> UnaryVisitor for RunUnary<T> {
+    type Output = ();
+
+    #[inline]
+    fn visit<F: UnaryFormula>(self) {
+        let RunUnary { x, out, len } = self;
+        T::dispatch(UnaryRow { x, out, len, formula: PhantomData::<F> });
+    }
+}
+
+/// `out = op(x)` for `len` elements.
+///
+/// # Safety
+/// - `x .. x + len` must be readable and `out .. out + len` writable; they are the same or disjoint.
+unsafe fn unary_row<T: Float>(op: UnaryOp, x: *const T, out: *mut T, len: usize) {
+    op.visit(RunUnary { x, out, len });
+}
+
+/// See [`super::unary`].
+pub(super) fn unary<T: Float>(op: UnaryOp, x: Source<'_, T>, out: &mut [T]) -> Result<()> {
+    let len = out.len();
+    let mut source = None;
+    if let Source::View(view) = x {
+        same_length(&view, len)?;
+        source = view.as_contiguous().map(|slice| Pointer(slice.as_ptr().cast_mut()));
+        if source.is_none() {
+            copy::copy(view, out)?;
+        }
+    }
+    let target = Pointer(out.as_mut_ptr());
+    let source = source.unwrap_or(target);
+    pieces(len, op.cost() * size_of::<T>() as u64 / 4, &|start, end| {
+        // SAFETY: both slices have `len` elements and pieces are disjoint; they are one slice or borrowed apart.
+        unsafe {
+            unary_row(op, source.get().add(start), target.get().add(start), end - start);
+        }
+    });
+    Ok(())
+}
+
+/// An operand's place in a [`BinaryRows`]: row `r` starts at `pointer + r * row_stride` and is contiguous, or one value.
+#[derive(Clone, Copy)]
+struct Rows<T> {
+    pointer: *const T,
+    row_stride: isize,
+    one_value: bool,
+}
+
+/// `rows` rows of `len` elements of `out = op(a, b)`; `out` is contiguous.
+#[derive(Clone, Copy)]
+struct BinaryRows<T, F> {
+    a: Rows<T>,
+    b: Rows<T>,
+    out: *mut T,
+    rows: usize,
+    len: usize,
+    formula: PhantomData<F>,
+}
+
+/// One vector of one value, for every ISA.
+#[repr(align(64))]
+struct Spread<T>([T; 16]);
+
+impl<T: Float, F: BinaryFormula> Kernel<T> for BinaryRows<T, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd<T>>(self, s: S) {
+        let (mut spread_a, mut spread_b) = (Spread([T::ZERO; 16]), Spread([T::ZERO; 16]));
+        let (mut row_a, mut row_b, mut out) = (self.a.pointer, self.b.pointer, self.out);
+        for _ in 0..self.rows {
+            // SAFETY: rows lie where the contract of `binary_rows` says; a vector has at most 16 lanes. Each vector is
+            // read before it is written, so an operand may be the output.
+            unsafe {
+                let (a, mask_a) = spread(s, row_a, self.a.one_value, &mut spread_a);
+                let (b, mask_b) = spread(s, row_b, self.b.one_value, &mut spread_b);
+                let mut i = 0;
+                while i + S::LANES <= self.len {
+                    let y = F::apply(s, s.load(a.add(i & mask_a)), s.load(b.add(i & mask_b)));
+                    s.store(out.add(i), y);
+                    i += S::LANES;
+                }
+                if i < self.len {
+                    let rest = self.len - i;
+                    let x = s.load_first(a.add(i & mask_a), rest);
+                    let y = F::apply(s, x, s.load_first(b.add(i & mask_b), rest));
+                    s.store_first(out.add(i), y, rest);
+                }
+                out = out.add(self.len);
+            }
+            row_a = row_a.wrapping_offset(self.a.row_stride);
+            row_b = row_b.wrapping_offset(self.b.row_stride);
+        }
+    }
+}
+
+/// Where to read a row, and the mask of its index: the row itself, or its one value spread over a vector.
+///
+/// # Safety
+/// - `row` must be readable if `one_value`.
+#[inline(always)]
+unsafe fn spread<T: Float, S: simd::Simd<T>>(
+    s: S,
+    row: *const T,
+    one_value: bool,
+    place: &mut Spread<T>,
+) -> (*const T, usize) {
+    if one_value {
+        // SAFETY: `row` is readable, and the place holds a vector of any ISA.
+        unsafe { s.store(place.0.as_mut_ptr(), s.splat(*row)) };
+        (place.0.as_ptr(), 0)
+    } else {
+        (row, usize::MAX)
+    }
+}
+
+/// The visitor that runs [`BinaryRows`]; the formula it starts with is replaced.
+struct RunBinary<T>(BinaryRows<T, binary::Add>);
+
+impl<T: Float> BinaryVisitor for RunBinary<T> {
+    type Output = ();
+
+    #[inline]
+    fn visit<F: BinaryFormula>(self) {
+        let BinaryRows { a, b, out, rows, len, .. } = self.0;
+        T::dispatch(BinaryRows { a, b, out, rows, len, formula: PhantomData::<F> });
+    }
+}
+
+/// `out = op(a, b)` for `rows` rows of `len` elements.
+///
+/// # Safety
+/// - Row `r` of an operand, `pointer + r * row_stride`, must be readable for `len` elements (1 if `one_value`), `out` writable
+///   for `rows * len`.
+/// - An operand overlaps `out` only if it is exactly `out`.
+unsafe fn binary_rows<T: Float>(
+    op: BinaryOp,
+    a: Rows<T>,
+    b: Rows<T>,
+    out: *mut T,
+    (rows, len): (usize, usize),
+) {
+    op.visit(RunBinary(BinaryRows { a, b, out, rows, len, formula: PhantomData }));
+}
+
+/// How an operand of the whole problem lies.
+#[derive(Clone, Copy)]
+enum Lie {
+    Contiguous,
+    OneValue,
+    Strided,
+}
+
+/// The first element and how the rest lie.
+fn lie<T: Float>(source: &Source<'_, T>, out: Pointer<T>) -> (Pointer<T>, Lie) {
+    match source {
+        Source::Output => (out, Lie::Contiguous),
+        Source::View(view) => {
+            let base = Pointer(view.data().as_ptr().wrapping_add(view.offset()).cast_mut());
+            if crate::strided::is_contiguous(view.shape(), view.strides()) {
+                (base, Lie::Contiguous)
+            } else if view.shape().iter().zip(view.strides()).all(|(&n, &s)| n == 1 || s == 0) {
+                (base, Lie::OneValue)
+            } else {
+                (base, Lie::Strided)
+            }
+        }
+    }
+}
+
+/// See [`super::binary`].
+pub(super) fn binary<T: Float>(
+    op: BinaryOp,
+    a: Source<'_, T>,
+    b: Source<'_, T>,
+    out: &mut [T],
+) -> Result<()> {
+    let len = out.len();
+    for source in [&a, &b] {
+        if let Source::View(view) = source {
+            same_length(view, len)?;
+        }
+    }
+    if let (Source::View(a), Source::View(b)) = (&a, &b) {
+        require(a.shape() == b.shape(), "map: the operands' shapes differ")?;
+    }
+    if len == 0 {
+        return Ok(());
+    }
+    let target = Pointer(out.as_mut_ptr());
+    let ((a_base, a_lie), (b_base, b_lie)) = (lie(&a, target), lie(&b, target));
+    let cost = op.cost() * size_of::<T>() as u64 / 4;
+    if matches!(a_lie, Lie::Strided) || matches!(b_lie, Lie::Strided) {
+        return binary_strided(op, (&a, a_base), (&b, b_base), target, len);
+    }
+    let rows = |base: Pointer<T>, lie: Lie, start: usize| match lie {
+        Lie::OneValue => Rows { pointer: base.get().cast_const(), row_stride: 0, one_value: true },
+        _ => Rows { pointer: base.get().wrapping_add(start), row_stride: 0, one_value: false },
+    };
+    pieces(len, cost, &|start, end| {
+        let (a, b) = (rows(a_base, a_lie, start), rows(b_base, b_lie, start));
+        // SAFETY: contiguous operands have `len` elements, others one; pieces are disjoint, and only an operand that is
+        // the output overlaps it.
+        unsafe { binary_rows(op, a, b, target.get().add(start), (1, end - start)) };
+    });
+    Ok(())
+}
+
+/// The shape both operands have (or the output's, as one dim, if neither has one).
+fn strides_of<'a, T: Float>(source: &'a Source<'_, T>, contiguous: &'a [isize]) -> &'a [isize] {
+    match source {
+        Source::Output => contiguous,
+        Source::View(view) => view.strides(),
+    }
+}
+
+/// At least one operand is neither contiguous nor one value.
+fn binary_strided<T: Float>(
+    op: BinaryOp,
+    (a, a_base): (&Source<'_, T>, Pointer<T>),
+    (b, b_base): (&Source<'_, T>, Pointer<T>),
+    target: Pointer<T>,
+    len: usize,
+) -> Result<()> {
+    let shape = match (a, b) {
+        (Source::View(view), _) | (_, Source::View(view)) => view.shape(),
+        _ => return Ok(()),
+    };
+    let contiguous = crate::strided::row_major(shape);
+    let nest = LoopNest::new(shape, [strides_of(a, &contiguous), strides_of(b, &contiguous)]);
+    let inner = nest.inner_strides();
+    let cost = op.cost() * size_of::<T>() as u64 / 4;
+    if inner.iter().all(|&stride| stride == 0 || stride == 1) {
+        pieces(len, cost, &|start, end| {
+            nest.rectangles(start..end, &mut |r| {
+                let rows = |i: usize, base: Pointer<T>| Rows {
+                    pointer: base.get().wrapping_offset(r.offsets[i]).cast_const(),
+                    row_stride: r.row_strides[i],
+                    one_value: inner[i] == 0,
+                };
+                // SAFETY: the nest walks elements of checked views; rectangles are disjoint parts of the output.
+                unsafe {
+                    let out = target.get().add(r.start);
+                    binary_rows(op, rows(0, a_base), rows(1, b_base), out, (r.rows, r.len));
+                }
+            });
+        });
+        return Ok(());
+    }
+    pieces(len, 2 * cost, &|start, end| {
+        let (mut a_tile, mut b_tile) = (Tile::new(), Tile::new());
+        let mut a_feed = feed(a, a_base, &mut a_tile);
+        let mut b_feed = feed(b, b_base, &mut b_tile);
+        let mut i = start;
+        while i < end {
+            let n = TILE.min(end - i);
+            let row = |pointer| Rows { pointer, row_stride: 0, one_value: false };
+            // SAFETY: a feed gives `n` readable elements (its views have `len`); tiles of the output are disjoint.
+            unsafe {
+                let (a, b) = (row(a_feed.tile(i, n)), row(b_feed.tile(i, n)));
+                binary_rows(op, a, b, target.get().add(i), (1, n));
+            }
+            i += n;
+        }
+    });
+    Ok(())
+}
+
+/// The feed of a view, or of the output itself.
+fn feed<'a, T: Float>(
+    source: &Source<'a, T>,
+    base: Pointer<T>,
+    tile: &'a mut Tile<T>,
+) -> Feed<'a, T> {
+    match source {
+        Source::Output => Feed::contiguous(base.get(), tile),
+        Source::View(view) => Feed::new(view, tile),
+    }
+}

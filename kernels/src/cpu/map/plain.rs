@@ -1,0 +1,190 @@
+//! Elementwise loops that need no token: the compiler vectorises them, and there is nothing to round.
+
+use std::mem::MaybeUninit;
+
+use super::{Pointer, pieces, same_length};
+use crate::element::Pod;
+use crate::error::{Result, require};
+use crate::strided::{LoopNest, View, is_contiguous};
+
+/// Elements of a tile on the stack.
+pub(super) const TILE: usize = 512;
+
+/// Room for the gathered elements of one operand.
+#[repr(align(64))]
+pub(super) struct Tile<T>([MaybeUninit<T>; TILE]);
+
+impl<T: Pod> Tile<T> {
+    /// Without contents.
+    #[inline(always)]
+    pub(super) fn new() -> Self {
+        Tile([MaybeUninit::uninit(); TILE])
+    }
+}
+
+/// An operand as contiguous tiles in logical order.
+pub(super) struct Feed<'a, T> {
+    base: *const T,
+    /// `None`: contiguous.
+    nest: Option<LoopNest<1>>,
+    /// All elements are one, and the tile already holds them.
+    filled: bool,
+    tile: &'a mut Tile<T>,
+}
+
+impl<'a, T: Pod> Feed<'a, T> {
+    /// Of a view.
+    #[inline]
+    pub(super) fn new(view: &View<'a, T>, tile: &'a mut Tile<T>) -> Self {
+        let base = view.data().as_ptr().wrapping_add(view.offset());
+        let contiguous = is_contiguous(view.shape(), view.strides());
+        let nest = (!contiguous).then(|| LoopNest::new(view.shape(), [view.strides()]));
+        Feed { base, nest, filled: false, tile }
+    }
+
+    /// Of contiguous elements.
+    #[inline]
+    pub(super) fn contiguous(base: *const T, tile: &'a mut Tile<T>) -> Self {
+        Feed { base, nest: None, filled: false, tile }
+    }
+
+    /// The elements `start .. start + n`, contiguous.
+    ///
+    /// # Safety
+    /// - `start + n` must not exceed the operand's length, nor `n` [`TILE`].
+    #[inline]
+    pub(super) unsafe fn tile(&mut self, start: usize, n: usize) -> *const T {
+        let Some(nest) = &self.nest else {
+            return self.base.wrapping_add(start);
+        };
+        let to: *mut T = self.tile.0.as_mut_ptr().cast();
+        if !self.filled {
+            let one_value = nest.shape.len() == 1 && nest.inner_strides() == [0];
+            let (start, n) = if one_value { (0, TILE.min(nest.inner())) } else { (start, n) };
+            // SAFETY: the view is checked, `start + n` within it, and the tile has room.
+            unsafe { gather(nest, self.base, start, n, to) };
+            self.filled = one_value;
+        }
+        to
+    }
+}
+
+/// Copies the elements `start .. start + n` of a nest to `to`.
+///
+/// # Safety
+/// - Every element of the nest must be readable from `base`, `start + n` at most their number, and `to .. to + n` writable.
+unsafe fn gather<T: Pod>(nest: &LoopNest<1>, base: *const T, start: usize, n: usize, to: *mut T) {
+    let [stride] = nest.inner_strides();
+    nest.rectangles(start..start + n, &mut |r| {
+        for row in 0..r.rows {
+            let from = base.wrapping_offset(r.offsets[0] + row as isize * r.row_strides[0]);
+            // SAFETY: inside the nest, and inside `to .. to + n` (contract).
+            unsafe {
+                let to = to.add(r.start - start + row * r.len);
+                if stride == 1 && r.len >= 16 {
+                    std::ptr::copy_nonoverlapping(from, to, r.len);
+                } else {
+                    for i in 0..r.len {
+                        *to.add(i) = *from.wrapping_offset(i as isize * stride);
+                    }
+                }
+            }
+        }
+    });
+}
+
+/// Picoseconds an element, roughly.
+const COST: u64 = 200;
+
+/// `out = f(x)`.
+pub(super) fn one<A: Pod, O: Pod>(
+    x: View<'_, A>,
+    out: &mut [O],
+    f: impl Fn(A) -> O + Sync + Copy,
+) -> Result<()> {
+    same_length(&x, out.len())?;
+    let target = Pointer(out.as_mut_ptr());
+    pieces(out.len(), COST, &|start, end| {
+        let mut tile = Tile::new();
+        let mut feed = Feed::new(&x, &mut tile);
+        let mut i = start;
+        while i < end {
+            let n = TILE.min(end - i);
+            // SAFETY: `i + n` is within the view and the output, pieces are disjoint, and views are never the output.
+            unsafe {
+                let x = std::slice::from_raw_parts(feed.tile(i, n), n);
+                let out = std::slice::from_raw_parts_mut(target.get().add(i), n);
+                for (out, &x) in out.iter_mut().zip(x) {
+                    *out = f(x);
+                }
+            }
+            i += n;
+        }
+    });
+    Ok(())
+}
+
+/// `out = f(a, b)`.
+pub(super) fn two<A: Pod, B: Pod, O: Pod>(
+    a: View<'_, A>,
+    b: View<'_, B>,
+    out: &mut [O],
+    f: impl Fn(A, B) -> O + Sync + Copy,
+) -> Result<()> {
+    require(a.shape() == b.shape(), "map: the operands' shapes differ")?;
+    same_length(&a, out.len())?;
+    let target = Pointer(out.as_mut_ptr());
+    pieces(out.len(), COST, &|start, end| {
+        let (mut a_tile, mut b_tile) = (Tile::new(), Tile::new());
+        let (mut a_feed, mut b_feed) = (Feed::new(&a, &mut a_tile), Feed::new(&b, &mut b_tile));
+        let mut i = start;
+        while i < end {
+            let n = TILE.min(end - i);
+            // SAFETY: as in `one`.
+            unsafe {
+                let a = std::slice::from_raw_parts(a_feed.tile(i, n), n);
+                let b = std::slice::from_raw_parts(b_feed.tile(i, n), n);
+                let out = std::slice::from_raw_parts_mut(target.get().add(i), n);
+                for ((out, &a), &b) in out.iter_mut().zip(a).zip(b) {
+                    *out = f(a, b);
+                }
+            }
+            i += n;
+        }
+    });
+    Ok(())
+}
+
+/// `out = f(c, a, b)`.
+pub(super) fn three<C: Pod, A: Pod, B: Pod, O: Pod>(
+    c: View<'_, C>,
+    a: View<'_, A>,
+    b: View<'_, B>,
+    out: &mut [O],
+    f: impl Fn(C, A, B) -> O + Sync + Copy,
+) -> Result<()> {
+    require(c.shape() == a.shape() && a.shape() == b.shape(), "map: the operands' shapes differ")?;
+    same_length(&a, out.len())?;
+    let target = Pointer(out.as_mut_ptr());
+    pieces(out.len(), COST, &|start, end| {
+        let (mut c_tile, mut a_tile, mut b_tile) = (Tile::new(), Tile::new(), Tile::new());
+        let mut c_feed = Feed::new(&c, &mut c_tile);
+        let (mut a_feed, mut b_feed) = (Feed::new(&a, &mut a_tile), Feed::new(&b, &mut b_tile));
+        let mut i = start;
+        while i < end {
+            let n = TILE.min(end - i);
+            // SAFETY: as in `one`.
+            unsafe {
+                let c = std::slice::from_raw_parts(c_feed.tile(i, n), n);
+                let a = std::slice::from_raw_parts(a_feed.tile(i, n), n);
+                let b = std::slice::from_raw_parts(b_feed.tile(i, n), n);
+                let out = std::slice::from_raw_parts_mut(target.get().add(i), n);
+                for (((out, &c), &a), &b) in out.iter_mut().zip(c).zip(a).zip(b) {
+                    *out = f(c, a, b);
+                }
+            }
+            i += n;
+        }
+    });
+    Ok(())
+}

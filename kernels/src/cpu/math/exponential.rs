@@ -1,0 +1,147 @@
+//! `exp` and what is built on it: `expm1`, `tanh`, `sigmoid`.
+
+use super::{LOG2_E, constant, either, ln2_head, ln2_tail, magic, polynomial, single};
+use crate::cpu::simd::Simd;
+use crate::element::Float;
+
+/// `(e^r - 1 - r) / r^2` for `|r| <= ln(2) / 2`, as coefficients of f32 and f64.
+const TAIL_F32: [f64; 5] = [
+    0.4999999701976776,
+    0.16666537523269653,
+    0.041667740792036057,
+    0.008367317728698254,
+    0.0013837877195328474,
+];
+const TAIL_F64: [f64; 11] = [
+    0.5,
+    0.1666666666666667,
+    0.04166666666666667,
+    0.0083333333333259,
+    0.0013888888888883581,
+    0.00019841269875637497,
+    2.4801587326131077e-05,
+    2.755725436822675e-06,
+    2.755727290616548e-07,
+    2.510564479145537e-08,
+    2.091499245327924e-09,
+];
+
+/// `e^r - 1` for `|r| <= ln(2) / 2`, to the relative precision of `T`.
+#[inline(always)]
+pub(super) fn expm1_reduced<T: Float, S: Simd<T>>(s: S, r: S::V) -> S::V {
+    let tail = if single::<T>() { polynomial(s, r, TAIL_F32) } else { polynomial(s, r, TAIL_F64) };
+    s.fma(s.mul(r, r), tail, r)
+}
+
+/// `e^r` for `|r| <= ln(2) / 2`.
+#[inline(always)]
+pub(super) fn exp_reduced<T: Float, S: Simd<T>>(s: S, r: S::V) -> S::V {
+    if single::<T>() {
+        polynomial(
+            s,
+            r,
+            [
+                1.0,
+                1.0,
+                0.4999999403953552,
+                0.16666515171527863,
+                0.041668083518743515,
+                0.008369348011910915,
+                0.0013840367319062352,
+            ],
+        )
+    } else {
+        s.add(s.splat(T::ONE), expm1_reduced(s, r))
+    }
+}
+
+/// `x - n ln 2`.
+#[inline(always)]
+pub(super) fn reduce<T: Float, S: Simd<T>>(s: S, x: S::V, n: S::V) -> S::V {
+    s.fnma(n, ln2_tail(s), s.fnma(n, ln2_head(s), x))
+}
+
+/// The nearest integer to `x / ln 2`.
+#[inline(always)]
+pub(super) fn quotient<T: Float, S: Simd<T>>(s: S, x: S::V) -> S::V {
+    s.sub(s.fma(x, constant(s, LOG2_E), magic(s)), magic(s))
+}
+
+/// `x` held inside the range where `e^x` is neither 0 nor infinite, and one step beyond; NaN stays.
+#[inline(always)]
+pub(super) fn clamp_exponent<T: Float, S: Simd<T>>(s: S, x: S::V) -> S::V {
+    s.max_second(either(s, -105.0, -746.0), s.min_second(either(s, 89.0, 710.0), x))
+}
+
+/// `e^x`.
+#[inline(always)]
+pub fn exp<T: Float, S: Simd<T>>(s: S, x: S::V) -> S::V {
+    let x = clamp_exponent(s, x);
+    let n = quotient(s, x);
+    s.scale(exp_reduced(s, reduce(s, x, n)), n)
+}
+
+/// `e^x - 1`.
+#[inline(always)]
+pub fn expm1<T: Float, S: Simd<T>>(s: S, x: S::V) -> S::V {
+    let held = s.max_second(either(s, -20.0, -40.0), s.min_second(either(s, 89.0, 710.0), x));
+    // The magic number carries the exponent's bias less one: its low bits are the exponent field of 2^n / 2, which,
+    // unlike 2^n, is finite for the largest n.
+    let biased = s.add(magic(s), either(s, 126.0, 1022.0));
+    let t = s.fma(held, constant(s, LOG2_E), biased);
+    let n = s.sub(t, biased);
+    let half_power = s.low_bits_to_exponent(t);
+    let q = expm1_reduced(s, reduce(s, held, n));
+    let half = s.fma(half_power, q, s.sub(half_power, constant(s, 0.5)));
+    // Halving a denormal would round it.
+    let tiny = s.lt(s.abs(x), either(s, 3e-8, 5e-17));
+    s.select(tiny, x, s.add(half, half))
+}
+
+/// Hyperbolic tangent: `-expm1(-2|x|)` over `1 + e^(-2|x|)`, both from the same parts.
+#[inline(always)]
+pub fn tanh<T: Float, S: Simd<T>>(s: S, x: S::V) -> S::V {
+    let a = s.min_second(either(s, 10.0, 22.0), s.abs(x));
+    let biased = s.add(magic(s), either(s, 127.0, 1023.0));
+    let t = s.fma(a, constant(s, -2.0 * LOG2_E), biased);
+    let n = s.sub(t, biased);
+    let power = s.low_bits_to_exponent(t);
+    // h = (-2a - n ln 2) / 2; q = expm1(2h) / 2. The sign keeps the numerator below 1/2.
+    let half = constant(s, 0.5);
+    let half_n = s.mul(n, half);
+    let h = s.fnma(half_n, ln2_tail(s), s.fnma(half_n, ln2_head(s), s.neg(a)));
+    let q = s.fma(s.mul(h, h), expm1_tail_doubled(s, h), h);
+    let one = s.splat(T::ONE);
+    let numerator = s.fnma(power, q, s.mul(s.sub(one, power), half));
+    let denominator = s.fma(power, q, s.mul(s.add(one, power), half));
+    s.copysign(s.div(numerator, denominator), x)
+}
+
+/// `2 P(2h)` for `P(r) = (e^r - 1 - r) / r^2`.
+#[inline(always)]
+fn expm1_tail_doubled<T: Float, S: Simd<T>>(s: S, h: S::V) -> S::V {
+    const fn doubled<const N: usize>(mut c: [f64; N]) -> [f64; N] {
+        let mut i = 0;
+        let mut power = 2.0;
+        while i < N {
+            c[i] *= power;
+            power *= 2.0;
+            i += 1;
+        }
+        c
+    }
+    if single::<T>() {
+        polynomial(s, h, const { doubled(TAIL_F32) })
+    } else {
+        polynomial(s, h, const { doubled(TAIL_F64) })
+    }
+}
+
+/// `1 / (1 + e^-x)`, right down to denormal results.
+#[inline(always)]
+pub fn sigmoid<T: Float, S: Simd<T>>(s: S, x: S::V) -> S::V {
+    let one = s.splat(T::ONE);
+    let e = exp(s, s.neg(s.abs(x)));
+    let numerator = s.select(s.lt(x, s.splat(T::ZERO)), e, one);
+    s.div(numerator, s.add(one, e))
+}
