@@ -165,8 +165,8 @@ pub fn blocks<T: Float>(normal: bool, len: usize) -> u64 {
 
 /// A pseudo-random permutation of `0..n` (Fisher-Yates over 64-bit words of the stream). Uses `n` halves of blocks.
 ///
-/// From the end: for `k = n - 1, ..., 1` the elements `k` and `j` change places, `j = (x * (k + 1)) >> 64` in 128 bits, where
-/// `x` is the next 64-bit word of the stream (its words `2i, 2i + 1`, low first): the first for `k = n - 1`.
+/// From the end: for `k = n - 1, ..., 1` the elements `k` and `j` change places, `j = (x * (k + 1)) >> 64` in 128 bits, where `x` is
+/// the next 64-bit word of the stream (its words `2i, 2i + 1`, low first): the first for `k = n - 1`.
 pub fn permutation(at: Philox, n: usize) -> Vec<usize> {
     let mut order: Vec<usize> = (0..n).collect();
     let mut words = [[0; BATCH]; 4];
