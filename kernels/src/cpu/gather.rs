@@ -20,7 +20,8 @@ fn product(sizes: impl Iterator<Item = usize> + Clone) -> Option<usize> {
 /// `out[.., i, ..] = x[.., index[.., i, ..], ..]` along `dim`: PyTorch's `gather`. `out` has the shape of `index`.
 ///
 /// # Errors
-/// [`IndexOutOfRange`](crate::Error::IndexOutOfRange); [`Contract`](crate::Error::Contract) if shapes don't fit.
+/// [`IndexOutOfRange`](crate::Error::IndexOutOfRange);
+/// [`Contract`](crate::Error::Contract) if shapes don't fit.
 pub fn gather<T: Pod>(
     x: View<'_, T>,
     dim: usize,
@@ -34,7 +35,8 @@ pub fn gather<T: Pod>(
 /// `out` is contiguous with shape `out_shape`; `source` has the shape of `index`.
 ///
 /// # Errors
-/// [`IndexOutOfRange`](crate::Error::IndexOutOfRange), before anything is written; [`Contract`](crate::Error::Contract) if shapes don't fit.
+/// [`IndexOutOfRange`](crate::Error::IndexOutOfRange), before anything is written;
+/// [`Contract`](crate::Error::Contract) if shapes don't fit.
 pub fn scatter_add<T: Float>(
     source: View<'_, T>,
     dim: usize,
@@ -48,7 +50,8 @@ pub fn scatter_add<T: Float>(
 /// `out[.., i, ..] = x[.., index[i], ..]` along `dim`: PyTorch's `index_select`. `index` is a vector.
 ///
 /// # Errors
-/// [`IndexOutOfRange`](crate::Error::IndexOutOfRange); [`Contract`](crate::Error::Contract) if shapes don't fit.
+/// [`IndexOutOfRange`](crate::Error::IndexOutOfRange);
+/// [`Contract`](crate::Error::Contract) if shapes don't fit.
 pub fn index_select<T: Pod>(
     x: View<'_, T>,
     dim: usize,
@@ -61,7 +64,8 @@ pub fn index_select<T: Pod>(
 /// The adjoint of [`index_select`]: `out[.., index[i], ..] += source[.., i, ..]`, ascending `i`; `out` contiguous, `out_shape`.
 ///
 /// # Errors
-/// [`IndexOutOfRange`](crate::Error::IndexOutOfRange), before anything is written; [`Contract`](crate::Error::Contract) if shapes don't fit.
+/// [`IndexOutOfRange`](crate::Error::IndexOutOfRange), before anything is written;
+/// [`Contract`](crate::Error::Contract) if shapes don't fit.
 pub fn index_add<T: Float>(
     source: View<'_, T>,
     dim: usize,

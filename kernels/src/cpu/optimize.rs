@@ -50,8 +50,8 @@ pub fn sgd<T: Float>(
     let momentum = step.momentum != 0.0;
     require(grad.len() == n, "sgd: length of the gradient")?;
     require(velocity.len() == if momentum { n } else { 0 }, "sgd: length of the velocity")?;
+    let work = size_of_val(grad) as u64 / 4;
     let (weight, velocity) = (Shared::new(weight), Shared::new(velocity));
-    let work = (n * size_of::<T>()) as u64 / 4;
     parallel::run(n.div_ceil(PIECE), work, &|piece| {
         let start = piece * PIECE;
         // SAFETY: pieces are disjoint.
@@ -178,7 +178,7 @@ pub fn adam<T: Float>(
     require(step.step > 0, "adam: steps count from 1")?;
     let scalars = AdamScalars::<T>::new(step);
     let (weight, first, second) = (Shared::new(weight), Shared::new(first), Shared::new(second));
-    let work = (n * size_of::<T>()) as u64 / 4;
+    let work = size_of_val(grad) as u64 / 4;
     parallel::run(n.div_ceil(PIECE), work, &|piece| {
         let start = piece * PIECE;
         // SAFETY: pieces are disjoint.

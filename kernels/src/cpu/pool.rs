@@ -31,9 +31,9 @@ impl Pool2dShape {
     /// Output height and width: `floor((in + 2 pad - kernel) / stride) + 1`; `None` if the window does not fit.
     pub fn output(&self) -> Option<[usize; 2]> {
         let mut out = [0; 2];
-        for d in 0..2 {
+        for (d, out) in out.iter_mut().enumerate() {
             let padded = self.padding[d].checked_mul(2)?.checked_add(self.input[d])?;
-            out[d] =
+            *out =
                 padded.checked_sub(self.kernel[d])?.checked_div(self.stride[d])?.checked_add(1)?;
         }
         Some(out)

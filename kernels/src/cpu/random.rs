@@ -34,6 +34,7 @@ pub fn philox4x32_10(counter: [u32; 4], key: [u32; 2]) -> [u32; 4] {
 
 /// Ten rounds on `N` counters at once, all with one key.
 #[inline(always)]
+#[allow(clippy::needless_range_loop)] // four arrays walked together
 fn rounds<const N: usize>(mut c: [[u32; N]; 4], mut key: [u32; 2]) -> [[u32; N]; 4] {
     for _ in 0..10 {
         for i in 0..N {
@@ -56,13 +57,13 @@ impl Philox {
     fn batch(&self, first: usize) -> Words {
         let mut counter = [[0; BATCH]; 4];
         let start = self.block.wrapping_add(first as u64);
-        for i in 0..BATCH {
+        let [low, high, stream_low, stream_high] = &mut counter;
+        for (i, (low, high)) in low.iter_mut().zip(high).enumerate() {
             let block = start.wrapping_add(i as u64);
-            counter[0][i] = block as u32;
-            counter[1][i] = (block >> 32) as u32;
-            counter[2][i] = self.stream as u32;
-            counter[3][i] = (self.stream >> 32) as u32;
+            (*low, *high) = (block as u32, (block >> 32) as u32);
         }
+        stream_low.fill(self.stream as u32);
+        stream_high.fill((self.stream >> 32) as u32);
         rounds(counter, [self.seed as u32, (self.seed >> 32) as u32])
     }
 }
@@ -164,8 +165,8 @@ pub fn blocks<T: Float>(normal: bool, len: usize) -> u64 {
 
 /// A pseudo-random permutation of `0..n` (Fisher-Yates over 64-bit words of the stream). Uses `n` halves of blocks.
 ///
-/// From the end: for `k = n - 1, ..., 1` the elements `k` and `j` change places, `j = (x * (k + 1)) >> 64` in 128 bits, where
-/// `x` is the next 64-bit word of the stream (its words `2i, 2i + 1`, low first): the first for `k = n - 1`.
+/// From the end: for `k = n - 1, ..., 1` the elements `k` and `j` change places, `j = (x * (k + 1)) >> 64` in 128 bits, where `x` is
+/// the next 64-bit word of the stream (its words `2i, 2i + 1`, low first): the first for `k = n - 1`.
 pub fn permutation(at: Philox, n: usize) -> Vec<usize> {
     let mut order: Vec<usize> = (0..n).collect();
     let mut words = [[0; BATCH]; 4];

@@ -75,6 +75,13 @@ fn kept_len(shape: &[usize], reduced: &[bool]) -> Option<usize> {
 
 /// Groups of adjacent reduced dims, the innermost first; `x` is not empty and `out` has the right length.
 fn by_groups<T: Float, F: Fold<T>>(x: View<'_, T>, reduced: &[bool], out: &mut [T]) -> Result<()> {
+    if let (Some(all), false) = (x.as_contiguous(), reduced.contains(&false))
+        && all.len() > 1
+    {
+        let whole = [Dim { size: all.len(), stride: 1, reduced: true }];
+        // SAFETY: the whole of a slice.
+        return unsafe { rows::reduce::<T, F>(all, 0, &[], &whole, out) };
+    }
     let mut dims = Dims::of(&x, reduced)?;
     let mut base = x.offset() as isize;
     let mut held: Option<Buffer> = None;

@@ -25,5 +25,5 @@ pub fn normal(at: Philox, i: u64) -> f64 {
     let (first, second) = (uniform_f64(at, i / 2 * 2), uniform_f64(at, i / 2 * 2 + 1));
     let radius = (-2.0 * (1.0 - first).ln()).sqrt();
     let angle = 2.0 * std::f64::consts::PI * second;
-    radius * if i % 2 == 0 { angle.cos() } else { angle.sin() }
+    radius * if i.is_multiple_of(2) { angle.cos() } else { angle.sin() }
 }

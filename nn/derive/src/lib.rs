@@ -14,6 +14,8 @@
 //! }
 //! ```
 
+#![forbid(unsafe_code)]
+
 mod expand;
 
 use proc_macro::TokenStream;

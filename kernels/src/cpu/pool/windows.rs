@@ -16,13 +16,16 @@ impl Sizes {
         s.kernel == [2, 2] && s.stride == [2, 2] && s.padding == [0, 0] && self.output[1] >= BLOCK
     }
 
-    /// Place in the plane of tap `tap` of window `(row, column)`; the tap must lie in the image.
+    /// Where each tap of the first window lies, seen from the image's corner: those of the others move with the stride.
     #[inline(always)]
-    fn place(&self, row: usize, column: usize, tap: usize) -> usize {
+    fn taps(&self) -> [isize; 256] {
         let s = &self.shape;
-        let y = row * s.stride[0] + tap / s.kernel[1] - s.padding[0];
-        let x = column * s.stride[1] + tap % s.kernel[1] - s.padding[1];
-        y * s.input[1] + x
+        let mut taps = [0isize; 256];
+        for (tap, place) in taps.iter_mut().enumerate().take(s.kernel[0] * s.kernel[1]) {
+            let y = (tap / s.kernel[1]) as isize - s.padding[0] as isize;
+            *place = y * s.input[1] as isize + (tap % s.kernel[1]) as isize - s.padding[1] as isize;
+        }
+        taps
     }
 }
 
@@ -78,17 +81,19 @@ fn any_windows<T: Float>(sizes: &Sizes, row: usize, x: &[T], out: &mut [T], inde
         low..high
     };
     let rows = taps(y0, 0);
+    let top = (y0 + rows.start - s.padding[0]) * s.input[1];
     for (column, (out, index)) in out.iter_mut().zip(index).enumerate() {
-        let columns = taps(column * s.stride[1], 1);
+        let x0 = column * s.stride[1];
+        let columns = taps(x0, 1);
         let first = rows.start * s.kernel[1] + columns.start;
-        let (mut best, mut winner) = (x[sizes.place(row, column, first)], first);
-        for kh in rows.clone() {
-            for kw in columns.clone() {
-                let tap = kh * s.kernel[1] + kw;
-                let value = x[sizes.place(row, column, tap)];
-                if beats(value, best) {
-                    (best, winner) = (value, tap);
-                }
+        let left = top + x0 + columns.start - s.padding[1];
+        let (mut best, mut winner) = (x[left], first);
+        for i in 0..rows.len() {
+            let line = &x[left + i * s.input[1]..][..columns.len()];
+            for (j, &value) in line.iter().enumerate() {
+                let better = beats(value, best);
+                best = if better { value } else { best };
+                winner = if better { first + i * s.kernel[1] + j } else { winner };
             }
         }
         (*out, *index) = (best, winner as u8);
@@ -142,6 +147,7 @@ impl<T: Float> Kernel<T> for Backward<'_, T> {
             return out.fill(T::ZERO);
         }
         let width = sizes.shape.input[1];
+        let taps = sizes.taps();
         let grads = grad.chunks_exact(sizes.output_plane);
         let planes = grads.zip(index.chunks_exact(sizes.output_plane));
         for ((grad, index), out) in planes.zip(out.chunks_exact_mut(sizes.input_plane)) {
@@ -157,9 +163,11 @@ impl<T: Float> Kernel<T> for Backward<'_, T> {
             }
             out.fill(T::ZERO);
             for (row, (grad, index)) in lines.enumerate() {
+                let start = row * sizes.shape.stride[0] * width;
                 for (column, (&grad, &tap)) in grad.iter().zip(index).enumerate() {
-                    let place = sizes.place(row, column, tap as usize);
-                    out[place] = out[place] + grad;
+                    let corner = (start + column * sizes.shape.stride[1]) as isize;
+                    let place = &mut out[(corner + taps[tap as usize]) as usize];
+                    *place = *place + grad;
                 }
             }
         }
@@ -204,14 +212,8 @@ impl<T: Float> Kernel<T> for Gather<'_, T> {
         if out.is_empty() {
             return;
         }
-        // Where each tap of the window at the image's corner lies (padding moves all of them alike).
-        let mut taps = [0isize; 256];
+        let taps = sizes.taps();
         let width = sizes.shape.input[1] as isize;
-        for (tap, place) in taps.iter_mut().enumerate() {
-            let (kh, kw) = (tap / sizes.shape.kernel[1], tap % sizes.shape.kernel[1]);
-            let y = kh as isize - sizes.shape.padding[0] as isize;
-            *place = y * width + kw as isize - sizes.shape.padding[1] as isize;
-        }
         let planes = x.chunks_exact(sizes.input_plane).zip(index.chunks_exact(sizes.output_plane));
         for ((x, index), out) in planes.zip(out.chunks_exact_mut(sizes.output_plane)) {
             let lines = index.chunks_exact(sizes.output[1]);

@@ -71,11 +71,14 @@ macro_rules! picks {
                 let mut lanes = [T::ZERO; LANES];
                 // SAFETY: a vector has at most LANES lanes.
                 unsafe { simd.store(lanes.as_mut_ptr(), a) };
-                let mut best = lanes[0];
-                for &lane in &lanes[1..S::LANES] {
-                    best = Self::values(best, lane);
+                let mut width = S::LANES / 2;
+                while width > 0 {
+                    for i in 0..width {
+                        lanes[i] = Self::values(lanes[i], lanes[i + width]);
+                    }
+                    width /= 2;
                 }
-                best
+                lanes[0]
             }
         }
     };
