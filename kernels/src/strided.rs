@@ -114,20 +114,29 @@ impl<'a, T: Pod> ViewMut<'a, T> {
     }
 }
 
-/// True if every element of the view lies in `0..len`.
+/// True if every element of the view lies in `0..len`, and their number is a `usize`.
 fn reach(len: usize, offset: usize, shape: &[usize], strides: &[isize]) -> bool {
-    if shape.len() != strides.len() || checked_len(shape).is_none() {
+    if shape.len() != strides.len() {
         return false;
     }
-    if shape.contains(&0) {
-        return true;
-    }
-    let (mut low, mut high) = (offset as i128, offset as i128);
+    // A span beyond isize lies outside any slice, so overflow is a refusal.
+    let (mut low, mut high, mut count) = (offset as isize, offset as isize, 1usize);
+    let (mut overflow, mut empty) = (low < 0, false);
     for (&size, &stride) in shape.iter().zip(strides) {
-        let span = (size as i128 - 1) * stride as i128;
-        if span < 0 { low += span } else { high += span }
+        empty |= size == 0;
+        let (last, wide) = ((size as isize).wrapping_sub(1), size > isize::MAX as usize);
+        let (span, a) = last.overflowing_mul(stride);
+        let (end, b) = if span < 0 { low } else { high }.overflowing_add(span);
+        if span < 0 {
+            low = end
+        } else {
+            high = end
+        }
+        let (product, c) = count.overflowing_mul(size);
+        count = product;
+        overflow |= a | b | c | wide;
     }
-    low >= 0 && high < len as i128
+    empty || (!overflow && low >= 0 && (high as usize) < len)
 }
 
 /// True if `strides` are those of a row-major tensor without gaps (size-1 dims may have any stride).

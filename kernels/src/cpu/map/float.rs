@@ -4,6 +4,7 @@
 //! again, so one loop serves every pattern. Other strides are gathered first, tile by tile.
 
 use std::marker::PhantomData;
+use std::mem::MaybeUninit;
 
 use super::plain::{Feed, TILE, Tile};
 use super::{Pointer, Source, pieces, same_length};
@@ -118,14 +119,15 @@ struct BinaryRows<T, F> {
 
 /// One vector of one value, for every ISA.
 #[repr(align(64))]
-struct Spread<T>([T; 16]);
+struct Spread<T>([MaybeUninit<T>; 16]);
 
 impl<T: Float, F: BinaryFormula> Kernel<T> for BinaryRows<T, F> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) {
-        let (mut spread_a, mut spread_b) = (Spread([T::ZERO; 16]), Spread([T::ZERO; 16]));
+        let mut spread_a = Spread([MaybeUninit::uninit(); 16]);
+        let mut spread_b = Spread([MaybeUninit::uninit(); 16]);
         let (mut row_a, mut row_b, mut out) = (self.a.pointer, self.b.pointer, self.out);
         for _ in 0..self.rows {
             // SAFETY: rows lie where the contract of `binary_rows` says; a vector has at most 16 lanes. Each vector is
@@ -166,8 +168,8 @@ unsafe fn spread<T: Float, S: simd::Simd<T>>(
 ) -> (*const T, usize) {
     if one_value {
         // SAFETY: `row` is readable, and the place holds a vector of any ISA.
-        unsafe { s.store(place.0.as_mut_ptr(), s.splat(*row)) };
-        (place.0.as_ptr(), 0)
+        unsafe { s.store(place.0.as_mut_ptr().cast(), s.splat(*row)) };
+        (place.0.as_ptr().cast(), 0)
     } else {
         (row, usize::MAX)
     }

@@ -186,7 +186,7 @@ fn erf() {
 
 #[test]
 fn gelu() {
-    check::<unary::Gelu>(UnaryOp::Gelu, 7.0, 60.0);
+    check::<unary::Gelu>(UnaryOp::Gelu, 5.0, 60.0);
 }
 
 #[test]
