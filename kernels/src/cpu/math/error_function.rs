@@ -98,7 +98,8 @@ pub fn gelu<T: Float, S: Simd<T>>(s: S, x: S::V) -> S::V {
     let a = s.min_second(either(s, 14.5, 39.0), s.abs(x));
     let t = s.fma(s.mul(a, a), constant(s, -0.5 * LOG2_E), magic(s));
     let n = s.sub(t, magic(s));
-    // One rounding of the exact a^2 / 2 less n ln 2: rounding a^2 alone would cost 40 ULP in the tail.
+    // One rounding of the exact a^2 / 2 less n ln 2: rounding a^2 alone would cost 40 ULP in the
+    // tail.
     let half_a = s.mul(a, constant(s, 0.5));
     let r = s.neg(s.fma(a, half_a, s.mul(n, ln2_head(s))));
     let r = s.fnma(n, ln2_tail(s), r);
@@ -108,8 +109,8 @@ pub fn gelu<T: Float, S: Simd<T>>(s: S, x: S::V) -> S::V {
 
 /// `a Phi(-a) e^(a^2 / 2)`: on `[0, 14.5]` in f32, `[0, 39]` in f64.
 ///
-/// It is `a / (a + k)` times a function that falls slowly from `k / 2` to 0.4: no digits cancel in its polynomial, whose
-/// variable `(a - k) / (a + k)` comes from the same quotient.
+/// It is `a / (a + k)` times a function that falls slowly from `k / 2` to 0.4: no digits cancel in
+/// its polynomial, whose variable `(a - k) / (a + k)` comes from the same quotient.
 #[inline(always)]
 fn mills<T: Float, S: Simd<T>>(s: S, a: S::V) -> S::V {
     let one = s.splat(T::ONE);
