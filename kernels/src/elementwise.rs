@@ -1,8 +1,9 @@
-//! THE TABLE of elementwise operations: one row each. Adding an op: a row here, its method on `Tensor`, its derivative rule.
+//! THE TABLE of elementwise operations: one row each. Adding an op: a row here, its method on
+//! `Tensor`, its derivative rule.
 //!
-//! A row is: variant, name, cost (picoseconds an f32 element on one core, roughly: decides what runs on more threads),
-//! formula over a [`Simd`](crate::cpu::simd::Simd) token `s`. The formula is the definition on every ISA: every FMA is
-//! written out and there is no contraction.
+//! A row is: variant, name, cost (picoseconds an f32 element on one core, roughly: decides what
+//! runs on more threads), formula over a [`Simd`] token `s`. The formula is
+//! the definition on every ISA: every FMA is written out and there is no contraction.
 
 use crate::cpu::math;
 use crate::cpu::simd::Simd;

@@ -5,7 +5,8 @@ use std::ops::Range;
 use crate::element::Pod;
 use crate::error::{Result, require};
 
-/// A read-only strided view. Every element it can reach lies inside `data`: [`View::new`] proves it, kernels rely on it.
+/// A read-only strided view. Every element it can reach lies inside `data`: [`View::new`] proves
+/// it, kernels rely on it.
 #[derive(Debug, Clone, Copy)]
 pub struct View<'a, T> {
     data: &'a [T],
@@ -14,7 +15,8 @@ pub struct View<'a, T> {
     strides: &'a [isize],
 }
 
-/// The number of elements of `shape`; `None` on overflow. A zero dim gives 0 whatever the others are.
+/// The number of elements of `shape`; `None` on overflow. A zero dim gives 0 whatever the others
+/// are.
 pub fn checked_len(shape: &[usize]) -> Option<usize> {
     if shape.contains(&0) {
         return Some(0);
@@ -23,8 +25,8 @@ pub fn checked_len(shape: &[usize]) -> Option<usize> {
 }
 
 impl<'a, T: Pod> View<'a, T> {
-    /// A view of `data` whose element `i` is `data[offset + sum(i[d] * strides[d])]`. Stride 0 broadcasts, negative strides
-    /// run backwards.
+    /// A view of `data` whose element `i` is `data[offset + sum(i[d] * strides[d])]`. Stride 0
+    /// broadcasts, negative strides run backwards.
     ///
     /// # Errors
     /// [`Contract`](crate::Error::Contract) if an element would lie outside `data`.
@@ -96,7 +98,8 @@ pub struct ViewMut<'a, T> {
 }
 
 impl<'a, T: Pod> ViewMut<'a, T> {
-    /// As [`View::new`]; writes to overlapping elements are allowed and the last in row-major order wins.
+    /// As [`View::new`]; writes to overlapping elements are allowed and the last in row-major order
+    /// wins.
     ///
     /// # Errors
     /// [`Contract`](crate::Error::Contract) if an element would lie outside `data`.
@@ -114,23 +117,33 @@ impl<'a, T: Pod> ViewMut<'a, T> {
     }
 }
 
-/// True if every element of the view lies in `0..len`.
+/// True if every element of the view lies in `0..len`, and their number is a `usize`.
 fn reach(len: usize, offset: usize, shape: &[usize], strides: &[isize]) -> bool {
-    if shape.len() != strides.len() || checked_len(shape).is_none() {
+    if shape.len() != strides.len() {
         return false;
     }
-    if shape.contains(&0) {
-        return true;
-    }
-    let (mut low, mut high) = (offset as i128, offset as i128);
+    // A span beyond isize lies outside any slice, so overflow is a refusal.
+    let (mut low, mut high, mut count) = (offset as isize, offset as isize, 1usize);
+    let (mut overflow, mut empty) = (low < 0, false);
     for (&size, &stride) in shape.iter().zip(strides) {
-        let span = (size as i128 - 1) * stride as i128;
-        if span < 0 { low += span } else { high += span }
+        empty |= size == 0;
+        let (last, wide) = ((size as isize).wrapping_sub(1), size > isize::MAX as usize);
+        let (span, a) = last.overflowing_mul(stride);
+        let (end, b) = if span < 0 { low } else { high }.overflowing_add(span);
+        if span < 0 {
+            low = end
+        } else {
+            high = end
+        }
+        let (product, c) = count.overflowing_mul(size);
+        count = product;
+        overflow |= a | b | c | wide;
     }
-    low >= 0 && high < len as i128
+    empty || (!overflow && low >= 0 && (high as usize) < len)
 }
 
-/// True if `strides` are those of a row-major tensor without gaps (size-1 dims may have any stride).
+/// True if `strides` are those of a row-major tensor without gaps (size-1 dims may have any
+/// stride).
 pub fn is_contiguous(shape: &[usize], strides: &[isize]) -> bool {
     let mut expected = 1isize;
     for (&size, &stride) in shape.iter().zip(strides).rev() {
@@ -207,8 +220,8 @@ impl<T: std::fmt::Debug> std::fmt::Debug for Dims<T> {
     }
 }
 
-/// A loop nest over `N` operands of one logical shape: size-1 dims dropped, neighbours merged wherever every operand
-/// allows it, so that the innermost dim is as long as it can be.
+/// A loop nest over `N` operands of one logical shape: size-1 dims dropped, neighbours merged
+/// wherever every operand allows it, so that the innermost dim is as long as it can be.
 #[derive(Debug, Clone)]
 pub struct LoopNest<const N: usize> {
     /// Sizes, outermost first; at least one dim (size 1 for a scalar).
@@ -218,7 +231,8 @@ pub struct LoopNest<const N: usize> {
 }
 
 impl<const N: usize> LoopNest<N> {
-    /// The collapsed nest of `shape` and each operand's strides. The logical order of elements is kept.
+    /// The collapsed nest of `shape` and each operand's strides. The logical order of elements is
+    /// kept.
     pub fn new(shape: &[usize], strides: [&[isize]; N]) -> Self {
         let mut nest = LoopNest { shape: Dims::new(1), strides: Dims::new([0; N]) };
         for (d, &size) in shape.iter().enumerate() {
@@ -274,7 +288,8 @@ impl<const N: usize> LoopNest<N> {
         offsets
     }
 
-    /// The elements `range` (in logical order) as rectangles of the two innermost dims, handed to `body` in ascending order.
+    /// The elements `range` (in logical order) as rectangles of the two innermost dims, handed to
+    /// `body` in ascending order.
     pub(crate) fn rectangles(&self, range: Range<usize>, body: &mut dyn FnMut(Rectangle<N>)) {
         let (inner, depth) = (self.inner(), self.shape.len());
         let (plane, row_strides) = match depth {

@@ -1,7 +1,9 @@
-//! Copies between layouts: gathering a view into a contiguous buffer, and scattering one into a strided place.
+//! Copies between layouts: gathering a view into a contiguous buffer, and scattering one into a
+//! strided place.
 //!
-//! Rows that are contiguous on both sides go by `memcpy`; where one side is contiguous along the innermost dim and the other
-//! along an outer one, blocks are transposed so that both sides use whole cache lines; the rest goes element by element.
+//! Rows that are contiguous on both sides go by `memcpy`; where one side is contiguous along the
+//! innermost dim and the other along an outer one, blocks are transposed so that both sides use
+//! whole cache lines; the rest goes element by element.
 
 #[cfg(test)]
 mod tests;
@@ -22,7 +24,8 @@ struct Ends<T> {
     to: *mut T,
 }
 
-// SAFETY: `from` is only read; pieces write disjoint elements of `to` (checked before a copy is split).
+// SAFETY: `from` is only read; pieces write disjoint elements of `to` (checked before a copy is
+// split).
 unsafe impl<T: Pod> Sync for Ends<T> {}
 
 impl<T: Pod> Ends<T> {
@@ -38,7 +41,8 @@ impl<T: Pod> Ends<T> {
     /// Copies `n` elements a step of `strides` apart.
     ///
     /// # Safety
-    /// - Those elements must be readable at `from` and writable at `to`, and the ends must not overlap.
+    /// - Those elements must be readable at `from` and writable at `to`, and the ends must not
+    ///   overlap.
     #[inline(always)]
     unsafe fn row(self, n: usize, strides: [isize; 2]) {
         if strides == [1, 1] && n >= 16 {
@@ -72,7 +76,8 @@ pub fn copy<T: Pod>(x: View<'_, T>, out: &mut [T]) -> Result<()> {
     let strides = row_major(x.shape());
     let nest = LoopNest::new(x.shape(), [x.strides(), &strides]);
     let from = x.data().as_ptr().wrapping_add(x.offset());
-    // SAFETY: the view is checked; `out` has as many elements, is borrowed exclusively, and is contiguous.
+    // SAFETY: the view is checked; `out` has as many elements, is borrowed exclusively, and is
+    // contiguous.
     unsafe { run(&nest, Ends { from, to: out.as_mut_ptr() }, true) };
     Ok(())
 }
@@ -97,7 +102,8 @@ pub fn copy_into<T: Pod>(x: View<'_, T>, out: ViewMut<'_, T>) -> Result<()> {
     Ok(())
 }
 
-/// True if surely no two elements share a place: from the smallest stride up, each steps over all that lies below it.
+/// True if surely no two elements share a place: from the smallest stride up, each steps over all
+/// that lies below it.
 fn injective(shape: &[usize], strides: &[isize]) -> bool {
     let mut sorted: Dims<(usize, usize)> = Dims::new((0, 0));
     for (&size, stride) in shape.iter().zip(strides) {
@@ -116,10 +122,12 @@ fn injective(shape: &[usize], strides: &[isize]) -> bool {
     true
 }
 
-/// Copies every element of `nest`: in row-major order if it is not `disjoint`, else in any order on any thread.
+/// Copies every element of `nest`: in row-major order if it is not `disjoint`, else in any order on
+/// any thread.
 ///
 /// # Safety
-/// - Every element must be readable from `ends.from` and writable from `ends.to`, and the two must not overlap.
+/// - Every element must be readable from `ends.from` and writable from `ends.to`, and the two must
+///   not overlap.
 /// - `disjoint` only if no two elements share a place at `ends.to`.
 unsafe fn run<T: Pod>(nest: &LoopNest<2>, ends: Ends<T>, disjoint: bool) {
     let len = nest.rows() * nest.inner();
@@ -134,7 +142,8 @@ unsafe fn run<T: Pod>(nest: &LoopNest<2>, ends: Ends<T>, disjoint: bool) {
             for row in 0..r.rows as isize {
                 let [from, to] = r.offsets;
                 let at = [from + row * r.row_strides[0], to + row * r.row_strides[1]];
-                // SAFETY: a row of the nest; other parts write other elements, or there is one part.
+                // SAFETY: a row of the nest; other parts write other elements, or there is one
+                // part.
                 unsafe { ends.offset(at).row(r.len, strides) };
             }
         });

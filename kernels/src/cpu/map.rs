@@ -1,7 +1,8 @@
 //! Elementwise kernels: contiguous, strided and broadcast operands, a contiguous result.
 //!
-//! Floats run through [`float`]: rows of whole vectors and a masked tail, one instance for each op and ISA. The rest
-//! (integers, comparisons, casts) are plain loops over tiles that [`plain`] makes contiguous.
+//! Floats run through `float`: rows of whole vectors and a masked tail, one instance for each op
+//! and ISA. The rest (integers, comparisons, casts) are plain loops over tiles that `plain` makes
+//! contiguous.
 
 mod float;
 mod plain;
@@ -14,7 +15,8 @@ use crate::elementwise::{BinaryOp, CompareOp, LogicalOp, UnaryOp};
 use crate::error::{Error, Result, require};
 use crate::strided::View;
 
-/// Where an operand lies: in a buffer of its own, or already in the output (which has the result's shape, contiguous).
+/// Where an operand lies: in a buffer of its own, or already in the output (which has the result's
+/// shape, contiguous).
 #[derive(Debug, Clone, Copy)]
 pub enum Source<'a, T> {
     /// A view, already broadcast to the result's shape.
@@ -37,7 +39,8 @@ fn pieces(len: usize, cost: u64, body: &(dyn Fn(usize, usize) + Sync)) {
     });
 }
 
-/// A pointer that pieces on other threads may use; each dereferences only what its kernel's contract allows.
+/// A pointer that pieces on other threads may use; each dereferences only what its kernel's
+/// contract allows.
 struct Pointer<T>(*mut T);
 
 impl<T> Clone for Pointer<T> {
@@ -55,7 +58,8 @@ impl<T> Pointer<T> {
     }
 }
 
-// SAFETY: it stands for a shared slice, or for a mutable one that pieces write disjoint parts of (checked at each use).
+// SAFETY: it stands for a shared slice, or for a mutable one that pieces write disjoint parts of
+// (checked at each use).
 unsafe impl<T: Send + Sync> Sync for Pointer<T> {}
 // SAFETY: as above.
 unsafe impl<T: Send + Sync> Send for Pointer<T> {}
@@ -166,7 +170,8 @@ pub fn select<T: Pod>(
 /// # Errors
 /// [`Contract`](Error::Contract) if the lengths differ.
 pub fn cast<A: Number, B: Number>(x: View<'_, A>, out: &mut [B]) -> Result<()> {
-    // Integers go through i64, which holds all of them, to f32 too: by way of f64 they would round twice.
+    // Integers go through i64, which holds all of them, to f32 too: by way of f64 they would round
+    // twice.
     if A::INTEGER {
         plain::one(x, out, |x| B::from_i64(x.to_i64()))
     } else {

@@ -1,17 +1,20 @@
-//! Transcendental functions as polynomials over a [`Simd`] token, for f32 and f64, with stated ULP bounds.
+//! Transcendental functions as polynomials over a [`Simd`] token, for f32 and f64, with stated ULP
+//! bounds.
 //!
-//! Each is one formula for every ISA, every FMA written out, and never calls the system's `libm`, whose bits differ from
-//! system to system. Constants come first in `min_second` and `max_second`: the second operand survives a NaN.
+//! Each is one formula for every ISA, every FMA written out, and never calls the system's `libm`,
+//! whose bits differ from system to system. Constants come first in `min_second` and `max_second`:
+//! the second operand survives a NaN.
 //!
 //! | function | f32 | f64 | | function | f32 | f64 |
 //! |---|---|---|---|---|---|---|
 //! | `exp` | 1 | 1 | | `tanh` | 2 | 2.5 |
 //! | `expm1` | 2 | 2 | | `sigmoid` | 2.5 | 2.5 |
-//! | `log` | 1.5 | 1 | | `erf` | 1.5 | 2.5 |
-//! | `log1p` | 2 | 2 | | `gelu` | 7 | 7 |
+//! | `log` | 1.5 | 1 | | `erf` | 1.5 | 1.5 |
+//! | `log1p` | 2 | 1 | | `gelu` | 5 | 4.5 |
 //! | `sin`, `cos` | 1 | 1 | | `pow` | 1.25 | 1 |
 //!
-//! The bounds are maxima in units of the last place of the exact result; special values are exact.
+//! The bounds are in units of the last place of the exact result, above the maxima of a scan of
+//! every 131st f32 and of 40,000 f64 against 160 bits and more; special values are exact.
 
 mod error_function;
 mod exponential;

@@ -1,4 +1,5 @@
-//! Naive elementwise operations: one element at a time, through the standard library's functions in f64.
+//! Naive elementwise operations: one element at a time, through the standard library's functions in
+//! f64.
 
 use crate::elementwise::{BinaryOp, CompareOp, LogicalOp, UnaryOp};
 use crate::{Pod, strided::View};
@@ -63,7 +64,8 @@ pub fn unary(op: UnaryOp, x: f64) -> f64 {
     }
 }
 
-/// Error function by the series `2/sqrt(pi) e^(-x^2) sum x (2x^2)^n / (1 3 5 ... (2n + 1))`, all of whose terms are positive.
+/// Error function by the series `2/sqrt(pi) e^(-x^2) sum x (2x^2)^n / (1 3 5 ... (2n + 1))`, all of
+/// whose terms are positive.
 fn erf(x: f64) -> f64 {
     if x.is_nan() || x == 0.0 {
         return x;

@@ -1,4 +1,5 @@
-//! Copies that turn a matrix: one side is contiguous along the innermost dim, the other along an outer one.
+//! Copies that turn a matrix: one side is contiguous along the innermost dim, the other along an
+//! outer one.
 
 use super::Ends;
 use crate::cpu::parallel;
@@ -84,7 +85,8 @@ impl Plan {
 /// Copies a matrix of `sizes` block by block.
 ///
 /// # Safety
-/// - Every element must be readable from `ends.from` and writable from `ends.to`; the two must not overlap.
+/// - Every element must be readable from `ends.from` and writable from `ends.to`; the two must not
+///   overlap.
 unsafe fn blocks<T: Pod>(ends: Ends<T>, sizes: [usize; 2], outer: [isize; 2], inner: [isize; 2]) {
     for j in (0..sizes[1]).step_by(BLOCK) {
         let columns = BLOCK.min(sizes[1] - j);

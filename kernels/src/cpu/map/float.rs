@@ -1,9 +1,11 @@
 //! The float path: each op is instantiated once an ISA, as a kernel over some rows.
 //!
-//! An operand's row is contiguous or one value; the latter is spread over one vector in memory which is then read again and
-//! again, so one loop serves every pattern. Other strides are gathered first, tile by tile.
+//! An operand's row is contiguous or one value; the latter is spread over one vector in memory
+//! which is then read again and again, so one loop serves every pattern. Other strides are gathered
+//! first, tile by tile.
 
 use std::marker::PhantomData;
+use std::mem::MaybeUninit;
 
 use super::plain::{Feed, TILE, Tile};
 use super::{Pointer, Source, pieces, same_length};
@@ -31,8 +33,8 @@ impl<T: Float, F: UnaryFormula> Kernel<T> for UnaryRow<T, F> {
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) {
         let mut i = 0;
-        // SAFETY: `x .. x + len` is readable, `out .. out + len` writable (contract of `unary_row`); each vector is read
-        // before it is written, so `x == out` is fine.
+        // SAFETY: `x .. x + len` is readable, `out .. out + len` writable (contract of
+        // `unary_row`); each vector is read before it is written, so `x == out` is fine.
         unsafe {
             while i + S::LANES <= self.len {
                 s.store(self.out.add(i), F::apply(s, s.load(self.x.add(i))));
@@ -70,7 +72,8 @@ impl<T: Float> UnaryVisitor for RunUnary<T> {
 /// `out = op(x)` for `len` elements.
 ///
 /// # Safety
-/// - `x .. x + len` must be readable and `out .. out + len` writable; they are the same or disjoint.
+/// - `x .. x + len` must be readable and `out .. out + len` writable; they are the same or
+///   disjoint.
 unsafe fn unary_row<T: Float>(op: UnaryOp, x: *const T, out: *mut T, len: usize) {
     op.visit(RunUnary { x, out, len });
 }
@@ -89,7 +92,8 @@ pub(super) fn unary<T: Float>(op: UnaryOp, x: Source<'_, T>, out: &mut [T]) -> R
     let target = Pointer(out.as_mut_ptr());
     let source = source.unwrap_or(target);
     pieces(len, op.cost() * size_of::<T>() as u64 / 4, &|start, end| {
-        // SAFETY: both slices have `len` elements and pieces are disjoint; they are one slice or borrowed apart.
+        // SAFETY: both slices have `len` elements and pieces are disjoint; they are one slice or
+        // borrowed apart.
         unsafe {
             unary_row(op, source.get().add(start), target.get().add(start), end - start);
         }
@@ -97,7 +101,8 @@ pub(super) fn unary<T: Float>(op: UnaryOp, x: Source<'_, T>, out: &mut [T]) -> R
     Ok(())
 }
 
-/// An operand's place in a [`BinaryRows`]: row `r` starts at `pointer + r * row_stride` and is contiguous, or one value.
+/// An operand's place in a [`BinaryRows`]: row `r` starts at `pointer + r * row_stride` and is
+/// contiguous, or one value.
 #[derive(Clone, Copy)]
 struct Rows<T> {
     pointer: *const T,
@@ -118,18 +123,19 @@ struct BinaryRows<T, F> {
 
 /// One vector of one value, for every ISA.
 #[repr(align(64))]
-struct Spread<T>([T; 16]);
+struct Spread<T>([MaybeUninit<T>; 16]);
 
 impl<T: Float, F: BinaryFormula> Kernel<T> for BinaryRows<T, F> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) {
-        let (mut spread_a, mut spread_b) = (Spread([T::ZERO; 16]), Spread([T::ZERO; 16]));
+        let mut spread_a = Spread([MaybeUninit::uninit(); 16]);
+        let mut spread_b = Spread([MaybeUninit::uninit(); 16]);
         let (mut row_a, mut row_b, mut out) = (self.a.pointer, self.b.pointer, self.out);
         for _ in 0..self.rows {
-            // SAFETY: rows lie where the contract of `binary_rows` says; a vector has at most 16 lanes. Each vector is
-            // read before it is written, so an operand may be the output.
+            // SAFETY: rows lie where the contract of `binary_rows` says; a vector has at most 16
+            // lanes. Each vector is read before it is written, so an operand may be the output.
             unsafe {
                 let (a, mask_a) = spread(s, row_a, self.a.one_value, &mut spread_a);
                 let (b, mask_b) = spread(s, row_b, self.b.one_value, &mut spread_b);
@@ -153,7 +159,8 @@ impl<T: Float, F: BinaryFormula> Kernel<T> for BinaryRows<T, F> {
     }
 }
 
-/// Where to read a row, and the mask of its index: the row itself, or its one value spread over a vector.
+/// Where to read a row, and the mask of its index: the row itself, or its one value spread over a
+/// vector.
 ///
 /// # Safety
 /// - `row` must be readable if `one_value`.
@@ -166,8 +173,8 @@ unsafe fn spread<T: Float, S: simd::Simd<T>>(
 ) -> (*const T, usize) {
     if one_value {
         // SAFETY: `row` is readable, and the place holds a vector of any ISA.
-        unsafe { s.store(place.0.as_mut_ptr(), s.splat(*row)) };
-        (place.0.as_ptr(), 0)
+        unsafe { s.store(place.0.as_mut_ptr().cast(), s.splat(*row)) };
+        (place.0.as_ptr().cast(), 0)
     } else {
         (row, usize::MAX)
     }
@@ -189,8 +196,8 @@ impl<T: Float> BinaryVisitor for RunBinary<T> {
 /// `out = op(a, b)` for `rows` rows of `len` elements.
 ///
 /// # Safety
-/// - Row `r` of an operand, `pointer + r * row_stride`, must be readable for `len` elements (1 if `one_value`), `out` writable
-///   for `rows * len`.
+/// - Row `r` of an operand, `pointer + r * row_stride`, must be readable for `len` elements (1 if
+///   `one_value`), `out` writable for `rows * len`.
 /// - An operand overlaps `out` only if it is exactly `out`.
 unsafe fn binary_rows<T: Float>(
     op: BinaryOp,
@@ -258,8 +265,8 @@ pub(super) fn binary<T: Float>(
     };
     pieces(len, cost, &|start, end| {
         let (a, b) = (rows(a_base, a_lie, start), rows(b_base, b_lie, start));
-        // SAFETY: contiguous operands have `len` elements, others one; pieces are disjoint, and only an operand that is
-        // the output overlaps it.
+        // SAFETY: contiguous operands have `len` elements, others one; pieces are disjoint, and
+        // only an operand that is the output overlaps it.
         unsafe { binary_rows(op, a, b, target.get().add(start), (1, end - start)) };
     });
     Ok(())
@@ -297,7 +304,8 @@ fn binary_strided<T: Float>(
                     row_stride: r.row_strides[i],
                     one_value: inner[i] == 0,
                 };
-                // SAFETY: the nest walks elements of checked views; rectangles are disjoint parts of the output.
+                // SAFETY: the nest walks elements of checked views; rectangles are disjoint parts
+                // of the output.
                 unsafe {
                     let out = target.get().add(r.start);
                     binary_rows(op, rows(0, a_base), rows(1, b_base), out, (r.rows, r.len));
@@ -314,7 +322,8 @@ fn binary_strided<T: Float>(
         while i < end {
             let n = TILE.min(end - i);
             let row = |pointer| Rows { pointer, row_stride: 0, one_value: false };
-            // SAFETY: a feed gives `n` readable elements (its views have `len`); tiles of the output are disjoint.
+            // SAFETY: a feed gives `n` readable elements (its views have `len`); tiles of the
+            // output are disjoint.
             unsafe {
                 let (a, b) = (row(a_feed.tile(i, n)), row(b_feed.tile(i, n)));
                 binary_rows(op, a, b, target.get().add(i), (1, n));

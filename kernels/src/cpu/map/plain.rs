@@ -1,4 +1,5 @@
-//! Elementwise loops that need no token: the compiler vectorises them, and there is nothing to round.
+//! Elementwise loops that need no token: the compiler vectorises them, and there is nothing to
+//! round.
 
 use std::mem::MaybeUninit;
 
@@ -72,7 +73,8 @@ impl<'a, T: Pod> Feed<'a, T> {
 /// Copies the elements `start .. start + n` of a nest to `to`.
 ///
 /// # Safety
-/// - Every element of the nest must be readable from `base`, `start + n` at most their number, and `to .. to + n` writable.
+/// - Every element of the nest must be readable from `base`, `start + n` at most their number, and
+///   `to .. to + n` writable.
 unsafe fn gather<T: Pod>(nest: &LoopNest<1>, base: *const T, start: usize, n: usize, to: *mut T) {
     let [stride] = nest.inner_strides();
     nest.rectangles(start..start + n, &mut |r| {
@@ -110,7 +112,8 @@ pub(super) fn one<A: Pod, O: Pod>(
         let mut i = start;
         while i < end {
             let n = TILE.min(end - i);
-            // SAFETY: `i + n` is within the view and the output, pieces are disjoint, and views are never the output.
+            // SAFETY: `i + n` is within the view and the output, pieces are disjoint, and views are
+            // never the output.
             unsafe {
                 let x = std::slice::from_raw_parts(feed.tile(i, n), n);
                 let out = std::slice::from_raw_parts_mut(target.get().add(i), n);

@@ -98,52 +98,70 @@ pub fn gelu<T: Float, S: Simd<T>>(s: S, x: S::V) -> S::V {
     let a = s.min_second(either(s, 14.5, 39.0), s.abs(x));
     let t = s.fma(s.mul(a, a), constant(s, -0.5 * LOG2_E), magic(s));
     let n = s.sub(t, magic(s));
-    // One rounding of the exact a^2 / 2 less n ln 2: rounding a^2 alone would cost 40 ULP in the tail.
+    // One rounding of the exact a^2 / 2 less n ln 2: rounding a^2 alone would cost 40 ULP in the
+    // tail.
     let half_a = s.mul(a, constant(s, 0.5));
     let r = s.neg(s.fma(a, half_a, s.mul(n, ln2_head(s))));
     let r = s.fnma(n, ln2_tail(s), r);
-    let tail = s.mul(s.mul(a, exp_reduced(s, r)), mills(s, a));
+    let tail = s.mul(exp_reduced(s, r), mills(s, a));
     s.sub(s.max_second(s.splat(T::ZERO), x), s.scale(tail, n))
 }
 
-/// `Phi(-a) e^(a^2 / 2)`: on `[0, 14.5]` in f32, `[0, 39]` in f64.
+/// `a Phi(-a) e^(a^2 / 2)`: on `[0, 14.5]` in f32, `[0, 39]` in f64.
+///
+/// It is `a / (a + k)` times a function that falls slowly from `k / 2` to 0.4: no digits cancel in
+/// its polynomial, whose variable `(a - k) / (a + k)` comes from the same quotient.
 #[inline(always)]
 fn mills<T: Float, S: Simd<T>>(s: S, a: S::V) -> S::V {
-    if single::<T>() {
-        let p = [0.5, 0.43829599, 0.18323575, 0.040633388, 0.0041163183];
-        let q = [1.0, 1.67447698, 1.20250595, 0.4694722, 0.101859242, 0.0103179628];
-        s.div(polynomial(s, a, p), polynomial(s, a, q))
-    } else {
-        let five = constant(s, 5.0);
-        let u = s.div(s.sub(a, five), s.add(a, five));
+    let one = s.splat(T::ONE);
+    let share = s.div(a, s.add(a, either(s, 3.5, 5.0)));
+    let u = s.sub(s.add(share, share), one);
+    let slow = if single::<T>() {
         polynomial(
             s,
             u,
             [
-                0.07691930497500629,
-                -0.14345755526401197,
-                0.11606881188600329,
-                -0.08088387726412741,
-                0.04785535228416992,
-                -0.02341390048769248,
-                0.008991370550592294,
-                -0.002378844356688347,
-                0.00021955073759614478,
-                0.00013427684339324653,
-                -6.042748263130746e-05,
-                9.61305968607504e-07,
-                6.64442065958085e-06,
-                -1.2700759093822703e-06,
-                -6.750775653713419e-07,
-                2.4334840048040954e-07,
-                7.710670867344227e-08,
-                -3.9171833889817e-08,
-                -1.0996025308962263e-08,
-                5.693048494157474e-09,
-                1.8275640179465206e-09,
-                -5.71149353021903e-10,
-                -2.3268023885828378e-10,
+                0.7444160797901401,
+                -0.5655617650253301,
+                0.31542466165735084,
+                -0.11605262091686595,
+                0.017410664475287614,
+                0.006491951936627745,
+                -0.003191281455327021,
+                -0.0004990856782791951,
+                0.00044136758816283654,
+                0.00012301059629275094,
             ],
         )
-    }
+    } else {
+        polynomial(
+            s,
+            u,
+            [
+                0.769193049750063,
+                -0.6653825028900567,
+                0.49530561596997413,
+                -0.3135331566712971,
+                0.1650203661705007,
+                -0.06911863870647982,
+                0.020795066797569855,
+                -0.002993376769094473,
+                -0.0007978693748911934,
+                0.000544899062695852,
+                -5.937586616736071e-05,
+                -4.9762853165030135e-05,
+                1.668170360977268e-05,
+                3.981182741532577e-06,
+                -2.7703209441469523e-06,
+                -3.374965203524632e-07,
+                4.3443907263764586e-07,
+                4.375841598285575e-08,
+                -6.667529339227571e-08,
+                -1.0618274174239376e-08,
+                7.630410417873182e-09,
+                2.224938767716443e-09,
+            ],
+        )
+    };
+    s.mul(share, slow)
 }

@@ -85,8 +85,8 @@ pub fn exp<T: Float, S: Simd<T>>(s: S, x: S::V) -> S::V {
 #[inline(always)]
 pub fn expm1<T: Float, S: Simd<T>>(s: S, x: S::V) -> S::V {
     let held = s.max_second(either(s, -20.0, -40.0), s.min_second(either(s, 89.0, 710.0), x));
-    // The magic number carries the exponent's bias less one: its low bits are the exponent field of 2^n / 2, which,
-    // unlike 2^n, is finite for the largest n.
+    // The magic number carries the exponent's bias less one: its low bits are the exponent field of
+    // 2^n / 2, which, unlike 2^n, is finite for the largest n.
     let biased = s.add(magic(s), either(s, 126.0, 1022.0));
     let t = s.fma(held, constant(s, LOG2_E), biased);
     let n = s.sub(t, biased);

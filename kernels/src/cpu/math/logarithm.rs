@@ -4,7 +4,8 @@ use super::{constant, either, ln2_head, ln2_tail, polynomial, single};
 use crate::cpu::simd::Simd;
 use crate::element::Float;
 
-/// `e ln 2 + log(1 + f) + correction` for `f` in `[-0.25, 0.5)` and a correction far below the rest.
+/// `e ln 2 + log(1 + f) + correction` for `f` in `[-0.25, 0.5)` and a correction far below the
+/// rest.
 #[inline(always)]
 fn assemble<T: Float, S: Simd<T>>(s: S, e: S::V, f: S::V, correction: S::V) -> S::V {
     let half = constant(s, 0.5);
@@ -43,7 +44,8 @@ fn assemble<T: Float, S: Simd<T>>(s: S, e: S::V, f: S::V, correction: S::V) -> S
     }
 }
 
-/// `value` where `x` is positive and finite, else log's special value: `-inf` at 0, `inf` at `inf`, NaN below 0.
+/// `value` where `x` is positive and finite, else log's special value: `-inf` at 0, `inf` at `inf`,
+/// NaN below 0.
 #[inline(always)]
 fn special<T: Float, S: Simd<T>>(s: S, x: S::V, value: S::V) -> S::V {
     let (zero, infinity) = (s.splat(T::ZERO), s.splat(T::INFINITY));
@@ -65,7 +67,8 @@ pub fn log<T: Float, S: Simd<T>>(s: S, x: S::V) -> S::V {
 pub fn log1p<T: Float, S: Simd<T>>(s: S, x: S::V) -> S::V {
     let one = s.splat(T::ONE);
     let sum = s.add(one, x);
-    // What rounding took from 1 + x (two-sum), as a share of it: log(sum + lost) = log(sum) + lost / sum.
+    // What rounding took from 1 + x (two-sum), as a share of it: log(sum + lost) = log(sum) + lost
+    // / sum.
     let back = s.sub(sum, one);
     let lost = s.add(s.sub(one, s.sub(sum, back)), s.sub(x, back));
     let (m, e) = s.split_exponent(sum);

@@ -1,6 +1,8 @@
-//! Argument reduction of a large `x` modulo pi/2 (Payne and Hanek): only those digits of 2/pi that matter are multiplied.
+//! Argument reduction of a large `x` modulo pi/2 (Payne and Hanek): only those digits of 2/pi that
+//! matter are multiplied.
 
-/// 2/pi's fraction digits, 64 a word, behind a word of zeros (so that a window may start before the point).
+/// 2/pi's fraction digits, 64 a word, behind a word of zeros (so that a window may start before the
+/// point).
 const TWO_OVER_PI: [u64; 21] = [
     0,
     0xa2f9836e4e441529,
@@ -25,13 +27,15 @@ const TWO_OVER_PI: [u64; 21] = [
     0xf0cfbc209af4361d,
 ];
 
-/// `(n, r, low)` with `x = n pi/2 + r + low` modulo a full turn, `n` in `-4..=4`, `|r| <= pi/4`; for finite `|x| >= 1`.
+/// `(n, r, low)` with `x = n pi/2 + r + low` modulo a full turn, `n` in `-4..=4`, `|r| <= pi/4`;
+/// for finite `|x| >= 1`.
 pub(super) fn reduce(x: f64) -> (f64, f64, f64) {
     let bits = x.abs().to_bits();
     let mantissa = (bits & ((1 << 52) - 1)) | 1 << 52;
     let exponent = ((bits >> 52) as i64 - 1075).clamp(-62, 971);
-    // Digits before `exponent - 1` contribute multiples of 4 quarter turns: the window starts there. The product's top two
-    // bits are then the quadrant, the rest its fraction; what the window cuts off is below 2^-136.
+    // Digits before `exponent - 1` contribute multiples of 4 quarter turns: the window starts
+    // there. The product's top two bits are then the quadrant, the rest its fraction; what the
+    // window cuts off is below 2^-136.
     let start = (exponent - 1 + 63) as usize;
     let window = [0, 1, 2].map(|i| digits(start + 64 * i));
     let product = multiply(mantissa, window);

@@ -1,11 +1,13 @@
-//! `pow`: the logarithm as an unevaluated sum of two, so that its product with a large exponent keeps its digits.
+//! `pow`: the logarithm as an unevaluated sum of two, so that its product with a large exponent
+//! keeps its digits.
 
 use super::exponential::{clamp_exponent, expm1_reduced, quotient};
 use super::{constant, either, ln2_head, ln2_tail, polynomial, single};
 use crate::cpu::simd::Simd;
 use crate::element::Float;
 
-/// `log(x)` of a positive finite `x` as `(high, low)`, good to about 20 (f32: 10) bits beyond the type.
+/// `log(x)` of a positive finite `x` as `(high, low)`, good to about 20 (f32: 10) bits beyond the
+/// type.
 #[inline(always)]
 fn log_pair<T: Float, S: Simd<T>>(s: S, x: S::V) -> (S::V, S::V) {
     let one = s.splat(T::ONE);

@@ -33,7 +33,8 @@ pub fn cos<T: Float, S: Simd<T>>(s: S, x: S::V) -> S::V {
 #[inline(always)]
 fn reduce<T: Float, S: Simd<T>>(s: S, x: S::V) -> (S::V, S::V, S::V) {
     let n = s.sub(s.fma(x, constant(s, std::f64::consts::FRAC_2_PI), magic(s)), magic(s));
-    // pi/2 in three parts. x and n * first are multiples of one power of two that their small difference spans: exact.
+    // pi/2 in three parts. x and n * first are multiples of one power of two that their small
+    // difference spans: exact.
     let exact = s.fnma(n, either(s, 1.5707963705062866, std::f64::consts::FRAC_PI_2), x);
     let second = either(s, -4.371138828673793e-8, 6.123233995736766e-17);
     let third = either(s, -1.7151245100058819e-15, -1.4973849048591698e-33);
@@ -108,7 +109,8 @@ const COSINE_F64: [f64; 7] = [
     4.745158038365112e-14,
 ];
 
-/// `value` with the lanes in `lanes` replaced by the exactly reduced sine of `x` and `quarters` quarter turns.
+/// `value` with the lanes in `lanes` replaced by the exactly reduced sine of `x` and `quarters`
+/// quarter turns.
 #[inline(always)]
 fn patch<T: Float, S: Simd<T>>(s: S, x: S::V, value: S::V, lanes: u32, quarters: f64) -> S::V {
     let (mut xs, mut values) = ([T::ZERO; 16], [T::ZERO; 16]);

@@ -129,8 +129,10 @@ macro_rules! scalar {
                 let (x, shift) = if denormal { (x * $min_normal, $mantissa + 2) } else { (x, 0) };
                 let bits = x.to_bits() as $int;
                 // 0.75's bits as origin: the exponent of x / 0.75, rounded down.
-                let exponent = (bits - (0.75 as $t).to_bits() as $int) >> $mantissa;
-                let m = $t::from_bits((bits - (exponent << $mantissa)) as $bits);
+                // Wrapping: other values of x have no meaning, but must not panic.
+                let above = bits.wrapping_sub((0.75 as $t).to_bits() as $int);
+                let exponent = above >> $mantissa;
+                let m = $t::from_bits(bits.wrapping_sub(exponent << $mantissa) as $bits);
                 (m, (exponent - shift) as $t)
             }
 
