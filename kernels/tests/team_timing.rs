@@ -1,6 +1,7 @@
 //! What a fork and join costs: `cargo test --release --test team_timing -- --ignored --nocapture`.
 
 use std::hint::black_box;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use ferrotape_kernels::cpu::parallel::{run, set_threads};
@@ -48,6 +49,27 @@ fn a_fork_and_join() {
             );
             assert!(empty.0 < 1_000_000);
         }
+    }
+}
+
+/// Two pieces that each wait for the other to begin: what it takes until a member has come and gone.
+#[test]
+#[ignore = "a measurement"]
+fn a_rendezvous() {
+    set_threads(2);
+    let meet = || {
+        let begun = AtomicUsize::new(0);
+        run(2, 200_000, &|_| {
+            begun.fetch_add(1, SeqCst);
+            while begun.load(SeqCst) < 2 {
+                std::hint::spin_loop();
+            }
+        });
+    };
+    for (us, rounds) in [(0, 100_000), (5, 20_000), (300, 2000), (10_000, 200)] {
+        let (median, p99) = measure(rounds, Duration::from_micros(us), meet);
+        println!("rendezvous after {us} us: {median} ns ({p99})");
+        assert!(median < 50_000_000);
     }
 }
 

@@ -1,6 +1,6 @@
 //! The only place that runs on more than one thread: a small fork-join team.
 //!
-//! [`protocol`] is how a job is offered and claimed, [`team`] are the threads: made when first needed, named `ferrotape-1` and
+//! `protocol.rs` is how a job is offered and claimed, `team.rs` are the threads: made when first needed, named `ferrotape-1` and
 //! so on, kept for the life of the process, spinning for a moment after a job and then parked.
 
 // `loom` is set by hand, for the model alone.
@@ -15,12 +15,14 @@ mod model;
 mod team;
 
 use std::marker::PhantomData;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 /// The most threads that [`set_threads`] takes.
 pub const MAX_THREADS: usize = 64;
 
 /// Less work than this stays on the caller: a hot fork and join costs a tenth of it.
+#[cfg(not(all(test, loom)))]
 const SERIAL_NS: u64 = 3_000;
 
 /// Runs `body(piece)` for every piece in `0..pieces`, on the calling thread and, if it pays, on the team. `work_ns` estimates
@@ -31,6 +33,8 @@ const SERIAL_NS: u64 = 3_000;
 /// A panic in `body` comes out of this call once all pieces that have begun have ended; the team stays usable.
 #[inline]
 pub fn run(pieces: usize, work_ns: u64, body: &(dyn Fn(usize) + Sync)) {
+    #[cfg(all(test, loom))]
+    let _ = work_ns;
     #[cfg(not(all(test, loom)))]
     if pieces > 1 && work_ns >= SERIAL_NS && threads() > 1 && team::run(pieces, work_ns, body) {
         return;
@@ -69,8 +73,10 @@ fn default_threads() -> usize {
     }
 }
 
+/// The cores available, asked once: the system reads files for it.
 fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
+    static CORES: OnceLock<usize> = OnceLock::new();
+    *CORES.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from))
 }
 
 /// A mutable slice that pieces of a parallel run cut disjoint parts out of.

@@ -35,9 +35,22 @@ fn lead(offer: &Offer, pieces: usize) -> bool {
     led
 }
 
-/// Runs `check` in every interleaving with helpers that look `looks` times each.
+/// Runs `check` in every interleaving with helpers that look `looks` times each. With two threads beside the leader, those
+/// with up to `PREEMPTIONS` switches in the middle of a thread: all of them would take minutes.
 fn with_helpers(looks: &'static [usize], check: impl Fn(Arc<Offer>) + Send + Sync + 'static) {
-    loom::model(move || {
+    explore(if looks.len() > 1 { Some(PREEMPTIONS) } else { None }, looks, check);
+}
+
+const PREEMPTIONS: usize = 3;
+
+fn explore(
+    preemptions: Option<usize>,
+    looks: &'static [usize],
+    check: impl Fn(Arc<Offer>) + Send + Sync + 'static,
+) {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = preemptions;
+    model.check(move || {
         let offer = Arc::new(Offer::new());
         let helper = |&looks: &usize| {
             let offer = offer.clone();
@@ -72,7 +85,7 @@ fn a_helper_across_two_jobs() {
 
 #[test]
 fn two_leaders() {
-    with_helpers(&[1], |offer| {
+    explore(Some(PREEMPTIONS), &[1], |offer| {
         let other = offer.clone();
         let second = thread::spawn(move || lead(&other, 2));
         let first = lead(&offer, 2);

@@ -17,6 +17,9 @@ use super::{MAX_THREADS, cores, threads};
 /// How long a member spins after its last piece before it parks.
 const SPIN: Duration = Duration::from_micros(60);
 
+/// How long it spins without letting others have the core: the next job of a busy caller comes within that.
+const HOT: Duration = Duration::from_micros(10);
+
 /// Work that is worth waking a parked member for.
 const WAKE_NS: u64 = 100_000;
 
@@ -190,29 +193,35 @@ impl Missed {
 struct Idle {
     turns: u32,
     since: Option<Instant>,
-    /// With more threads than cores a spinning member keeps a working one off its core.
-    crowded: bool,
+    /// True if it should let others have the core from the start: woken, it may have taken the leader's (a busy machine does
+    /// that); with more threads than cores, it keeps a working member off.
+    yields: bool,
 }
 
 impl Idle {
+    /// Of a member that has just started or been woken.
     fn new() -> Self {
-        Idle { turns: 0, since: None, crowded: threads() > cores() }
+        Idle { turns: 0, since: None, yields: true }
     }
 
+    /// After a piece.
     #[inline]
     fn restart(&mut self) {
-        (self.turns, self.since) = (0, None);
+        *self = Idle { turns: 0, since: None, yields: threads() > cores() };
     }
 
     /// One turn of waiting; true if it is time to park. Looks at the clock now and then only.
     #[inline]
     fn is_over(&mut self) -> bool {
         self.turns += 1;
-        match self.crowded {
-            true => thread::yield_now(),
-            false => std::hint::spin_loop(),
+        if !self.turns.is_multiple_of(32) {
+            std::hint::spin_loop();
+            return false;
         }
-        self.turns.is_multiple_of(32)
-            && self.since.get_or_insert_with(Instant::now).elapsed() > SPIN
+        let idle = self.since.get_or_insert_with(Instant::now).elapsed();
+        if self.yields || idle > HOT {
+            thread::yield_now();
+        }
+        idle > SPIN
     }
 }
