@@ -5,12 +5,14 @@ mod driver;
 mod microkernel;
 mod output;
 mod panels;
+mod settle;
 mod sliver;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::sync::Mutex;
 
+pub(crate) use blocking::KC;
 pub(crate) use driver::{Product, multiply};
 pub(crate) use output::Output;
 pub(crate) use panels::{Panels, Strided};
@@ -20,7 +22,7 @@ use super::parallel::{self, Shared};
 use crate::element::Float;
 use crate::error::{Error, Result, require};
 use crate::strided::{View, checked_len};
-use microkernel::Finish;
+use settle::Finish;
 
 /// The way into vector code: [`InForce`] in the library, a forced ISA in tests.
 pub(crate) trait Dispatch<T>: Copy + Send + Sync {

@@ -41,6 +41,26 @@ pub(crate) struct Blocking {
     pub(super) mc: usize,
 }
 
+impl Blocking {
+    /// The vectors of the micro-kernel's instance for a panel of `columns`. Instances cost compile time: the tall tile has one,
+    /// the scalar ISA has one, and no tile has one of 3.
+    #[inline]
+    pub(super) fn instance(&self, columns: usize) -> usize {
+        let lanes = self.nr / self.vectors;
+        match columns.div_ceil(lanes) {
+            _ if lanes == 1 || self.mr > 6 => self.vectors,
+            vectors @ (1 | 2) => vectors,
+            _ => self.vectors,
+        }
+    }
+
+    /// The columns of that instance.
+    #[inline]
+    pub(super) fn width(&self, columns: usize) -> usize {
+        self.instance(columns) * (self.nr / self.vectors)
+    }
+}
+
 /// Which tile suits: many rows of packed A, or few (or unpacked) rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum TileKind {
@@ -58,6 +78,15 @@ pub(super) const fn tile_of(vector_bytes: usize, kind: TileKind) -> (usize, usiz
         (64, TileKind::Wide) => (6, 4, 144),
         (32, _) => (6, 2, 144),
         (_, _) => (4, 4, 64),
+    }
+}
+
+/// True if [`Blocking::instance`] can ask for `vectors` vectors of `lanes` lanes.
+pub(super) const fn has_instance(lanes: usize, vector_bytes: usize, vectors: usize) -> bool {
+    match (lanes, vector_bytes) {
+        (1, _) => vectors == 4,
+        (_, 32) => vectors <= 2,
+        _ => vectors <= 4,
     }
 }
 

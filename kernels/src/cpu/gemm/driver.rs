@@ -11,10 +11,10 @@ use super::Dispatch;
 use super::blocking::{
     A_WINDOW, Blocking, KC, MC_PACKED, NC, PIECE, PIECE_COLUMNS, TileKind, blocking,
 };
-use super::microkernel::Finish;
 use super::output::Output;
-use super::panels::{Pack, Panels, Strided};
-use super::sliver::{Rows, Sliver, tile_start};
+use super::panels::{Pack, Panels, ROW, Strided};
+use super::settle::Finish;
+use super::sliver::{Rows, Sliver, Vectors, tile_start};
 use crate::buffer::Buffer;
 use crate::cpu::parallel::{self, Shared};
 use crate::element::Float;
@@ -76,7 +76,8 @@ where
         return Ok(());
     }
     let a = p.a.strided().and_then(|a| in_place(a, p.n));
-    let wide = matches!(a, Some(Rows::KUnit(..))) || p.m <= 6;
+    let narrow = p.n * size_of::<T>() <= 64;
+    let wide = A::BY_ROWS || matches!(a, Some(Rows::KUnit(..))) || p.m <= 6 || narrow;
     let blocking = blocking(d, if wide { TileKind::Wide } else { TileKind::Tall });
     let mut sum_buffer = match p.finish.accumulate && p.k_total > KC {
         true => Some(Buffer::new(bytes::<T>(&[p.m, p.n])?)?),
@@ -92,7 +93,7 @@ where
     let chunk = fair.clamp(1, PIECE_COLUMNS).next_multiple_of(blocking.nr);
     let plan = Plan { blocking, a, b, sums, chunk };
     // In place, A's rows cost no room: a row block may be larger before sharing panels of B pays.
-    let one_block = if plan.a.is_some() { 512 } else { 2 * blocking.mc };
+    let one_block = if plan.a.is_some() || A::BY_ROWS { 512 } else { 2 * blocking.mc };
     if p.m <= one_block { streamed(d, p, &plan) } else { blocked(d, p, &plan) }
 }
 
@@ -102,6 +103,16 @@ fn in_place<T: Float>(a: Strided<T>, n: usize) -> Option<Rows<T>> {
         return Some(Rows::KUnit(a.start, a.column_stride));
     }
     (a.column_stride == 1 && n <= 128).then_some(Rows::RowUnit(a.start, a.k_stride))
+}
+
+/// Elements of a packed row of A.
+const fn depth<T: Float, A: Panels<T>>() -> usize {
+    if A::BY_ROWS { ROW } else { KC }
+}
+
+/// How packed A lies.
+fn packed_rows<T: Float, A: Panels<T>>(a: *const T) -> Rows<T> {
+    if A::BY_ROWS { Rows::KUnit(a, ROW as isize) } else { Rows::Packed(a) }
 }
 
 /// `A`'s rows from row `row`, at the start of block `l` of k.
@@ -153,7 +164,6 @@ impl<T: Float, A: Panels<T>, B: Panels<T>> Product<'_, T, A, B> {
     ) -> Sliver<'s, T> {
         let tile_count = m.div_ceil(plan.blocking.mr);
         Sliver {
-            blocking: plan.blocking,
             m,
             tile_count,
             first_row,
@@ -165,7 +175,7 @@ impl<T: Float, A: Panels<T>, B: Panels<T>> Product<'_, T, A, B> {
             j: columns.start,
             columns: columns.len(),
             output: &self.output,
-            sums: plan.sums.as_ref(),
+            sums: plan.sums.as_ref().unwrap_or(&self.output),
             first: block == 0,
             last: (block + 1) * KC >= self.k_total,
             finish: self.finish,
@@ -183,13 +193,15 @@ where
 {
     let blocks = p.blocks();
     let pieces = p.n.div_ceil(plan.chunk);
-    if let Some(a) = plan.a {
+    if plan.a.is_some() {
         let work = work_ns(p.m, p.n, p.k.len());
-        parallel::run(pieces, work, &|piece| stream_piece(d, p, plan, piece, blocks.clone(), a));
+        parallel::run(pieces, work, &|piece| {
+            stream_piece(d, p, plan, piece, blocks.clone(), std::ptr::null());
+        });
         return Ok(());
     }
     let window = (A_WINDOW / (p.m * KC)).clamp(1, blocks.len());
-    let mut buffer = Buffer::new(bytes::<T>(&[p.m, KC, window])?)?;
+    let mut buffer = Buffer::new(bytes::<T>(&[p.m, depth::<T, A>(), window])?)?;
     let packed = buffer.as_mut_slice::<T>();
     for start in blocks.clone().step_by(window) {
         let blocks = start..(start + window).min(blocks.end);
@@ -197,20 +209,20 @@ where
         let a = Shared::new(packed);
         let work = work_ns(p.m, p.n, blocks.len() * KC);
         parallel::run(pieces, work, &|piece| {
-            stream_piece(d, p, plan, piece, blocks.clone(), Rows::Packed(a.as_ptr()));
+            stream_piece(d, p, plan, piece, blocks.clone(), a.as_ptr());
         });
     }
     Ok(())
 }
 
-/// All of m, a chunk of columns, some blocks of k (of which `a` holds the rows).
+/// All of m, a chunk of columns, some blocks of k (of which `packed` holds the rows, unless A is read in place).
 fn stream_piece<T, D, A, B>(
     d: D,
     p: &Product<'_, T, A, B>,
     plan: &Plan<'_, T>,
     piece: usize,
     blocks: Range<usize>,
-    a: Rows<T>,
+    packed: *const T,
 ) where
     T: Float,
     D: Dispatch<T>,
@@ -218,20 +230,22 @@ fn stream_piece<T, D, A, B>(
     B: Panels<T>,
 {
     let nr = plan.blocking.nr;
-    let lanes = nr / plan.blocking.vectors;
     let mut spare = PanelBuffer([MaybeUninit::uninit(); KC * 256]);
     let spare: *mut T = spare.0.as_mut_ptr().cast();
     let end = p.n.min((piece + 1) * plan.chunk);
     for block in blocks.clone() {
         let k = p.block(block);
-        let a = match a {
-            Rows::Packed(a) => Rows::Packed(a.wrapping_add((block - blocks.start) * p.m * KC)),
-            a => rows_at(a, 0, k.start),
+        let a = match plan.a {
+            Some(a) => rows_at(a, 0, k.start),
+            None => {
+                let from_start = (block - blocks.start) * p.m * depth::<T, A>();
+                packed_rows::<T, A>(packed.wrapping_add(from_start))
+            }
         };
         for j in (piece * plan.chunk..end).step_by(nr) {
             let columns = j..end.min(j + nr);
             let mut sliver = p.sliver(plan, block, [0, p.m], a, columns.clone());
-            match plan.b.filter(|_| columns.len().is_multiple_of(lanes)) {
+            match plan.b.filter(|_| columns.len() == plan.blocking.width(columns.len())) {
                 Some(b) => (sliver.b, sliver.b_stride) = (b.at(k.start, j), b.k_stride),
                 None => {
                     let k = k.clone();
@@ -239,8 +253,17 @@ fn stream_piece<T, D, A, B>(
                     sliver.b = spare;
                 }
             }
-            d.call(sliver);
+            call(d, plan, sliver);
         }
+    }
+}
+
+/// Computes a sliver with the instance for its width.
+fn call<T: Float>(d: impl Dispatch<T>, plan: &Plan<'_, T>, sliver: Sliver<'_, T>) {
+    match plan.blocking.instance(sliver.columns) {
+        1 => d.call(Vectors::<T, 1>(sliver)),
+        2 => d.call(Vectors::<T, 2>(sliver)),
+        _ => d.call(Vectors::<T, 4>(sliver)),
     }
 }
 
@@ -256,7 +279,8 @@ where
     let width = p.n.min(NC).next_multiple_of(nr);
     let mut b_buffer = Buffer::new(bytes::<T>(&[width, KC])?)?;
     let height = if plan.a.is_some() { p.m } else { p.m.min(MC_PACKED) };
-    let mut a_buffer = Buffer::new(if plan.a.is_some() { 0 } else { bytes::<T>(&[height, KC])? })?;
+    let mut a_buffer =
+        Buffer::new(if plan.a.is_some() { 0 } else { bytes::<T>(&[height, depth::<T, A>()])? })?;
     // LOOP JC: columns in steps of NC.
     for jc in (0..p.n).step_by(NC) {
         let columns = jc..p.n.min(jc + NC);
@@ -271,7 +295,7 @@ where
                     None => {
                         let packed = a_buffer.as_mut_slice::<T>();
                         pack_a(d, p, plan, rows, block..block + 1, packed);
-                        Rows::Packed(packed.as_ptr())
+                        packed_rows::<T, A>(packed.as_ptr())
                     }
                 };
                 multiply_block(d, p, plan, block, rows, a, columns.clone(), b);
@@ -314,12 +338,12 @@ fn multiply_block<T, D, A, B>(
             sliver.tiles = tile_start(tiles, row_blocks, row_block)
                 ..tile_start(tiles, row_blocks, row_block + 1);
             sliver.b = b.as_ptr().wrapping_add((j - columns.start) * KC);
-            d.call(sliver);
+            call(d, plan, sliver);
         }
     });
 }
 
-/// Packs rows of A for some blocks of k: block after block (each `m * KC` elements apart), in it tile after tile.
+/// Packs rows of A for some blocks of k: block after block, in it tile after tile.
 fn pack_a<T, D, A, B>(
     d: D,
     p: &Product<'_, T, A, B>,
@@ -340,9 +364,10 @@ fn pack_a<T, D, A, B>(
         let (block, index) = (piece / tiles, piece % tiles);
         let (start, end) = (tile_start(m, tiles, index), tile_start(m, tiles, index + 1));
         let k = p.block(blocks.start + block);
-        let to = to.as_ptr().wrapping_add(block * m * KC + start * k.len());
+        let (step, width) = if A::BY_ROWS { (ROW, ROW) } else { (k.len(), end - start) };
+        let to = to.as_ptr().wrapping_add(block * m * depth::<T, A>() + start * step);
         let columns = row + start..row + end;
-        d.call(Pack { panels: p.a, k, columns, to, width: end - start });
+        d.call(Pack { panels: p.a, k, columns, to, width });
     });
 }
 

@@ -42,6 +42,12 @@ impl<'a, T> Output<'a, T> {
         Output { pointer, row_stride, group, group_stride, lifetime: PhantomData }
     }
 
+    /// Address of element `(i, j)`.
+    #[inline(always)]
+    pub(super) fn at(&self, i: usize, j: usize) -> *mut T {
+        self.column(j).0.wrapping_add(i * self.row_stride)
+    }
+
     /// Address of element (0, `j`) and how many columns from there on are contiguous.
     #[inline(always)]
     pub(super) fn column(&self, j: usize) -> (*mut T, usize) {
@@ -50,36 +56,5 @@ impl<'a, T> Output<'a, T> {
             self.pointer.wrapping_add(j / self.group * self.group_stride + within),
             self.group - within,
         )
-    }
-}
-
-/// Copies rows `i..i + rows`, columns `j..j + columns` of `output` to (or from) a buffer with `stride` elements a row.
-///
-/// # Safety
-/// - The elements must lie inside the product, and `buffer` must hold `rows * stride` elements.
-pub(super) unsafe fn bounce<T: Copy, const TO_OUTPUT: bool>(
-    output: &Output<'_, T>,
-    [i, rows]: [usize; 2],
-    [j, columns]: [usize; 2],
-    buffer: *mut T,
-    stride: usize,
-) {
-    let mut done = 0;
-    while done < columns {
-        let (start, contiguous) = output.column(j + done);
-        let len = contiguous.min(columns - done);
-        for row in 0..rows {
-            // SAFETY: `len` elements of one row of one group, and of one row of the buffer; they don't overlap.
-            unsafe {
-                let outside = start.add((i + row) * output.row_stride);
-                let inside = buffer.add(row * stride + done);
-                if TO_OUTPUT {
-                    std::ptr::copy_nonoverlapping(inside, outside, len);
-                } else {
-                    std::ptr::copy_nonoverlapping(outside, inside, len);
-                }
-            }
-        }
-        done += len;
     }
 }

@@ -2,16 +2,23 @@
 
 use std::ops::Range;
 
+use super::blocking::KC;
 use crate::cpu::isa::Kernel;
 use crate::cpu::simd::Simd;
 use crate::element::Float;
 
 /// A `[k, columns]` operand: B, or the transpose of A. An implementation says how panels of it are packed.
 pub(crate) trait Panels<T: Float>: Sync {
-    /// Writes element `(l, j)` to `to[(l - k.start) * width + j - columns.start]`, and zeros from `columns.end` to the width.
+    /// How it is packed as A: by columns of the transpose, each [`ROW`] elements apart (element `(l, j)` at `j * ROW + l`). For
+    /// operands that are cheap to read along k and dear to transpose. Never true of a B.
+    const BY_ROWS: bool = false;
+
+    /// Writes element `(l, j)` to `to[(l - k.start) * width + j - columns.start]`, and zeros from `columns.end` to the width; or,
+    /// [by rows](Self::BY_ROWS), to `to[(j - columns.start) * width + l - k.start]`, and no zeros.
     ///
     /// # Safety
-    /// - The ranges must lie inside the operand, and `to` must hold `k.len() * width` elements, `width >= columns.len()`.
+    /// - The ranges must lie inside the operand, and `to` must hold `k.len() * width` elements, `width >= columns.len()` (by
+    ///   rows: `columns.len() * width` elements, `width >= k.len()`).
     unsafe fn pack<S: Simd<T>>(
         &self,
         s: S,
@@ -26,6 +33,9 @@ pub(crate) trait Panels<T: Float>: Sync {
         None
     }
 }
+
+/// Elements from row to row of an operand packed by rows: not a power of two, so that rows don't share cache sets.
+pub(crate) const ROW: usize = KC + 16;
 
 /// A strided matrix: element `(l, j)` is at `start + l * k_stride + j * column_stride`.
 #[derive(Debug, Clone, Copy)]
