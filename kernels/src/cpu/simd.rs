@@ -113,4 +113,14 @@ pub trait Simd<T>: Copy + Send + Sync + 'static {
     fn mask_not(self, a: Self::M) -> Self::M;
     /// Bit `l` is lane `l`.
     fn mask_bits(self, a: Self::M) -> u32;
+
+    /// Side of a block that [`transpose`](Self::transpose) takes.
+    const BLOCK: usize;
+
+    /// `to[j * to_stride + i] = *rows[i].add(j)` for `i, j < BLOCK`, stored in ascending `j`.
+    ///
+    /// # Safety
+    /// - The first [`BLOCK`](Self::BLOCK) of `rows` must be readable for `BLOCK` elements each.
+    /// - `to + j * to_stride` must be writable for `BLOCK` elements for each `j < BLOCK`.
+    unsafe fn transpose(self, rows: &[*const T; 8], to: *mut T, to_stride: usize);
 }

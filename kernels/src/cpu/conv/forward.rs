@@ -74,6 +74,7 @@ pub(super) fn conv2d_on<T: Float>(
             let patches = Patches::<T, false> {
                 images: &padded[group * inputs * plane..],
                 taps: &taps,
+                last_tap: taps.iter().copied().max().unwrap_or(0),
                 places: [oh, ow],
                 strides,
                 first: 0,

@@ -88,6 +88,7 @@ pub(super) fn conv2d_input_grad_on<T: Float>(
             let patches = Patches::<T, false> {
                 images: &padded[group * outputs * plane..],
                 taps: &taps,
+                last_tap: taps.iter().copied().max().unwrap_or(0),
                 places: [h, w],
                 strides: [shape.out_channels * plane, frame.padded[1], 1],
                 first: 0,

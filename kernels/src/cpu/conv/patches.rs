@@ -17,6 +17,8 @@ pub(super) struct Patches<'a, T, const BY_PLACES: bool> {
     pub(super) images: &'a [T],
     /// Offset of each tap.
     pub(super) taps: &'a [usize],
+    /// The largest of them.
+    pub(super) last_tap: usize,
     /// Places of an image: rows, columns.
     pub(super) places: [usize; 2],
     /// Elements from image to image, row to row and column to column of places.
@@ -25,47 +27,44 @@ pub(super) struct Patches<'a, T, const BY_PLACES: bool> {
     pub(super) first: usize,
 }
 
-/// Places that follow each other in memory: where they go in a panel's row, how many, and the offset of the first.
+/// Places that follow each other in memory: the lane that they start at, and the offset of the first.
 #[derive(Debug, Clone, Copy)]
 struct Run {
     to: usize,
-    len: usize,
     offset: usize,
 }
 
-/// The most places that a panel spans: a block of k.
-const RUNS: usize = crate::cpu::gemm::KC;
+/// The most runs that a vector of places is blended from.
+const PIECES: usize = 4;
 
 impl<T: Float, const BY_PLACES: bool> Patches<'_, T, BY_PLACES> {
-    /// Cuts a range of at most [`RUNS`] places into runs; returns how many.
+    /// The offset of a place, and how many places of its row are left from it on.
     #[inline(always)]
-    fn runs(&self, places: Range<usize>, runs: &mut [MaybeUninit<Run>; RUNS]) -> usize {
+    fn offset(&self, place: usize) -> (usize, usize) {
         let [rows, columns] = self.places;
-        let (mut count, mut end) = (0, usize::MAX);
-        let mut place = places.start;
-        let mut previous = Run { to: 0, len: 0, offset: 0 };
-        while place < places.end && count < RUNS {
-            let local = place - self.first;
-            let (image, row, column) =
-                (local / (rows * columns), local / columns % rows, local % columns);
-            let len = (columns - column).min(places.end - place);
-            let offset = image * self.strides[0] + row * self.strides[1] + column * self.strides[2];
-            if offset == end {
-                // An unpadded image: its rows follow each other.
-                previous.len += len;
-                count -= 1;
-            } else {
-                previous = Run { to: place - places.start, len, offset };
-            }
-            end = if self.strides[2] == 1 { offset + len } else { usize::MAX };
-            runs[count] = MaybeUninit::new(previous);
-            count += 1;
-            place += len;
-        }
-        count
+        let local = place - self.first;
+        let (line, column) = (local / columns, local % columns);
+        let (image, row) = (line / rows, line % rows);
+        let offset = image * self.strides[0] + row * self.strides[1] + column * self.strides[2];
+        (offset, columns - column)
     }
 
-    /// Writes rows of taps, each the same runs of places, `width` elements apart.
+    /// Cuts a range of places into runs; returns how many, `None` if more than there is room for.
+    #[inline(always)]
+    fn runs(&self, places: Range<usize>, runs: &mut [MaybeUninit<Run>; PIECES]) -> Option<usize> {
+        let mut count = 0;
+        let mut place = places.start;
+        while place < places.end {
+            let (offset, left) = self.offset(place);
+            runs.get_mut(count)?.write(Run { to: place - places.start, offset });
+            count += 1;
+            place += left;
+        }
+        Some(count)
+    }
+
+    /// Writes rows of taps, each the same places, `width` elements apart (and up to a whole vector of numbers that don't matter
+    /// behind them, if the width has room).
     ///
     /// # Safety
     /// - `to` must hold `taps.len() * width` elements, `width >= places.len()`; the ranges must lie inside the matrix.
@@ -78,54 +77,112 @@ impl<T: Float, const BY_PLACES: bool> Patches<'_, T, BY_PLACES> {
         to: *mut T,
         width: usize,
     ) {
-        let mut runs = [const { MaybeUninit::<Run>::uninit() }; RUNS];
-        let count = self.runs(places.clone(), &mut runs);
-        let end = taps.len() * width;
-        for (row, tap) in taps.enumerate() {
-            for run in &runs[..count] {
-                // SAFETY: the first `count` were written.
-                let run = unsafe { run.assume_init() };
-                let (from, at) = (self.taps[tap] + run.offset, row * width + run.to);
-                // SAFETY: the run's elements lie inside the images, and inside this row of `to`.
-                unsafe {
-                    if self.strides[2] == 1 {
-                        self.copy_run(s, from, run.len, to, at, end);
-                    } else {
-                        for i in 0..run.len {
-                            let element = self.images.get_unchecked(from + i * self.strides[2]);
-                            *to.add(at + i) = *element;
-                        }
-                    }
+        for start in places.clone().step_by(S::LANES) {
+            let part = start..places.end.min(start + S::LANES);
+            let column = start - places.start;
+            // SAFETY: handed on; a whole vector is stored only where the width has room for it.
+            unsafe {
+                let to = to.add(column);
+                let count = match column + S::LANES <= width {
+                    true => self.blend(s, taps.clone(), part.clone(), to, width),
+                    false => None,
+                };
+                if count.is_none() {
+                    self.copy_runs(taps.clone(), part, to, width);
                 }
             }
         }
     }
 
-    /// Copies a run in whole vectors where there is room behind it: what follows is overwritten by later runs.
+    /// Writes one vector of places of each tap, blended from at most [`PIECES`] loads; `None` if that can't be done (strides, tiny
+    /// images, the ends of the memory).
     ///
     /// # Safety
-    /// - `from + len` must lie inside the images, `at + len` in the `end` elements of `to`.
+    /// - As [`copy`](Self::copy), and a whole vector must be writable in each row.
     #[inline(always)]
-    unsafe fn copy_run<S: Simd<T>>(
+    unsafe fn blend<S: Simd<T>>(
         &self,
         s: S,
-        from: usize,
-        len: usize,
+        taps: Range<usize>,
+        places: Range<usize>,
         to: *mut T,
-        at: usize,
-        end: usize,
+        width: usize,
+    ) -> Option<()> {
+        let mut runs = [const { MaybeUninit::<Run>::uninit() }; PIECES];
+        let count = self.runs(places, &mut runs)?;
+        if self.strides[2] != 1 {
+            return None;
+        }
+        let mut lanes = [T::ZERO; 16];
+        for (l, lane) in lanes.iter_mut().enumerate() {
+            *lane = T::from_f64(l as f64);
+        }
+        // SAFETY: no ISA has more than 16 lanes.
+        let lanes = unsafe { s.load(lanes.as_ptr()) };
+        let mut starts = [0; PIECES];
+        let mut masks = [s.lt(lanes, lanes); PIECES];
+        for (i, run) in runs[..count].iter().enumerate() {
+            // SAFETY: the first `count` were written.
+            let run = unsafe { run.assume_init() };
+            starts[i] = run.offset.checked_sub(run.to)?;
+            masks[i] = s.le(s.splat(T::from_f64(run.to as f64)), lanes);
+            if starts[i] + self.last_tap + S::LANES > self.images.len() {
+                return None;
+            }
+        }
+        // SAFETY: every load lies inside the images, whatever the tap.
+        unsafe {
+            match count {
+                1 => self.blend_rows::<S, 1>(s, taps, starts, masks, to, width),
+                2 => self.blend_rows::<S, 2>(s, taps, starts, masks, to, width),
+                3 => self.blend_rows::<S, 3>(s, taps, starts, masks, to, width),
+                _ => self.blend_rows::<S, PIECES>(s, taps, starts, masks, to, width),
+            }
+        }
+        Some(())
+    }
+
+    /// The loop over taps of [`blend`](Self::blend): lanes from mask `i` on come from `starts[i]`.
+    ///
+    /// # Safety
+    /// - As [`blend`](Self::blend), and a vector from each start must be readable for each tap.
+    #[inline(always)]
+    unsafe fn blend_rows<S: Simd<T>, const N: usize>(
+        &self,
+        s: S,
+        taps: Range<usize>,
+        starts: [usize; PIECES],
+        masks: [S::M; PIECES],
+        to: *mut T,
+        width: usize,
     ) {
-        for v in (0..len).step_by(S::LANES) {
-            let (from, at, left) = (from + v, at + v, len - v);
-            // SAFETY: whole vectors only where they fit, else the elements of the run.
+        for (row, &tap) in self.taps[taps].iter().enumerate() {
+            // SAFETY: by the caller's contract.
             unsafe {
-                let source = self.images.as_ptr().add(from);
-                if from + S::LANES <= self.images.len() && at + S::LANES <= end {
-                    s.store(to.add(at), s.load(source));
-                } else {
-                    let left = left.min(S::LANES);
-                    s.store_first(to.add(at), s.load_first(source, left), left);
+                let from = self.images.as_ptr().add(tap);
+                let mut x = s.load(from.add(starts[0]));
+                for i in 1..N {
+                    x = s.select(masks[i], s.load(from.add(starts[i])), x);
                 }
+                s.store(to.add(row * width), x);
+            }
+        }
+    }
+
+    /// As [`copy`](Self::copy), element by element.
+    ///
+    /// # Safety
+    /// - `to` must hold `taps.len() * width` elements, `width >= places.len()`; the ranges must lie inside the matrix.
+    ///
+    /// # Safety
+    /// - As [`copy`](Self::copy).
+    #[inline(always)]
+    unsafe fn copy_runs(&self, taps: Range<usize>, places: Range<usize>, to: *mut T, width: usize) {
+        for (i, place) in places.enumerate() {
+            let offset = self.offset(place).0;
+            for (row, &tap) in self.taps[taps.clone()].iter().enumerate() {
+                // SAFETY: a tap of a place lies inside the images, and its copy in its row.
+                unsafe { *to.add(row * width + i) = *self.images.get_unchecked(tap + offset) };
             }
         }
     }

@@ -160,6 +160,7 @@ impl Part {
             let patches = Patches::<T, true> {
                 images: &padded[group * inputs * plane..],
                 taps: &taps,
+                last_tap: taps.iter().copied().max().unwrap_or(0),
                 places: self.places,
                 strides,
                 first: self.images.start * per_image,

@@ -37,7 +37,9 @@ pub(super) unsafe fn tile<T, S, const ROWS: usize, const NV: usize, const K_UNIT
 {
     let zero = s.splat(T::ZERO);
     let mut acc = [[zero; NV]; ROWS];
-    let (mut a, mut b) = (t.a, t.b);
+    let mut b = t.b;
+    // Rows that are contiguous in k: two pointers, three rows apart, which LLVM must not reduce to one, or it spills.
+    let mut a = [t.a, opaque(t.a.wrapping_offset(t.a_stride.wrapping_mul(3)))];
     for _ in 0..t.k {
         let mut row = [zero; NV];
         for (v, vector) in row.iter_mut().enumerate() {
@@ -45,14 +47,18 @@ pub(super) unsafe fn tile<T, S, const ROWS: usize, const NV: usize, const K_UNIT
             *vector = unsafe { s.load(b.add(v * S::LANES)) };
         }
         for (i, sums) in acc.iter_mut().enumerate() {
-            let step = if K_UNIT { i as isize * t.a_stride } else { i as isize };
+            let from = match K_UNIT {
+                true => a[i / 3].wrapping_offset((i % 3) as isize * t.a_stride),
+                false => a[0].wrapping_add(i),
+            };
             // SAFETY: row i of A.
-            let x = s.splat(unsafe { *a.offset(step) });
+            let x = s.splat(unsafe { *from });
             for v in 0..NV {
                 sums[v] = s.fma(x, row[v], sums[v]);
             }
         }
-        a = a.wrapping_offset(if K_UNIT { 1 } else { t.a_stride });
+        let step = if K_UNIT { 1 } else { t.a_stride };
+        a = [a[0].wrapping_offset(step), a[1].wrapping_offset(step)];
         b = b.wrapping_offset(t.b_stride);
     }
     // SAFETY: `ROWS` rows of `NV` vectors, by the caller's contract.
@@ -70,4 +76,20 @@ pub(super) unsafe fn tile<T, S, const ROWS: usize, const NV: usize, const K_UNIT
             }
         }
     }
+}
+
+/// The same pointer, unknown to the optimiser.
+#[inline(always)]
+fn opaque<T>(pointer: *const T) -> *const T {
+    #[cfg(target_arch = "x86_64")]
+    {
+        let mut pointer = pointer;
+        // SAFETY: no instruction at all.
+        unsafe {
+            std::arch::asm!("/* {0} */", inout(reg) pointer, options(pure, nomem, nostack, preserves_flags));
+        }
+        pointer
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    pointer
 }

@@ -13,8 +13,8 @@ pub(crate) trait Panels<T: Float>: Sync {
     /// operands that are cheap to read along k and dear to transpose. Never true of a B.
     const BY_ROWS: bool = false;
 
-    /// Writes element `(l, j)` to `to[(l - k.start) * width + j - columns.start]`, and zeros from `columns.end` to the width; or,
-    /// [by rows](Self::BY_ROWS), to `to[(j - columns.start) * width + l - k.start]`, and no zeros.
+    /// Writes element `(l, j)` to `to[(l - k.start) * width + j - columns.start]`, and numbers that don't matter from `columns.end` to the width; or,
+    /// [by rows](Self::BY_ROWS), to `to[(j - columns.start) * width + l - k.start]`.
     ///
     /// # Safety
     /// - The ranges must lie inside the operand, and `to` must hold `k.len() * width` elements, `width >= columns.len()` (by
@@ -73,6 +73,8 @@ impl<T: Float> Panels<T> for Strided<T> {
         unsafe {
             if self.column_stride == 1 {
                 copy_rows(s, from, self.k_stride, [k.len(), columns.len()], to, width);
+            } else if self.k_stride == 1 {
+                transpose_blocks(s, from, self.column_stride, [k.len(), columns.len()], to, width);
             } else {
                 let strides = [self.k_stride, self.column_stride];
                 transpose(from, strides, [k.len(), columns.len()], to, width);
@@ -112,6 +114,61 @@ unsafe fn copy_rows<T: Float, S: Simd<T>>(
             }
             for j in columns..width {
                 *to.add(j) = T::ZERO;
+            }
+        }
+    }
+}
+
+/// Packs columns that are contiguous in memory, by blocks transposed in registers.
+///
+/// A block is stored in whole even if the panel is narrower: what it writes too much is the start of the panel's next row,
+/// which is written later (groups of columns go from right to left, rows downwards).
+///
+/// # Safety
+/// - As [`Panels::pack`].
+#[inline(always)]
+unsafe fn transpose_blocks<T: Float, S: Simd<T>>(
+    s: S,
+    from: *const T,
+    stride: isize,
+    [rows, columns]: [usize; 2],
+    to: *mut T,
+    width: usize,
+) {
+    let groups = columns.div_ceil(S::BLOCK);
+    let whole = rows - rows % S::BLOCK;
+    for l in (0..whole).step_by(S::BLOCK) {
+        for group in (0..groups).rev() {
+            let j = group * S::BLOCK;
+            let mut sources = [from; 8];
+            for (i, source) in sources.iter_mut().enumerate() {
+                let column = (j + i).min(columns - 1) as isize;
+                *source = from.wrapping_offset(column * stride).wrapping_add(l);
+            }
+            let at = l * width + j;
+            // SAFETY: `BLOCK` rows of existing columns; stored where the panel has room, else by way of a block of its own.
+            unsafe {
+                if at + (S::BLOCK - 1) * width + S::BLOCK <= rows * width {
+                    s.transpose(&sources, to.add(at), width);
+                } else {
+                    let mut block = [T::ZERO; 64];
+                    s.transpose(&sources, block.as_mut_ptr(), S::BLOCK);
+                    for i in 0..S::BLOCK {
+                        for v in 0..S::BLOCK.min(width - j) {
+                            *to.add(at + i * width + v) = block[i * S::BLOCK + v];
+                        }
+                    }
+                }
+            }
+        }
+    }
+    // SAFETY: the rows that are left, and the columns that no block wrote.
+    unsafe {
+        let from = from.wrapping_add(whole);
+        transpose(from, [1, stride], [rows - whole, columns], to.add(whole * width), width);
+        for l in 0..whole {
+            for j in (groups * S::BLOCK).min(width)..width {
+                *to.add(l * width + j) = T::ZERO;
             }
         }
     }

@@ -115,6 +115,13 @@ impl Simd<f32> for Avx512 {
     fn mask_bits(self, a: __mmask16) -> u32 {
         a as u32
     }
+
+    const BLOCK: usize = 8;
+    #[inline(always)]
+    unsafe fn transpose(self, rows: &[*const f32; 8], to: *mut f32, to_stride: usize) {
+        // SAFETY: the token proves AVX2; the caller guarantees the memory.
+        unsafe { super::avx2::transpose_f32(rows, to, to_stride) }
+    }
 }
 
 /// The mask of the first `n` lanes.
@@ -210,6 +217,13 @@ impl Simd<f64> for Avx512 {
     #[inline(always)]
     fn mask_bits(self, a: __mmask8) -> u32 {
         a as u32
+    }
+
+    const BLOCK: usize = 4;
+    #[inline(always)]
+    unsafe fn transpose(self, rows: &[*const f64; 8], to: *mut f64, to_stride: usize) {
+        // SAFETY: the token proves AVX2; the caller guarantees the memory.
+        unsafe { super::avx2::transpose_f64(rows, to, to_stride) }
     }
 }
 
