@@ -61,13 +61,21 @@ impl Blocking {
     }
 }
 
-/// Which tile suits: many rows of packed A, or few (or unpacked) rows.
+/// Elements of A up to which a piece runs through all of k before it goes to the next panel of B: A stays in L2, and B's
+/// columns (or rows) are read in one go.
+pub(super) const A_RESIDENT: usize = 1 << 17;
+
+/// Which tile suits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum TileKind {
     /// As square as the registers allow.
     Tall,
     /// Fewer rows, more columns: few row pointers, few broadcasts.
     Wide,
+    /// One or two rows, B read in place: chains enough to hide the latency of an FMA, long pieces of B's rows.
+    Low,
+    /// One or two rows, B packed: few columns, so that few streams are read at a time.
+    Thin,
 }
 
 /// The table. Columns: bytes of a vector, kind, MR, vectors, MC.
@@ -75,19 +83,17 @@ pub(crate) enum TileKind {
 pub(super) const fn tile_of(vector_bytes: usize, kind: TileKind) -> (usize, usize, usize) {
     match (vector_bytes, kind) {
         (64, TileKind::Tall) => (12, 2, 144),
-        (64, TileKind::Wide) => (6, 4, 144),
+        (64, TileKind::Wide | TileKind::Low) => (6, 4, 144),
+        (64, TileKind::Thin) => (6, 1, 144),
+        (32, TileKind::Low) => (2, 4, 144),
         (32, _) => (6, 2, 144),
         (_, _) => (4, 4, 64),
     }
 }
 
 /// True if [`Blocking::instance`] can ask for `vectors` vectors of `lanes` lanes.
-pub(super) const fn has_instance(lanes: usize, vector_bytes: usize, vectors: usize) -> bool {
-    match (lanes, vector_bytes) {
-        (1, _) => vectors == 4,
-        (_, 32) => vectors <= 2,
-        _ => vectors <= 4,
-    }
+pub(super) const fn has_instance(lanes: usize, vectors: usize) -> bool {
+    if lanes == 1 { vectors == 4 } else { vectors <= 4 }
 }
 
 /// The row of the table for the ISA that `dispatch` runs.

@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use super::Dispatch;
 use super::blocking::{
-    A_WINDOW, Blocking, KC, MC_PACKED, NC, PIECE, PIECE_COLUMNS, TileKind, blocking,
+    A_RESIDENT, A_WINDOW, Blocking, KC, MC_PACKED, NC, PIECE, PIECE_COLUMNS, TileKind, blocking,
 };
 use super::output::Output;
 use super::panels::{Pack, Panels, ROW, Strided};
@@ -75,10 +75,8 @@ where
     if p.m == 0 || p.n == 0 {
         return Ok(());
     }
-    let a = p.a.strided().and_then(|a| in_place(a, p.n));
-    let narrow = p.n * size_of::<T>() <= 64;
-    let wide = A::BY_ROWS || matches!(a, Some(Rows::KUnit(..))) || p.m <= 6 || narrow;
-    let blocking = blocking(d, if wide { TileKind::Wide } else { TileKind::Tall });
+    let a = p.a.strided().and_then(|a| in_place(a, p.m, p.n));
+    let blocking = blocking(d, tile_kind(p, a));
     let mut sum_buffer = match p.finish.accumulate && p.k_total > KC {
         true => Some(Buffer::new(bytes::<T>(&[p.m, p.n])?)?),
         false => None,
@@ -97,9 +95,28 @@ where
     if p.m <= one_block { streamed(d, p, &plan) } else { blocked(d, p, &plan) }
 }
 
-/// A as it lies, if it is worth reading so: the panels of B are few and one of its strides is 1.
-fn in_place<T: Float>(a: Strided<T>, n: usize) -> Option<Rows<T>> {
-    if a.k_stride == 1 && n <= 512 {
+/// The tile that suits a product.
+fn tile_kind<T, A, B>(p: &Product<'_, T, A, B>, a: Option<Rows<T>>) -> TileKind
+where
+    T: Float,
+    A: Panels<T>,
+    B: Panels<T>,
+{
+    let narrow = p.n * size_of::<T>() <= 64;
+    if p.m <= 2 && !A::BY_ROWS {
+        let lies_well = p.b.strided().is_some_and(|b| b.column_stride == 1);
+        return if lies_well { TileKind::Low } else { TileKind::Thin };
+    }
+    let wide = A::BY_ROWS || matches!(a, Some(Rows::KUnit(..))) || p.m <= 6 || narrow;
+    if wide { TileKind::Wide } else { TileKind::Tall }
+}
+
+/// A as it lies, if it is worth reading so: the panels of B, or its own rows, are few and one of its strides is 1.
+fn in_place<T: Float>(a: Strided<T>, m: usize, n: usize) -> Option<Rows<T>> {
+    if m == 1 {
+        return Some(Rows::RowUnit(a.start, a.k_stride));
+    }
+    if a.k_stride == 1 && (n <= 512 || m <= 6) {
         return Some(Rows::KUnit(a.start, a.column_stride));
     }
     (a.column_stride == 1 && n <= 128).then_some(Rows::RowUnit(a.start, a.k_stride))
@@ -233,7 +250,8 @@ fn stream_piece<T, D, A, B>(
     let mut spare = PanelBuffer([MaybeUninit::uninit(); KC * 256]);
     let spare: *mut T = spare.0.as_mut_ptr().cast();
     let end = p.n.min((piece + 1) * plan.chunk);
-    for block in blocks.clone() {
+    let start = piece * plan.chunk;
+    let step = |block: usize, j: usize| {
         let k = p.block(block);
         let a = match plan.a {
             Some(a) => rows_at(a, 0, k.start),
@@ -242,19 +260,21 @@ fn stream_piece<T, D, A, B>(
                 packed_rows::<T, A>(packed.wrapping_add(from_start))
             }
         };
-        for j in (piece * plan.chunk..end).step_by(nr) {
-            let columns = j..end.min(j + nr);
-            let mut sliver = p.sliver(plan, block, [0, p.m], a, columns.clone());
-            match plan.b.filter(|_| columns.len() == plan.blocking.width(columns.len())) {
-                Some(b) => (sliver.b, sliver.b_stride) = (b.at(k.start, j), b.k_stride),
-                None => {
-                    let k = k.clone();
-                    d.call(Pack { panels: p.b, k, columns, to: spare, width: nr });
-                    sliver.b = spare;
-                }
+        let columns = j..end.min(j + nr);
+        let mut sliver = p.sliver(plan, block, [0, p.m], a, columns.clone());
+        match plan.b.filter(|_| columns.len() == plan.blocking.width(columns.len())) {
+            Some(b) => (sliver.b, sliver.b_stride) = (b.at(k.start, j), b.k_stride),
+            None => {
+                d.call(Pack { panels: p.b, k, columns, to: spare, width: nr });
+                sliver.b = spare;
             }
-            call(d, plan, sliver);
         }
+        call(d, plan, sliver);
+    };
+    if p.m * p.k.len() <= A_RESIDENT {
+        (start..end).step_by(nr).for_each(|j| blocks.clone().for_each(|block| step(block, j)));
+    } else {
+        blocks.clone().for_each(|block| (start..end).step_by(nr).for_each(|j| step(block, j)));
     }
 }
 

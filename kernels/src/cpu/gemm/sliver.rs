@@ -61,7 +61,7 @@ impl<T: Float, const NV: usize> Kernel<T> for Vectors<'_, T, NV> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) {
-        if const { !has_instance(S::LANES, S::LANES * size_of::<T>(), NV) } {
+        if const { !has_instance(S::LANES, NV) } {
             return;
         }
         let sliver = self.0;
@@ -150,6 +150,8 @@ unsafe fn choose<T: Float, S: Simd<T>, const NV: usize>(
     unsafe {
         if const { S::LANES == 1 } {
             heights!(1 2 3 4;)
+        } else if const { S::LANES * size_of::<T>() == 32 && NV == 4 } {
+            heights!(1 2;)
         } else if const { S::LANES * size_of::<T>() == 64 && NV == 2 } {
             heights!(1 2 3 4 5 6; 7 8 9 10 11 12)
         } else {
