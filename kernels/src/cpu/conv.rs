@@ -1,8 +1,10 @@
-//! 2-D convolution (cross-correlation, as PyTorch's `conv2d`) as implicit GEMM: forward and both gradients. NCHW, OIHW.
+//! 2-D convolution (cross-correlation, as PyTorch's `conv2d`) as implicit GEMM: forward and both
+//! gradients. NCHW, OIHW.
 //!
-//! Images are padded in memory, some at a time; patches of them are packed straight into GEMM panels. A padded tap then
-//! multiplies by a zero, which is the same as leaving it out unless the other factor is NaN or infinite: such weights (in
-//! the weight gradient, such gradients) are rare and take the naive path, which leaves it out.
+//! Images are padded in memory, some at a time; patches of them are packed straight into GEMM
+//! panels. A padded tap then multiplies by a zero, which is the same as leaving it out unless the
+//! other factor is NaN or infinite: such weights (in the weight gradient, such gradients) are rare
+//! and take the naive path, which leaves it out.
 
 mod finite;
 mod forward;
@@ -42,14 +44,15 @@ pub struct Conv2dShape {
 }
 
 impl Conv2dShape {
-    /// Output height and width: `floor((in + 2 pad - dilation (kernel - 1) - 1) / stride) + 1`; `None` if the kernel does not fit.
+    /// Output height and width: `floor((in + 2 pad - dilation (kernel - 1) - 1) / stride) + 1`;
+    /// `None` if the kernel does not fit.
     pub fn output(&self) -> Option<[usize; 2]> {
         let mut out = [0; 2];
-        for d in 0..2 {
+        for (d, out) in out.iter_mut().enumerate() {
             let reach =
                 self.dilation[d].checked_mul(self.kernel[d].checked_sub(1)?)?.checked_add(1)?;
             let padded = self.padding[d].checked_mul(2)?.checked_add(self.input[d])?;
-            out[d] = padded.checked_sub(reach)?.checked_div(self.stride[d])?.checked_add(1)?;
+            *out = padded.checked_sub(reach)?.checked_div(self.stride[d])?.checked_add(1)?;
         }
         Some(out)
     }
@@ -94,7 +97,8 @@ impl Conv2dShape {
     }
 }
 
-/// Places that are computed at a time: enough columns for the product, few enough padded images to stay in the cache.
+/// Places that are computed at a time: enough columns for the product, few enough padded images to
+/// stay in the cache.
 const WINDOW_PLACES: usize = 8192;
 
 /// Elements of padded images that are kept at a time.
@@ -106,10 +110,12 @@ fn window(batch: usize, places: usize, elements: usize) -> usize {
     by_places.min(WINDOW_ELEMENTS / elements.max(1)).clamp(1, batch.max(1))
 }
 
-/// `out[n, o, oh, ow] = activation(sum_{c,kh,kw} x[n, c, oh*s + kh*d - p, ow*s + kw*d - p] * weight[o, c, kh, kw] + bias[o])`.
+/// `out[n, o, oh, ow] = activation(sum + bias[o])`, where `sum` runs over c, kh, kw of
+/// `x[n, c, oh*s + kh*d - p, ow*s + kw*d - p] * weight[o, c, kh, kw]`.
 ///
 /// # Errors
-/// [`Contract`](Error::Contract) if lengths differ from the shape's; [`OutOfMemory`](Error::OutOfMemory) for the workspace.
+/// [`Contract`](Error::Contract) if lengths differ from the shape's;
+/// [`OutOfMemory`](Error::OutOfMemory) for the workspace.
 pub fn conv2d<T: Float>(
     shape: &Conv2dShape,
     x: &[T],
@@ -121,8 +127,8 @@ pub fn conv2d<T: Float>(
     forward::conv2d_on(InForce, shape, x, weight, bias, activation, out)
 }
 
-/// The gradient with respect to the input: `out = dL/dx` of shape `[n, c, h, w]` from `grad = dL/dy` (gather form; also transposed
-/// convolution).
+/// The gradient with respect to the input: `out = dL/dx` of shape `[n, c, h, w]` from `grad =
+/// dL/dy` (gather form; also transposed convolution).
 ///
 /// # Errors
 /// As [`conv2d`].

@@ -5,13 +5,15 @@ use crate::cpu::conv::Conv2dShape;
 use crate::cpu::gemm::Activation;
 use crate::element::Float;
 
-/// The place in the input that tap `tap` of output place `at` reads, along dim `d`; `None` in the padding.
+/// The place in the input that tap `tap` of output place `at` reads, along dim `d`; `None` in the
+/// padding.
 fn input_place(shape: &Conv2dShape, d: usize, at: usize, tap: usize) -> Option<usize> {
     let place = (at * shape.stride[d] + tap * shape.dilation[d]).checked_sub(shape.padding[d])?;
     (place < shape.input[d]).then_some(place)
 }
 
-/// The place in the output whose tap `tap` reads input place `at`, along dim `d`; `None` if no output does.
+/// The place in the output whose tap `tap` reads input place `at`, along dim `d`; `None` if no
+/// output does.
 fn output_place(shape: &Conv2dShape, out: usize, d: usize, at: usize, tap: usize) -> Option<usize> {
     let place = (at + shape.padding[d]).checked_sub(tap * shape.dilation[d])?;
     (place % shape.stride[d] == 0 && place / shape.stride[d] < out)

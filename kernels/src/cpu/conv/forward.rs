@@ -84,7 +84,8 @@ pub(super) fn conv2d_on<T: Float>(
                 Strided { start: weight.as_ptr(), k_stride: 1, column_stride: taps.len() as isize };
             let (m, n) = (outputs, images * oh * ow);
             let epilogue = Epilogue { accumulate: false, bias, activation };
-            // SAFETY: the operands' lengths were checked: the group's channels of these images, and nobody else's.
+            // SAFETY: the operands' lengths were checked: the group's channels of these images, and
+            // nobody else's.
             unsafe {
                 let to = out.as_mut_ptr().add(group * outputs * oh * ow);
                 let output = Output::new(to, oh * ow, oh * ow, out_image);

@@ -1,5 +1,5 @@
-//! `out[c, (n, h, w)] = weight[c, (o, kh, kw)] * patches[(o, kh, kw), (n, h, w)]`, per group, where the patches are those of the
-//! gradient, spread by the stride and framed by zeros.
+//! `out[c, (n, h, w)] = weight[c, (o, kh, kw)] * patches[(o, kh, kw), (n, h, w)]`, per group, where
+//! the patches are those of the gradient, spread by the stride and framed by zeros.
 
 use super::finite::AllFinite;
 use super::forward::windows;
@@ -13,7 +13,8 @@ use crate::error::Result;
 use crate::reference;
 
 impl Conv2dShape {
-    /// Where the gradient lies in its frame: input place `y`, tap `i` read frame place `y + (kernel - 1 - i) * dilation`.
+    /// Where the gradient lies in its frame: tap `i` of input place `y` reads frame place
+    /// `y + (kernel - 1 - i) * dilation`.
     fn grad_frame(&self, out: [usize; 2]) -> Frame {
         let reach = [0, 1].map(|d| (self.kernel[d] - 1) * self.dilation[d]);
         Frame {
@@ -97,7 +98,8 @@ pub(super) fn conv2d_input_grad_on<T: Float>(
             let a =
                 Strided { start: weight.as_ptr(), k_stride: 1, column_stride: taps.len() as isize };
             let (m, n) = (inputs, images * h * w);
-            // SAFETY: the operands' lengths were checked: the group's channels of these images, and nobody else's.
+            // SAFETY: the operands' lengths were checked: the group's channels of these images, and
+            // nobody else's.
             unsafe {
                 let to = out.as_mut_ptr().add(group * inputs * h * w);
                 let output = Output::new(to, h * w, h * w, out_image);

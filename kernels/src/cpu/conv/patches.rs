@@ -1,7 +1,7 @@
 //! Patches of padded images as a GEMM operand that never exists as a whole.
 //!
-//! In a padded image the address of a patch element is a sum, `tap offset + place offset`: no bounds, no zeros to fill in,
-//! and the places of one output row are neighbours.
+//! In a padded image the address of a patch element is a sum, `tap offset + place offset`: no
+//! bounds, no zeros to fill in, and the places of one output row are neighbours.
 
 use std::mem::MaybeUninit;
 use std::ops::Range;
@@ -10,7 +10,8 @@ use crate::cpu::gemm::Panels;
 use crate::cpu::simd::Simd;
 use crate::element::Float;
 
-/// The `[taps, places]` matrix (or, `BY_PLACES`, its transpose) of elements `images[taps[t] + offset(place)]`.
+/// The `[taps, places]` matrix (or, `BY_PLACES`, its transpose) of elements `images[taps[t] +
+/// offset(place)]`.
 #[derive(Debug)]
 pub(super) struct Patches<'a, T, const BY_PLACES: bool> {
     /// Padded images, from the first channel of the group on.
@@ -27,7 +28,8 @@ pub(super) struct Patches<'a, T, const BY_PLACES: bool> {
     pub(super) first: usize,
 }
 
-/// Places that follow each other in memory: the lane that they start at, and the offset of the first.
+/// Places that follow each other in memory: the lane that they start at, and the offset of the
+/// first.
 #[derive(Debug, Clone, Copy)]
 struct Run {
     to: usize,
@@ -63,11 +65,12 @@ impl<T: Float, const BY_PLACES: bool> Patches<'_, T, BY_PLACES> {
         Some(count)
     }
 
-    /// Writes rows of taps, each the same places, `width` elements apart (and up to a whole vector of numbers that don't matter
-    /// behind them, if the width has room).
+    /// Writes rows of taps, each the same places, `width` elements apart (and up to a whole vector
+    /// of numbers that don't matter behind them, if the width has room).
     ///
     /// # Safety
-    /// - `to` must hold `taps.len() * width` elements, `width >= places.len()`; the ranges must lie inside the matrix.
+    /// - `to` must hold `taps.len() * width` elements, `width >= places.len()`; the ranges must lie
+    ///   inside the matrix.
     #[inline(always)]
     unsafe fn copy<S: Simd<T>>(
         &self,
@@ -94,8 +97,8 @@ impl<T: Float, const BY_PLACES: bool> Patches<'_, T, BY_PLACES> {
         }
     }
 
-    /// Writes one vector of places of each tap, blended from at most [`PIECES`] loads; `None` if that can't be done (strides, tiny
-    /// images, the ends of the memory).
+    /// Writes one vector of places of each tap, blended from at most [`PIECES`] loads; `None` if
+    /// that can't be done (strides, tiny images, the ends of the memory).
     ///
     /// # Safety
     /// - As [`copy`](Self::copy), and a whole vector must be writable in each row.
@@ -172,7 +175,8 @@ impl<T: Float, const BY_PLACES: bool> Patches<'_, T, BY_PLACES> {
     /// As [`copy`](Self::copy), element by element.
     ///
     /// # Safety
-    /// - `to` must hold `taps.len() * width` elements, `width >= places.len()`; the ranges must lie inside the matrix.
+    /// - `to` must hold `taps.len() * width` elements, `width >= places.len()`; the ranges must lie
+    ///   inside the matrix.
     ///
     /// # Safety
     /// - As [`copy`](Self::copy).

@@ -35,7 +35,7 @@ where
     reference::conv2d(shape, x, weight, Some(&bias), Activation::Relu, &mut want);
     reference::conv2d_input_grad(shape, grad, weight, &mut want_dx);
     reference::conv2d_weight_grad(shape, x, grad, &mut want_dw);
-    for d in available().map(Forced) {
+    for d in available().flat_map(|isa| [Forced(isa, false), Forced(isa, true)]) {
         conv2d_on(d, shape, x, weight, Some(&bias), Activation::Relu, &mut got).unwrap();
         assert!(same(&got, &want), "{d:?} {shape:?}");
         conv2d_input_grad_on(d, shape, grad, weight, &mut got_dx).unwrap();

@@ -1,7 +1,7 @@
 //! `out^T[(c, kh, kw), o] = patches[(c, kh, kw), (n, oh, ow)] * grad[(n, oh, ow), o]`, per group.
 //!
-//! The patches are the side whose rows are read along k: they are copied row by row, and only the gradient, which is
-//! smaller by the number of taps, is transposed.
+//! The patches are the side whose rows are read along k: they are copied row by row, and only the
+//! gradient, which is smaller by the number of taps, is transposed.
 
 use std::ops::Range;
 
@@ -108,7 +108,8 @@ struct Part {
 }
 
 impl Part {
-    /// The part that starts at a block: as many images as may be padded at a time, but at least one block.
+    /// The part that starts at a block: as many images as may be padded at a time, but at least one
+    /// block.
     fn new(
         shape: &Conv2dShape,
         frame: &Frame,

@@ -28,7 +28,8 @@ pub(super) const PIECE_COLUMNS: usize = 256;
 /// The largest tile of any row of the table, in elements.
 pub(super) const TILE_MAX: usize = 6 * 64;
 
-/// A register tile of `mr` rows and `vectors` vectors of columns, and the rows `mc` whose part of A stays in L2.
+/// A register tile of `mr` rows and `vectors` vectors of columns, and the rows `mc` whose part of A
+/// stays in L2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Blocking {
     /// Rows of a tile.
@@ -42,8 +43,8 @@ pub(crate) struct Blocking {
 }
 
 impl Blocking {
-    /// The vectors of the micro-kernel's instance for a panel of `columns`. Instances cost compile time: the tall tile has one,
-    /// the scalar ISA has one, and no tile has one of 3.
+    /// The vectors of the micro-kernel's instance for a panel of `columns`. Instances cost compile
+    /// time: the tall tile has one, the scalar ISA has one, and no tile has one of 3.
     #[inline]
     pub(super) fn instance(&self, columns: usize) -> usize {
         let lanes = self.nr / self.vectors;
@@ -61,8 +62,8 @@ impl Blocking {
     }
 }
 
-/// Elements of A up to which a piece runs through all of k before it goes to the next panel of B: A stays in L2, and B's
-/// columns (or rows) are read in one go.
+/// Elements of A up to which a piece runs through all of k before it goes to the next panel of B: A
+/// stays in L2, and B's columns (or rows) are read in one go.
 pub(super) const A_RESIDENT: usize = 1 << 17;
 
 /// Which tile suits.
@@ -72,7 +73,8 @@ pub(crate) enum TileKind {
     Tall,
     /// Fewer rows, more columns: few row pointers, few broadcasts.
     Wide,
-    /// One or two rows, B read in place: chains enough to hide the latency of an FMA, long pieces of B's rows.
+    /// One or two rows, B read in place: chains enough to hide the latency of an FMA, long pieces
+    /// of B's rows.
     Low,
     /// One or two rows, B packed: few columns, so that few streams are read at a time.
     Thin,

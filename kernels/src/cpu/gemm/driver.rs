@@ -1,8 +1,9 @@
 //! The loops JC PC IC JR around the micro-kernel, and who packs what when.
 //!
-//! Two shapes of the same five loops. *Streamed*: one row block covers all of m, so every panel of B is used by one piece
-//! alone, which packs it on its own stack just before use (or reads it in place). *Blocked*: several row blocks share packed
-//! panels of B, so B and A are packed by all, then multiplied by all. A is packed unless it is small and lies well.
+//! Two shapes of the same five loops. *Streamed*: one row block covers all of m, so every panel of
+//! B is used by one piece alone, which packs it on its own stack just before use (or reads it in
+//! place). *Blocked*: several row blocks share packed panels of B, so B and A are packed by all,
+//! then multiplied by all. A is packed unless it is small and lies well.
 
 use std::mem::MaybeUninit;
 use std::ops::Range;
@@ -15,6 +16,7 @@ use super::output::Output;
 use super::panels::{Pack, Panels, ROW, Strided};
 use super::settle::Finish;
 use super::sliver::{Rows, Sliver, Vectors, tile_start};
+use super::split::by_blocks;
 use crate::buffer::Buffer;
 use crate::cpu::parallel::{self, Shared};
 use crate::element::Float;
@@ -24,8 +26,8 @@ use crate::error::{Error, Result};
 pub(crate) struct Product<'a, T, A, B> {
     pub(crate) m: usize,
     pub(crate) n: usize,
-    /// The part of k to compute now; starts at a multiple of [`KC`], ends at one or at `k_total`. Parts are computed in ascending
-    /// order (and in one part if C is accumulated into).
+    /// The part of k to compute now; starts at a multiple of [`KC`], ends at one or at `k_total`.
+    /// Parts are computed in ascending order (and in one part if C is accumulated into).
     pub(crate) k: Range<usize>,
     pub(crate) k_total: usize,
     /// The transpose of A, `[k, m]`.
@@ -36,19 +38,23 @@ pub(crate) struct Product<'a, T, A, B> {
     pub(crate) finish: Finish<T>,
 }
 
-// SAFETY: its pointers are to biases that the caller keeps borrowed while it runs; the rest is Sync by itself.
+// SAFETY: its pointers are to biases that the caller keeps borrowed while it runs; the rest is Sync
+// by itself.
 unsafe impl<T: Sync + Send, A: Sync, B: Sync> Sync for Product<'_, T, A, B> {}
 
-/// What is decided from the shape before the loops start.
-struct Plan<'a, T> {
-    blocking: Blocking,
+/// What is decided before the loops start.
+pub(super) struct Plan<'a, T> {
+    pub(super) blocking: Blocking,
     /// A as it lies, if it is not packed.
-    a: Option<Rows<T>>,
+    pub(super) a: Option<Rows<T>>,
     /// B as it lies, for panels whose columns are whole vectors.
-    b: Option<Strided<T>>,
-    sums: Option<Output<'a, T>>,
+    pub(super) b: Option<Strided<T>>,
+    /// Where partial sums are kept, if not in C.
+    pub(super) sums: Option<Output<'a, T>>,
     /// Columns a piece, a multiple of `nr`.
-    chunk: usize,
+    pub(super) chunk: usize,
+    /// Every block's sums are stored as they are.
+    pub(super) apart: bool,
 }
 
 // SAFETY: its pointers are those of the product's operands, which are only read.
@@ -89,10 +95,15 @@ where
     let b = p.b.strided().filter(|b| b.column_stride == 1 && (p.m <= blocking.mr || small_b(b)));
     let fair = PIECE / (p.m.min(blocking.mc) * p.k.len().max(1)).max(1);
     let chunk = fair.clamp(1, PIECE_COLUMNS).next_multiple_of(blocking.nr);
-    let plan = Plan { blocking, a, b, sums, chunk };
+    let plan = Plan { blocking, a, b, sums, chunk, apart: false };
     // In place, A's rows cost no room: a row block may be larger before sharing panels of B pays.
     let one_block = if plan.a.is_some() || A::BY_ROWS { 512 } else { 2 * blocking.mc };
-    if p.m <= one_block { streamed(d, p, &plan) } else { blocked(d, p, &plan) }
+    let long = p.blocks().len() >= 4 && p.n.div_ceil(chunk) <= 4 && p.finish.is_nothing();
+    match p.m <= one_block {
+        true if long && d.has_team() => by_blocks(d, p, &plan),
+        true => streamed(d, p, &plan),
+        false => blocked(d, p, &plan),
+    }
 }
 
 /// The tile that suits a product.
@@ -111,7 +122,8 @@ where
     if wide { TileKind::Wide } else { TileKind::Tall }
 }
 
-/// A as it lies, if it is worth reading so: the panels of B, or its own rows, are few and one of its strides is 1.
+/// A as it lies, if it is worth reading so: the panels of B, or its own rows, are few and one of
+/// its strides is 1.
 fn in_place<T: Float>(a: Strided<T>, m: usize, n: usize) -> Option<Rows<T>> {
     if m == 1 {
         return Some(Rows::RowUnit(a.start, a.k_stride));
@@ -123,7 +135,7 @@ fn in_place<T: Float>(a: Strided<T>, m: usize, n: usize) -> Option<Rows<T>> {
 }
 
 /// Elements of a packed row of A.
-const fn depth<T: Float, A: Panels<T>>() -> usize {
+pub(super) const fn depth<T: Float, A: Panels<T>>() -> usize {
     if A::BY_ROWS { ROW } else { KC }
 }
 
@@ -147,20 +159,20 @@ fn rows_at<T>(a: Rows<T>, row: usize, l: usize) -> Rows<T> {
 }
 
 /// The size in bytes of a product of sizes.
-fn bytes<T>(sizes: &[usize]) -> Result<usize> {
+pub(super) fn bytes<T>(sizes: &[usize]) -> Result<usize> {
     crate::strided::checked_len(sizes)
         .and_then(|len| len.checked_mul(size_of::<T>()))
         .ok_or(Error::Contract("gemm: the size of a workspace overflows"))
 }
 
 /// The work of `m * n * k` fused multiply-adds in nanoseconds, at 100 GFLOP/s.
-fn work_ns(m: usize, n: usize, k: usize) -> u64 {
+pub(super) fn work_ns(m: usize, n: usize, k: usize) -> u64 {
     (m as u64).saturating_mul(n as u64).saturating_mul(k as u64) / 50
 }
 
 impl<T: Float, A: Panels<T>, B: Panels<T>> Product<'_, T, A, B> {
     /// The blocks of k to compute: at least one, so that k = 0 gives the epilogue of zeros.
-    fn blocks(&self) -> Range<usize> {
+    pub(super) fn blocks(&self) -> Range<usize> {
         let first = self.k.start / KC;
         first..self.k.end.div_ceil(KC).max(first + 1)
     }
@@ -193,8 +205,8 @@ impl<T: Float, A: Panels<T>, B: Panels<T>> Product<'_, T, A, B> {
             columns: columns.len(),
             output: &self.output,
             sums: plan.sums.as_ref().unwrap_or(&self.output),
-            first: block == 0,
-            last: (block + 1) * KC >= self.k_total,
+            first: plan.apart || block == 0,
+            last: !plan.apart && (block + 1) * KC >= self.k_total,
             finish: self.finish,
         }
     }
@@ -232,8 +244,9 @@ where
     Ok(())
 }
 
-/// All of m, a chunk of columns, some blocks of k (of which `packed` holds the rows, unless A is read in place).
-fn stream_piece<T, D, A, B>(
+/// All of m, a chunk of columns, some blocks of k (of which `packed` holds the rows, unless A is
+/// read in place).
+pub(super) fn stream_piece<T, D, A, B>(
     d: D,
     p: &Product<'_, T, A, B>,
     plan: &Plan<'_, T>,
@@ -364,7 +377,7 @@ fn multiply_block<T, D, A, B>(
 }
 
 /// Packs rows of A for some blocks of k: block after block, in it tile after tile.
-fn pack_a<T, D, A, B>(
+pub(super) fn pack_a<T, D, A, B>(
     d: D,
     p: &Product<'_, T, A, B>,
     plan: &Plan<'_, T>,

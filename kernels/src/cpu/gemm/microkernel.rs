@@ -1,13 +1,14 @@
 //! The micro-kernel: one register tile, one block of k.
 //!
-//! It knows whole vectors only. Tiles that are cut by an edge, and what the last block does beyond the sum, are settled on
-//! the stored tile, in L1 (see [`settle`](super::settle)): that keeps the many instances of this one small.
+//! It knows whole vectors only. Tiles that are cut by an edge, and what the last block does beyond
+//! the sum, are settled on the stored tile, in L1 (see [`settle`](super::settle)): that keeps the
+//! many instances of this one small.
 
 use crate::cpu::simd::Simd;
 use crate::element::Float;
 
-/// A tile's operands. Element `(i, l)` of A is `a[i * a_stride + l]` or `a[i + l * a_stride]` (see [`tile`]), element `(l, j)` of
-/// B is `b[l * b_stride + j]`.
+/// A tile's operands. Element `(i, l)` of A is `a[i * a_stride + l]` or `a[i + l * a_stride]` (see
+/// [`tile`]), element `(l, j)` of B is `b[l * b_stride + j]`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Tile<T> {
     /// Length of this block of k.
@@ -23,10 +24,12 @@ pub(super) struct Tile<T> {
     pub(super) add: bool,
 }
 
-/// Computes a tile of `ROWS` rows and `NV` vectors. `K_UNIT`: A's rows are contiguous in k, else its columns are.
+/// Computes a tile of `ROWS` rows and `NV` vectors. `K_UNIT`: A's rows are contiguous in k, else
+/// its columns are.
 ///
 /// # Safety
-/// - A and B must be readable, and `to` writable, for `ROWS` rows, `k` and `NV * LANES` columns, as [`Tile`] says.
+/// - A and B must be readable, and `to` writable, for `ROWS` rows, `k` and `NV * LANES` columns, as
+///   [`Tile`] says.
 #[inline(always)]
 pub(super) unsafe fn tile<T, S, const ROWS: usize, const NV: usize, const K_UNIT: bool>(
     s: S,
@@ -38,7 +41,8 @@ pub(super) unsafe fn tile<T, S, const ROWS: usize, const NV: usize, const K_UNIT
     let zero = s.splat(T::ZERO);
     let mut acc = [[zero; NV]; ROWS];
     let mut b = t.b;
-    // Rows that are contiguous in k: two pointers, three rows apart, which LLVM must not reduce to one, or it spills.
+    // Rows that are contiguous in k: two pointers, three rows apart, which LLVM must not reduce to
+    // one, or it spills.
     let mut a = [t.a, opaque(t.a.wrapping_offset(t.a_stride.wrapping_mul(3)))];
     for _ in 0..t.k {
         let mut row = [zero; NV];
@@ -86,7 +90,11 @@ fn opaque<T>(pointer: *const T) -> *const T {
         let mut pointer = pointer;
         // SAFETY: no instruction at all.
         unsafe {
-            std::arch::asm!("/* {0} */", inout(reg) pointer, options(pure, nomem, nostack, preserves_flags));
+            std::arch::asm!(
+                "/* {0} */",
+                inout(reg) pointer,
+                options(pure, readonly, nostack, preserves_flags)
+            );
         }
         pointer
     }

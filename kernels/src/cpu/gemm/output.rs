@@ -2,8 +2,9 @@
 
 use std::marker::PhantomData;
 
-/// The destination: element `(i, j)` is at `i * row_stride + (j / group) * group_stride + j % group`. One group for a matrix,
-/// one an image for a convolution, so that a range of columns may span images.
+/// The destination: element `(i, j)` is at `i * row_stride + (j / group) * group_stride + j %
+/// group`. One group for a matrix, one an image for a convolution, so that a range of columns may
+/// span images.
 #[derive(Debug)]
 pub(crate) struct Output<'a, T> {
     pointer: *mut T,
@@ -23,7 +24,8 @@ impl<T> Clone for Output<'_, T> {
 }
 impl<T> Copy for Output<'_, T> {}
 
-// SAFETY: a product's pieces write disjoint tiles, so sharing is no more than sending disjoint `&mut [T]`.
+// SAFETY: a product's pieces write disjoint tiles, so sharing is no more than sending disjoint
+// `&mut [T]`.
 unsafe impl<T: Send> Sync for Output<'_, T> {}
 // SAFETY: as above.
 unsafe impl<T: Send> Send for Output<'_, T> {}
@@ -32,7 +34,8 @@ impl<'a, T> Output<'a, T> {
     /// The destination that starts at `pointer`.
     ///
     /// # Safety
-    /// - Every element of the product must lie in memory that is writable, and nobody else's, for `'a`.
+    /// - Every element of the product must lie in memory that is writable, and nobody else's, for
+    ///   `'a`.
     pub(crate) unsafe fn new(
         pointer: *mut T,
         row_stride: usize,

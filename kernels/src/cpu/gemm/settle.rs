@@ -43,7 +43,8 @@ pub(super) struct Settle<'a, T> {
 /// `to = finish(earlier + from)`, in the order of R2.
 ///
 /// # Safety
-/// - The rows and columns must lie inside `to` and `earlier` (which may be the same), `from` and the biases.
+/// - The rows and columns must lie inside `to` and `earlier` (which may be the same), `from` and
+///   the biases.
 #[inline(always)]
 pub(super) unsafe fn settle<T: Float, S: Simd<T>>(s: S, job: &Settle<'_, T>) {
     let ([row, rows], [column, columns]) = (job.rows, job.columns);

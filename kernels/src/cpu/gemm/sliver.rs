@@ -14,7 +14,8 @@ use crate::element::Float;
 /// How a block of A lies. The pointer is that of element (0, 0) of the block of k.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Rows<T> {
-    /// Panels of row tiles, one after the other; element `(i, l)` of a tile of `h` rows at `i + l * h`.
+    /// Panels of row tiles, one after the other; element `(i, l)` of a tile of `h` rows at `i + l *
+    /// h`.
     Packed(*const T),
     /// Element `(i, l)` at `i + l * stride`.
     RowUnit(*const T, isize),
@@ -80,16 +81,16 @@ impl<T: Float, const NV: usize> Kernel<T> for Vectors<'_, T, NV> {
             let (k, b, b_stride) = (sliver.k, sliver.b, sliver.b_stride);
             let (to, to_stride) = (spare, NV * S::LANES);
             let t = Tile { k, a, a_stride, b, b_stride, to, to_stride, add: false };
-            // SAFETY: the driver cuts the product into tiles inside it, `Output` and `Rows` say where they lie, and the spare
-            // tile holds every tile of the table.
+            // SAFETY: the driver cuts the product into tiles inside it, `Output` and `Rows` say
+            // where they lie, and the spare tile holds every tile of the table.
             unsafe { sliver.tile::<S, NV>(s, k_unit, [sliver.first_row + start, rows], t) };
         }
     }
 }
 
 impl<T: Float> Sliver<'_, T> {
-    /// Computes one tile, straight to where its sums are kept if it is whole and lies in one piece, else by way of the spare
-    /// tile that `t` is given with.
+    /// Computes one tile, straight to where its sums are kept if it is whole and lies in one piece,
+    /// else by way of the spare tile that `t` is given with.
     ///
     /// # Safety
     /// - As [`tile`], and the rows must lie inside the product.
