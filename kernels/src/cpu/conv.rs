@@ -1,8 +1,24 @@
-//! 2-D convolution (cross-correlation, as PyTorch's `conv2d`) as implicit GEMM: forward and both gradients. NCHW, OIHW.
+//! 2-D convolution (cross-correlation, as PyTorch's `conv2d`) as implicit GEMM: forward and both
+//! gradients. NCHW, OIHW.
+//!
+//! Images are padded in memory, some at a time; patches of them are packed straight into GEMM
+//! panels. A padded tap then multiplies by a zero, which is the same as leaving it out unless the
+//! other factor is NaN or infinite: such weights (in the weight gradient, such gradients) are rare
+//! and take the naive path, which leaves it out.
 
-use super::gemm::Activation;
+mod finite;
+mod forward;
+mod input_grad;
+mod pad;
+mod patches;
+#[cfg(test)]
+mod tests;
+mod weight_grad;
+
+use super::gemm::{Activation, InForce};
 use crate::element::Float;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, require};
+use crate::strided::checked_len;
 
 /// The sizes of a convolution. `[a, b]` is height, width.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -28,23 +44,78 @@ pub struct Conv2dShape {
 }
 
 impl Conv2dShape {
-    /// Output height and width: `floor((in + 2 pad - dilation (kernel - 1) - 1) / stride) + 1`; `None` if the kernel does not fit.
+    /// Output height and width: `floor((in + 2 pad - dilation (kernel - 1) - 1) / stride) + 1`;
+    /// `None` if the kernel does not fit.
     pub fn output(&self) -> Option<[usize; 2]> {
         let mut out = [0; 2];
-        for d in 0..2 {
+        for (d, out) in out.iter_mut().enumerate() {
             let reach =
                 self.dilation[d].checked_mul(self.kernel[d].checked_sub(1)?)?.checked_add(1)?;
             let padded = self.padding[d].checked_mul(2)?.checked_add(self.input[d])?;
-            out[d] = padded.checked_sub(reach)?.checked_div(self.stride[d])?.checked_add(1)?;
+            *out = padded.checked_sub(reach)?.checked_div(self.stride[d])?.checked_add(1)?;
         }
         Some(out)
     }
+
+    /// The output's height and width, if the shape and the operands' lengths are right.
+    fn check(&self, x: usize, weight: usize, out: usize) -> Result<[usize; 2]> {
+        let positive = |sizes: [usize; 2]| sizes[0] > 0 && sizes[1] > 0;
+        require(positive(self.stride), "conv2d: the stride is zero")?;
+        require(positive(self.dilation), "conv2d: the dilation is zero")?;
+        let split = |channels: usize| self.groups > 0 && channels.is_multiple_of(self.groups);
+        require(split(self.in_channels), "conv2d: groups do not divide the input channels")?;
+        require(split(self.out_channels), "conv2d: groups do not divide the output channels")?;
+        let [oh, ow] = self.output().ok_or(Error::Contract("conv2d: the kernel does not fit"))?;
+        let ([h, w], [kh, kw]) = (self.input, self.kernel);
+        let x_len = checked_len(&[self.batch, self.in_channels, h, w]);
+        require(x_len == Some(x), "conv2d: wrong length of the input")?;
+        let weight_len = checked_len(&[self.out_channels, self.group_inputs(), kh, kw]);
+        require(weight_len == Some(weight), "conv2d: wrong length of the weight")?;
+        let out_len = checked_len(&[self.batch, self.out_channels, oh, ow]);
+        require(out_len == Some(out), "conv2d: wrong length of the output")?;
+        // Tables of taps and places are computed with plain arithmetic from here on.
+        let room = checked_len(&[self.in_channels.max(self.out_channels).max(1), kh, kw, 8]);
+        let places = [0, 1].map(|d| self.input[d].checked_add(self.padding[d] * 2)?.checked_mul(2));
+        let padded = places[0].zip(places[1]).and_then(|(a, b)| a.checked_mul(b));
+        require(room.is_some() && padded.is_some(), "conv2d: sizes overflow")?;
+        Ok([oh, ow])
+    }
+
+    /// Input channels of a group.
+    fn group_inputs(&self) -> usize {
+        self.in_channels / self.groups
+    }
+
+    /// Output channels of a group.
+    fn group_outputs(&self) -> usize {
+        self.out_channels / self.groups
+    }
+
+    /// True if a tap of an output may lie in the padding.
+    fn is_padded(&self) -> bool {
+        self.padding != [0, 0]
+    }
 }
 
-/// `out[n, o, oh, ow] = activation(sum_{c,kh,kw} x[n, c, oh*s + kh*d - p, ow*s + kw*d - p] * weight[o, c, kh, kw] + bias[o])`.
+/// Places that are computed at a time: enough columns for the product, few enough padded images to
+/// stay in the cache.
+const WINDOW_PLACES: usize = 8192;
+
+/// Elements of padded images that are kept at a time.
+const WINDOW_ELEMENTS: usize = 1 << 21;
+
+/// How many images, of so many places and padded elements each, are computed at a time.
+fn window(batch: usize, places: usize, elements: usize) -> usize {
+    let by_places = WINDOW_PLACES.div_ceil(places.max(1));
+    by_places.min(WINDOW_ELEMENTS / elements.max(1)).clamp(1, batch.max(1))
+}
+
+/// `out[n, o, oh, ow] = activation(sum + bias[o])`, where `sum` runs over c, kh, kw of
+/// `x[n, c, oh*s + kh*d - p, ow*s + kw*d - p] * weight[o, c, kh, kw]`.
 ///
 /// # Errors
-/// [`Contract`](Error::Contract) if lengths differ from the shape's; [`OutOfMemory`](Error::OutOfMemory) for the workspace.
+/// [`Contract`](Error::Contract) if lengths differ from the shape's;
+/// [`OutOfMemory`](Error::OutOfMemory) for the workspace.
 pub fn conv2d<T: Float>(
     shape: &Conv2dShape,
     x: &[T],
@@ -53,12 +124,11 @@ pub fn conv2d<T: Float>(
     activation: Activation,
     out: &mut [T],
 ) -> Result<()> {
-    let _ = (shape, x, weight, bias, activation, out);
-    Err(Error::Contract("stub"))
+    forward::conv2d_on(InForce, shape, x, weight, bias, activation, out)
 }
 
-/// The gradient with respect to the input: `out = dL/dx` of shape `[n, c, h, w]` from `grad = dL/dy` (gather form; also transposed
-/// convolution).
+/// The gradient with respect to the input: `out = dL/dx` of shape `[n, c, h, w]` from `grad =
+/// dL/dy` (gather form; also transposed convolution).
 ///
 /// # Errors
 /// As [`conv2d`].
@@ -68,8 +138,7 @@ pub fn conv2d_input_grad<T: Float>(
     weight: &[T],
     out: &mut [T],
 ) -> Result<()> {
-    let _ = (shape, grad, weight, out);
-    Err(Error::Contract("stub"))
+    input_grad::conv2d_input_grad_on(InForce, shape, grad, weight, out)
 }
 
 /// The gradient with respect to the weight: `out = dL/dw` of shape `[o, c / groups, kh, kw]`.
@@ -82,6 +151,5 @@ pub fn conv2d_weight_grad<T: Float>(
     grad: &[T],
     out: &mut [T],
 ) -> Result<()> {
-    let _ = (shape, x, grad, out);
-    Err(Error::Contract("stub"))
+    weight_grad::conv2d_weight_grad_on(InForce, shape, x, grad, out)
 }

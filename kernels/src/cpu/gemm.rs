@@ -5,12 +5,15 @@ mod driver;
 mod microkernel;
 mod output;
 mod panels;
+mod settle;
 mod sliver;
+mod split;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::sync::Mutex;
 
+pub(crate) use blocking::KC;
 pub(crate) use driver::{Product, multiply};
 pub(crate) use output::Output;
 pub(crate) use panels::{Panels, Strided};
@@ -20,12 +23,16 @@ use super::parallel::{self, Shared};
 use crate::element::Float;
 use crate::error::{Error, Result, require};
 use crate::strided::{View, checked_len};
-use microkernel::Finish;
+use settle::Finish;
 
 /// The way into vector code: [`InForce`] in the library, a forced ISA in tests.
 pub(crate) trait Dispatch<T>: Copy + Send + Sync {
     /// Runs the kernel.
     fn call<K: Kernel<T>>(self, kernel: K) -> K::Output;
+    /// True if there is a team, for which more pieces are worth more memory traffic.
+    fn has_team(self) -> bool {
+        parallel::threads() > 1
+    }
 }
 
 /// The ISA in force.
@@ -39,10 +46,10 @@ impl<T: Float> Dispatch<T> for InForce {
     }
 }
 
-/// A given ISA.
+/// A given ISA, and whether to take the paths for a team.
 #[cfg(test)]
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Forced(pub(crate) super::isa::Isa);
+pub(crate) struct Forced(pub(crate) super::isa::Isa, pub(crate) bool);
 
 #[cfg(test)]
 impl<T> Dispatch<T> for Forced
@@ -52,9 +59,13 @@ where
     fn call<K: Kernel<T>>(self, kernel: K) -> K::Output {
         super::isa::dispatch_on(self.0, kernel)
     }
+    fn has_team(self) -> bool {
+        self.1
+    }
 }
 
-/// A matrix operand in a slice: element `(i, j)` of batch `b` is `data[offset(b) + i * row_stride + j * column_stride]`.
+/// A matrix operand in a slice: element `(i, j)` of batch `b` is `data[offset(b) + i * row_stride +
+/// j * column_stride]`.
 #[derive(Debug, Clone, Copy)]
 pub struct Matrix<'a, T> {
     /// The data.
@@ -120,7 +131,8 @@ pub fn gemm<T: Float>(
     gemm_on(InForce, [m, k, n], a, b, epilogue, c, c_stride)
 }
 
-/// A batch of products: batch `i` uses `a.offset + a_offsets[i]`, `b.offset + b_offsets[i]` and the `i`-th `m * n` elements of `c`.
+/// A batch of products: batch `i` uses `a.offset + a_offsets[i]`, `b.offset + b_offsets[i]` and the
+/// `i`-th `m * n` elements of `c`.
 ///
 /// # Errors
 /// [`Contract`](Error::Contract) if an element lies outside its slice.
@@ -185,7 +197,8 @@ fn batched_on<T: Float>(
     let one = |i: usize| -> Result<()> {
         let (a, b) = (a.moved(a_offsets[i])?, b.moved(b_offsets[i])?);
         let c = c.as_ptr().wrapping_add(i * size);
-        // SAFETY: every operand of the batch and the length of c were checked; the products' places in c are disjoint.
+        // SAFETY: every operand of the batch and the length of c were checked; the products' places
+        // in c are disjoint.
         unsafe { unchecked(d, [m, k, n], a, b, epilogue, c, n) }
     };
     // Large products are parallel inside; small ones are a piece each.
@@ -244,11 +257,12 @@ impl<T: Float> Epilogue<'_, T> {
     }
 }
 
-/// The product of checked operands. A single column is computed as the row `C^T = B^T A^T`: the same sums, the other dim in
-/// vectors.
+/// The product of checked operands. A single column is computed as the row `C^T = B^T A^T`: the
+/// same sums, the other dim in vectors.
 ///
 /// # Safety
-/// - Every element of the operands, of the biases and of c must lie in its memory; c is written and nobody else's.
+/// - Every element of the operands, of the biases and of c must lie in its memory; c is written and
+///   nobody else's.
 unsafe fn unchecked<T: Float>(
     d: impl Dispatch<T>,
     [m, k, n]: [usize; 3],

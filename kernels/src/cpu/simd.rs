@@ -120,4 +120,13 @@ pub trait Simd<T>: Copy + Send + Sync + 'static {
     fn fold_sum(self, a: Self::V) -> T;
     /// The lowest bits moved to the exponent field: `2^n` of `n + bias + 1.5 * 2^MANTISSA`, whose low bits are `n + bias`.
     fn low_bits_to_exponent(self, a: Self::V) -> Self::V;
+    /// Side of a block that [`transpose`](Self::transpose) takes.
+    const BLOCK: usize;
+
+    /// `to[j * to_stride + i] = *rows[i].add(j)` for `i, j < BLOCK`, stored in ascending `j`.
+    ///
+    /// # Safety
+    /// - The first [`BLOCK`](Self::BLOCK) of `rows` must be readable for `BLOCK` elements each.
+    /// - `to + j * to_stride` must be writable for `BLOCK` elements for each `j < BLOCK`.
+    unsafe fn transpose(self, rows: &[*const T; 8], to: *mut T, to_stride: usize);
 }

@@ -6,7 +6,8 @@ use crate::element::Float;
 /// The block of k.
 const KC: usize = 256;
 
-/// The sum of `k` products `factors(l)` in the order R2; `None` is a place in k that contributes nothing.
+/// The sum of `k` products `factors(l)` in the order R2; `None` is a place in k that contributes
+/// nothing.
 pub fn sum_of_products<T: Float>(k: usize, factors: impl Fn(usize) -> Option<(T, T)>) -> T {
     let mut total = T::ZERO;
     for start in (0..k).step_by(KC) {

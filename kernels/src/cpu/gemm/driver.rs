@@ -1,20 +1,22 @@
 //! The loops JC PC IC JR around the micro-kernel, and who packs what when.
 //!
-//! Two shapes of the same five loops. *Streamed*: one row block covers all of m, so every panel of B is used by one piece
-//! alone, which packs it on its own stack just before use (or reads it in place). *Blocked*: several row blocks share packed
-//! panels of B, so B and A are packed by all, then multiplied by all. A is packed unless it is small and lies well.
+//! Two shapes of the same five loops. *Streamed*: one row block covers all of m, so every panel of
+//! B is used by one piece alone, which packs it on its own stack just before use (or reads it in
+//! place). *Blocked*: several row blocks share packed panels of B, so B and A are packed by all,
+//! then multiplied by all. A is packed unless it is small and lies well.
 
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use super::Dispatch;
 use super::blocking::{
-    A_WINDOW, Blocking, KC, MC_PACKED, NC, PIECE, PIECE_COLUMNS, TileKind, blocking,
+    A_RESIDENT, A_WINDOW, Blocking, KC, MC_PACKED, NC, PIECE, PIECE_COLUMNS, TileKind, blocking,
 };
-use super::microkernel::Finish;
 use super::output::Output;
-use super::panels::{Pack, Panels, Strided};
-use super::sliver::{Rows, Sliver, tile_start};
+use super::panels::{Pack, Panels, ROW, Strided};
+use super::settle::Finish;
+use super::sliver::{Rows, Sliver, Vectors, tile_start};
+use super::split::by_blocks;
 use crate::buffer::Buffer;
 use crate::cpu::parallel::{self, Shared};
 use crate::element::Float;
@@ -24,8 +26,8 @@ use crate::error::{Error, Result};
 pub(crate) struct Product<'a, T, A, B> {
     pub(crate) m: usize,
     pub(crate) n: usize,
-    /// The part of k to compute now; starts at a multiple of [`KC`], ends at one or at `k_total`. Parts are computed in ascending
-    /// order (and in one part if C is accumulated into).
+    /// The part of k to compute now; starts at a multiple of [`KC`], ends at one or at `k_total`.
+    /// Parts are computed in ascending order (and in one part if C is accumulated into).
     pub(crate) k: Range<usize>,
     pub(crate) k_total: usize,
     /// The transpose of A, `[k, m]`.
@@ -36,19 +38,23 @@ pub(crate) struct Product<'a, T, A, B> {
     pub(crate) finish: Finish<T>,
 }
 
-// SAFETY: its pointers are to biases that the caller keeps borrowed while it runs; the rest is Sync by itself.
+// SAFETY: its pointers are to biases that the caller keeps borrowed while it runs; the rest is Sync
+// by itself.
 unsafe impl<T: Sync + Send, A: Sync, B: Sync> Sync for Product<'_, T, A, B> {}
 
-/// What is decided from the shape before the loops start.
-struct Plan<'a, T> {
-    blocking: Blocking,
+/// What is decided before the loops start.
+pub(super) struct Plan<'a, T> {
+    pub(super) blocking: Blocking,
     /// A as it lies, if it is not packed.
-    a: Option<Rows<T>>,
+    pub(super) a: Option<Rows<T>>,
     /// B as it lies, for panels whose columns are whole vectors.
-    b: Option<Strided<T>>,
-    sums: Option<Output<'a, T>>,
+    pub(super) b: Option<Strided<T>>,
+    /// Where partial sums are kept, if not in C.
+    pub(super) sums: Option<Output<'a, T>>,
     /// Columns a piece, a multiple of `nr`.
-    chunk: usize,
+    pub(super) chunk: usize,
+    /// Every block's sums are stored as they are.
+    pub(super) apart: bool,
 }
 
 // SAFETY: its pointers are those of the product's operands, which are only read.
@@ -75,9 +81,8 @@ where
     if p.m == 0 || p.n == 0 {
         return Ok(());
     }
-    let a = p.a.strided().and_then(|a| in_place(a, p.n));
-    let wide = matches!(a, Some(Rows::KUnit(..))) || p.m <= 6;
-    let blocking = blocking(d, if wide { TileKind::Wide } else { TileKind::Tall });
+    let a = p.a.strided().and_then(|a| in_place(a, p.m, p.n));
+    let blocking = blocking(d, tile_kind(p, a));
     let mut sum_buffer = match p.finish.accumulate && p.k_total > KC {
         true => Some(Buffer::new(bytes::<T>(&[p.m, p.n])?)?),
         false => None,
@@ -90,18 +95,53 @@ where
     let b = p.b.strided().filter(|b| b.column_stride == 1 && (p.m <= blocking.mr || small_b(b)));
     let fair = PIECE / (p.m.min(blocking.mc) * p.k.len().max(1)).max(1);
     let chunk = fair.clamp(1, PIECE_COLUMNS).next_multiple_of(blocking.nr);
-    let plan = Plan { blocking, a, b, sums, chunk };
+    let plan = Plan { blocking, a, b, sums, chunk, apart: false };
     // In place, A's rows cost no room: a row block may be larger before sharing panels of B pays.
-    let one_block = if plan.a.is_some() { 512 } else { 2 * blocking.mc };
-    if p.m <= one_block { streamed(d, p, &plan) } else { blocked(d, p, &plan) }
+    let one_block = if plan.a.is_some() || A::BY_ROWS { 512 } else { 2 * blocking.mc };
+    let long = p.blocks().len() >= 4 && p.n.div_ceil(chunk) <= 4 && p.finish.is_nothing();
+    match p.m <= one_block {
+        true if long && d.has_team() => by_blocks(d, p, &plan),
+        true => streamed(d, p, &plan),
+        false => blocked(d, p, &plan),
+    }
 }
 
-/// A as it lies, if it is worth reading so: the panels of B are few and one of its strides is 1.
-fn in_place<T: Float>(a: Strided<T>, n: usize) -> Option<Rows<T>> {
-    if a.k_stride == 1 && n <= 512 {
+/// The tile that suits a product.
+fn tile_kind<T, A, B>(p: &Product<'_, T, A, B>, a: Option<Rows<T>>) -> TileKind
+where
+    T: Float,
+    A: Panels<T>,
+    B: Panels<T>,
+{
+    let narrow = p.n * size_of::<T>() <= 64;
+    if p.m <= 2 && !A::BY_ROWS {
+        let lies_well = p.b.strided().is_some_and(|b| b.column_stride == 1);
+        return if lies_well { TileKind::Low } else { TileKind::Thin };
+    }
+    let wide = A::BY_ROWS || matches!(a, Some(Rows::KUnit(..))) || p.m <= 6 || narrow;
+    if wide { TileKind::Wide } else { TileKind::Tall }
+}
+
+/// A as it lies, if it is worth reading so: the panels of B, or its own rows, are few and one of
+/// its strides is 1.
+fn in_place<T: Float>(a: Strided<T>, m: usize, n: usize) -> Option<Rows<T>> {
+    if m == 1 {
+        return Some(Rows::RowUnit(a.start, a.k_stride));
+    }
+    if a.k_stride == 1 && (n <= 512 || m <= 6) {
         return Some(Rows::KUnit(a.start, a.column_stride));
     }
     (a.column_stride == 1 && n <= 128).then_some(Rows::RowUnit(a.start, a.k_stride))
+}
+
+/// Elements of a packed row of A.
+pub(super) const fn depth<T: Float, A: Panels<T>>() -> usize {
+    if A::BY_ROWS { ROW } else { KC }
+}
+
+/// How packed A lies.
+fn packed_rows<T: Float, A: Panels<T>>(a: *const T) -> Rows<T> {
+    if A::BY_ROWS { Rows::KUnit(a, ROW as isize) } else { Rows::Packed(a) }
 }
 
 /// `A`'s rows from row `row`, at the start of block `l` of k.
@@ -119,20 +159,20 @@ fn rows_at<T>(a: Rows<T>, row: usize, l: usize) -> Rows<T> {
 }
 
 /// The size in bytes of a product of sizes.
-fn bytes<T>(sizes: &[usize]) -> Result<usize> {
+pub(super) fn bytes<T>(sizes: &[usize]) -> Result<usize> {
     crate::strided::checked_len(sizes)
         .and_then(|len| len.checked_mul(size_of::<T>()))
         .ok_or(Error::Contract("gemm: the size of a workspace overflows"))
 }
 
 /// The work of `m * n * k` fused multiply-adds in nanoseconds, at 100 GFLOP/s.
-fn work_ns(m: usize, n: usize, k: usize) -> u64 {
+pub(super) fn work_ns(m: usize, n: usize, k: usize) -> u64 {
     (m as u64).saturating_mul(n as u64).saturating_mul(k as u64) / 50
 }
 
 impl<T: Float, A: Panels<T>, B: Panels<T>> Product<'_, T, A, B> {
     /// The blocks of k to compute: at least one, so that k = 0 gives the epilogue of zeros.
-    fn blocks(&self) -> Range<usize> {
+    pub(super) fn blocks(&self) -> Range<usize> {
         let first = self.k.start / KC;
         first..self.k.end.div_ceil(KC).max(first + 1)
     }
@@ -153,7 +193,6 @@ impl<T: Float, A: Panels<T>, B: Panels<T>> Product<'_, T, A, B> {
     ) -> Sliver<'s, T> {
         let tile_count = m.div_ceil(plan.blocking.mr);
         Sliver {
-            blocking: plan.blocking,
             m,
             tile_count,
             first_row,
@@ -165,9 +204,9 @@ impl<T: Float, A: Panels<T>, B: Panels<T>> Product<'_, T, A, B> {
             j: columns.start,
             columns: columns.len(),
             output: &self.output,
-            sums: plan.sums.as_ref(),
-            first: block == 0,
-            last: (block + 1) * KC >= self.k_total,
+            sums: plan.sums.as_ref().unwrap_or(&self.output),
+            first: plan.apart || block == 0,
+            last: !plan.apart && (block + 1) * KC >= self.k_total,
             finish: self.finish,
         }
     }
@@ -183,13 +222,15 @@ where
 {
     let blocks = p.blocks();
     let pieces = p.n.div_ceil(plan.chunk);
-    if let Some(a) = plan.a {
+    if plan.a.is_some() {
         let work = work_ns(p.m, p.n, p.k.len());
-        parallel::run(pieces, work, &|piece| stream_piece(d, p, plan, piece, blocks.clone(), a));
+        parallel::run(pieces, work, &|piece| {
+            stream_piece(d, p, plan, piece, blocks.clone(), std::ptr::null());
+        });
         return Ok(());
     }
     let window = (A_WINDOW / (p.m * KC)).clamp(1, blocks.len());
-    let mut buffer = Buffer::new(bytes::<T>(&[p.m, KC, window])?)?;
+    let mut buffer = Buffer::new(bytes::<T>(&[p.m, depth::<T, A>(), window])?)?;
     let packed = buffer.as_mut_slice::<T>();
     for start in blocks.clone().step_by(window) {
         let blocks = start..(start + window).min(blocks.end);
@@ -197,20 +238,21 @@ where
         let a = Shared::new(packed);
         let work = work_ns(p.m, p.n, blocks.len() * KC);
         parallel::run(pieces, work, &|piece| {
-            stream_piece(d, p, plan, piece, blocks.clone(), Rows::Packed(a.as_ptr()));
+            stream_piece(d, p, plan, piece, blocks.clone(), a.as_ptr());
         });
     }
     Ok(())
 }
 
-/// All of m, a chunk of columns, some blocks of k (of which `a` holds the rows).
-fn stream_piece<T, D, A, B>(
+/// All of m, a chunk of columns, some blocks of k (of which `packed` holds the rows, unless A is
+/// read in place).
+pub(super) fn stream_piece<T, D, A, B>(
     d: D,
     p: &Product<'_, T, A, B>,
     plan: &Plan<'_, T>,
     piece: usize,
     blocks: Range<usize>,
-    a: Rows<T>,
+    packed: *const T,
 ) where
     T: Float,
     D: Dispatch<T>,
@@ -218,29 +260,43 @@ fn stream_piece<T, D, A, B>(
     B: Panels<T>,
 {
     let nr = plan.blocking.nr;
-    let lanes = nr / plan.blocking.vectors;
     let mut spare = PanelBuffer([MaybeUninit::uninit(); KC * 256]);
     let spare: *mut T = spare.0.as_mut_ptr().cast();
     let end = p.n.min((piece + 1) * plan.chunk);
-    for block in blocks.clone() {
+    let start = piece * plan.chunk;
+    let step = |block: usize, j: usize| {
         let k = p.block(block);
-        let a = match a {
-            Rows::Packed(a) => Rows::Packed(a.wrapping_add((block - blocks.start) * p.m * KC)),
-            a => rows_at(a, 0, k.start),
-        };
-        for j in (piece * plan.chunk..end).step_by(nr) {
-            let columns = j..end.min(j + nr);
-            let mut sliver = p.sliver(plan, block, [0, p.m], a, columns.clone());
-            match plan.b.filter(|_| columns.len().is_multiple_of(lanes)) {
-                Some(b) => (sliver.b, sliver.b_stride) = (b.at(k.start, j), b.k_stride),
-                None => {
-                    let k = k.clone();
-                    d.call(Pack { panels: p.b, k, columns, to: spare, width: nr });
-                    sliver.b = spare;
-                }
+        let a = match plan.a {
+            Some(a) => rows_at(a, 0, k.start),
+            None => {
+                let from_start = (block - blocks.start) * p.m * depth::<T, A>();
+                packed_rows::<T, A>(packed.wrapping_add(from_start))
             }
-            d.call(sliver);
+        };
+        let columns = j..end.min(j + nr);
+        let mut sliver = p.sliver(plan, block, [0, p.m], a, columns.clone());
+        match plan.b.filter(|_| columns.len() == plan.blocking.width(columns.len())) {
+            Some(b) => (sliver.b, sliver.b_stride) = (b.at(k.start, j), b.k_stride),
+            None => {
+                d.call(Pack { panels: p.b, k, columns, to: spare, width: nr });
+                sliver.b = spare;
+            }
         }
+        call(d, plan, sliver);
+    };
+    if p.m * p.k.len() <= A_RESIDENT {
+        (start..end).step_by(nr).for_each(|j| blocks.clone().for_each(|block| step(block, j)));
+    } else {
+        blocks.clone().for_each(|block| (start..end).step_by(nr).for_each(|j| step(block, j)));
+    }
+}
+
+/// Computes a sliver with the instance for its width.
+fn call<T: Float>(d: impl Dispatch<T>, plan: &Plan<'_, T>, sliver: Sliver<'_, T>) {
+    match plan.blocking.instance(sliver.columns) {
+        1 => d.call(Vectors::<T, 1>(sliver)),
+        2 => d.call(Vectors::<T, 2>(sliver)),
+        _ => d.call(Vectors::<T, 4>(sliver)),
     }
 }
 
@@ -256,7 +312,8 @@ where
     let width = p.n.min(NC).next_multiple_of(nr);
     let mut b_buffer = Buffer::new(bytes::<T>(&[width, KC])?)?;
     let height = if plan.a.is_some() { p.m } else { p.m.min(MC_PACKED) };
-    let mut a_buffer = Buffer::new(if plan.a.is_some() { 0 } else { bytes::<T>(&[height, KC])? })?;
+    let mut a_buffer =
+        Buffer::new(if plan.a.is_some() { 0 } else { bytes::<T>(&[height, depth::<T, A>()])? })?;
     // LOOP JC: columns in steps of NC.
     for jc in (0..p.n).step_by(NC) {
         let columns = jc..p.n.min(jc + NC);
@@ -271,7 +328,7 @@ where
                     None => {
                         let packed = a_buffer.as_mut_slice::<T>();
                         pack_a(d, p, plan, rows, block..block + 1, packed);
-                        Rows::Packed(packed.as_ptr())
+                        packed_rows::<T, A>(packed.as_ptr())
                     }
                 };
                 multiply_block(d, p, plan, block, rows, a, columns.clone(), b);
@@ -314,13 +371,13 @@ fn multiply_block<T, D, A, B>(
             sliver.tiles = tile_start(tiles, row_blocks, row_block)
                 ..tile_start(tiles, row_blocks, row_block + 1);
             sliver.b = b.as_ptr().wrapping_add((j - columns.start) * KC);
-            d.call(sliver);
+            call(d, plan, sliver);
         }
     });
 }
 
-/// Packs rows of A for some blocks of k: block after block (each `m * KC` elements apart), in it tile after tile.
-fn pack_a<T, D, A, B>(
+/// Packs rows of A for some blocks of k: block after block, in it tile after tile.
+pub(super) fn pack_a<T, D, A, B>(
     d: D,
     p: &Product<'_, T, A, B>,
     plan: &Plan<'_, T>,
@@ -340,9 +397,10 @@ fn pack_a<T, D, A, B>(
         let (block, index) = (piece / tiles, piece % tiles);
         let (start, end) = (tile_start(m, tiles, index), tile_start(m, tiles, index + 1));
         let k = p.block(blocks.start + block);
-        let to = to.as_ptr().wrapping_add(block * m * KC + start * k.len());
+        let (step, width) = if A::BY_ROWS { (ROW, ROW) } else { (k.len(), end - start) };
+        let to = to.as_ptr().wrapping_add(block * m * depth::<T, A>() + start * step);
         let columns = row + start..row + end;
-        d.call(Pack { panels: p.a, k, columns, to, width: end - start });
+        d.call(Pack { panels: p.a, k, columns, to, width });
     });
 }
 

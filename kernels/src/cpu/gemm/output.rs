@@ -2,8 +2,9 @@
 
 use std::marker::PhantomData;
 
-/// The destination: element `(i, j)` is at `i * row_stride + (j / group) * group_stride + j % group`. One group for a matrix,
-/// one an image for a convolution, so that a range of columns may span images.
+/// The destination: element `(i, j)` is at `i * row_stride + (j / group) * group_stride + j %
+/// group`. One group for a matrix, one an image for a convolution, so that a range of columns may
+/// span images.
 #[derive(Debug)]
 pub(crate) struct Output<'a, T> {
     pointer: *mut T,
@@ -23,7 +24,8 @@ impl<T> Clone for Output<'_, T> {
 }
 impl<T> Copy for Output<'_, T> {}
 
-// SAFETY: a product's pieces write disjoint tiles, so sharing is no more than sending disjoint `&mut [T]`.
+// SAFETY: a product's pieces write disjoint tiles, so sharing is no more than sending disjoint
+// `&mut [T]`.
 unsafe impl<T: Send> Sync for Output<'_, T> {}
 // SAFETY: as above.
 unsafe impl<T: Send> Send for Output<'_, T> {}
@@ -32,7 +34,8 @@ impl<'a, T> Output<'a, T> {
     /// The destination that starts at `pointer`.
     ///
     /// # Safety
-    /// - Every element of the product must lie in memory that is writable, and nobody else's, for `'a`.
+    /// - Every element of the product must lie in memory that is writable, and nobody else's, for
+    ///   `'a`.
     pub(crate) unsafe fn new(
         pointer: *mut T,
         row_stride: usize,
@@ -40,6 +43,12 @@ impl<'a, T> Output<'a, T> {
         group_stride: usize,
     ) -> Self {
         Output { pointer, row_stride, group, group_stride, lifetime: PhantomData }
+    }
+
+    /// Address of element `(i, j)`.
+    #[inline(always)]
+    pub(super) fn at(&self, i: usize, j: usize) -> *mut T {
+        self.column(j).0.wrapping_add(i * self.row_stride)
     }
 
     /// Address of element (0, `j`) and how many columns from there on are contiguous.
@@ -50,36 +59,5 @@ impl<'a, T> Output<'a, T> {
             self.pointer.wrapping_add(j / self.group * self.group_stride + within),
             self.group - within,
         )
-    }
-}
-
-/// Copies rows `i..i + rows`, columns `j..j + columns` of `output` to (or from) a buffer with `stride` elements a row.
-///
-/// # Safety
-/// - The elements must lie inside the product, and `buffer` must hold `rows * stride` elements.
-pub(super) unsafe fn bounce<T: Copy, const TO_OUTPUT: bool>(
-    output: &Output<'_, T>,
-    [i, rows]: [usize; 2],
-    [j, columns]: [usize; 2],
-    buffer: *mut T,
-    stride: usize,
-) {
-    let mut done = 0;
-    while done < columns {
-        let (start, contiguous) = output.column(j + done);
-        let len = contiguous.min(columns - done);
-        for row in 0..rows {
-            // SAFETY: `len` elements of one row of one group, and of one row of the buffer; they don't overlap.
-            unsafe {
-                let outside = start.add((i + row) * output.row_stride);
-                let inside = buffer.add(row * stride + done);
-                if TO_OUTPUT {
-                    std::ptr::copy_nonoverlapping(inside, outside, len);
-                } else {
-                    std::ptr::copy_nonoverlapping(outside, inside, len);
-                }
-            }
-        }
-        done += len;
     }
 }

@@ -2,16 +2,26 @@
 
 use std::ops::Range;
 
+use super::blocking::KC;
 use crate::cpu::isa::Kernel;
 use crate::cpu::simd::Simd;
 use crate::element::Float;
 
-/// A `[k, columns]` operand: B, or the transpose of A. An implementation says how panels of it are packed.
+/// A `[k, columns]` operand: B, or the transpose of A. An implementation says how panels of it are
+/// packed.
 pub(crate) trait Panels<T: Float>: Sync {
-    /// Writes element `(l, j)` to `to[(l - k.start) * width + j - columns.start]`, and zeros from `columns.end` to the width.
+    /// How it is packed as A: by columns of the transpose, each [`ROW`] elements apart (element
+    /// `(l, j)` at `j * ROW + l`). For operands that are cheap to read along k and dear to
+    /// transpose. Never true of a B.
+    const BY_ROWS: bool = false;
+
+    /// Writes element `(l, j)` to `to[(l - k.start) * width + j - columns.start]`, and numbers that
+    /// don't matter from `columns.end` to the width; or,
+    /// [by rows](Self::BY_ROWS), to `to[(j - columns.start) * width + l - k.start]`.
     ///
     /// # Safety
-    /// - The ranges must lie inside the operand, and `to` must hold `k.len() * width` elements, `width >= columns.len()`.
+    /// - The ranges must lie inside the operand, and `to` must hold `k.len() * width` elements,
+    ///   `width >= columns.len()` (by rows: `columns.len() * width` elements, `width >= k.len()`).
     unsafe fn pack<S: Simd<T>>(
         &self,
         s: S,
@@ -26,6 +36,10 @@ pub(crate) trait Panels<T: Float>: Sync {
         None
     }
 }
+
+/// Elements from row to row of an operand packed by rows: not a power of two, so that rows don't
+/// share cache sets.
+pub(crate) const ROW: usize = KC + 16;
 
 /// A strided matrix: element `(l, j)` is at `start + l * k_stride + j * column_stride`.
 #[derive(Debug, Clone, Copy)]
@@ -63,6 +77,8 @@ impl<T: Float> Panels<T> for Strided<T> {
         unsafe {
             if self.column_stride == 1 {
                 copy_rows(s, from, self.k_stride, [k.len(), columns.len()], to, width);
+            } else if self.k_stride == 1 {
+                transpose_blocks(s, from, self.column_stride, [k.len(), columns.len()], to, width);
             } else {
                 let strides = [self.k_stride, self.column_stride];
                 transpose(from, strides, [k.len(), columns.len()], to, width);
@@ -107,7 +123,86 @@ unsafe fn copy_rows<T: Float, S: Simd<T>>(
     }
 }
 
-/// Packs by any strides, element by element; the inner loop runs along k, where B^T and A are usually contiguous.
+/// Packs columns that are contiguous in memory, by blocks transposed in registers.
+///
+/// A block is stored in whole even if the panel is narrower: what it writes too much is the start
+/// of the panel's next row, which is written later (groups of columns go from right to left, rows
+/// downwards).
+///
+/// # Safety
+/// - As [`Panels::pack`].
+#[inline(always)]
+unsafe fn transpose_blocks<T: Float, S: Simd<T>>(
+    s: S,
+    from: *const T,
+    stride: isize,
+    [rows, columns]: [usize; 2],
+    to: *mut T,
+    width: usize,
+) {
+    let groups = columns.div_ceil(S::BLOCK);
+    let whole = rows - rows % S::BLOCK;
+    // Two blocks at a time are a whole cache line of each column: columns are often a power of two
+    // apart, and evict each other.
+    for l in (0..whole).step_by(2 * S::BLOCK) {
+        for group in (0..groups).rev() {
+            let j = group * S::BLOCK;
+            for l in (l..whole.min(l + 2 * S::BLOCK)).step_by(S::BLOCK) {
+                let mut sources = [from; 8];
+                for (i, source) in sources.iter_mut().enumerate() {
+                    let column = (j + i).min(columns - 1) as isize;
+                    *source = from.wrapping_offset(column * stride).wrapping_add(l);
+                }
+                // SAFETY: `BLOCK` rows of existing columns, and this block's place in the panel.
+                unsafe { store_block(s, &sources, [l, j], [rows, width], to) };
+            }
+        }
+    }
+    // SAFETY: the rows that are left, and the columns that no block wrote.
+    unsafe {
+        let from = from.wrapping_add(whole);
+        transpose(from, [1, stride], [rows - whole, columns], to.add(whole * width), width);
+        for l in 0..whole {
+            for j in (groups * S::BLOCK).min(width)..width {
+                *to.add(l * width + j) = T::ZERO;
+            }
+        }
+    }
+}
+
+/// Stores one block at `(l, j)` of a panel: at once where the panel has room for whole rows, else
+/// by way of memory of its own.
+///
+/// # Safety
+/// - The sources must be readable for `BLOCK` elements, `(l, j)` must lie inside the panel `to` of
+///   `rows` by `width`.
+#[inline(always)]
+unsafe fn store_block<T: Float, S: Simd<T>>(
+    s: S,
+    sources: &[*const T; 8],
+    [l, j]: [usize; 2],
+    [rows, width]: [usize; 2],
+    to: *mut T,
+) {
+    let at = l * width + j;
+    // SAFETY: by the caller's contract, and as checked here.
+    unsafe {
+        if at + (S::BLOCK - 1) * width + S::BLOCK <= rows * width {
+            s.transpose(sources, to.add(at), width);
+            return;
+        }
+        let mut block = [T::ZERO; 64];
+        s.transpose(sources, block.as_mut_ptr(), S::BLOCK);
+        for i in 0..S::BLOCK {
+            for v in 0..S::BLOCK.min(width - j) {
+                *to.add(at + i * width + v) = block[i * S::BLOCK + v];
+            }
+        }
+    }
+}
+
+/// Packs by any strides, element by element; the inner loop runs along k, where B^T and A are
+/// usually contiguous.
 ///
 /// # Safety
 /// - As [`Panels::pack`].

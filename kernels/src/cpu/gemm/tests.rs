@@ -70,11 +70,10 @@ fn check_epilogue<T: Float>(
         let old = numbers::<T>(m * stride, 3);
         let mut want = old.clone();
         reference::gemm([m, k, n], matrix(&a), matrix(&b), epilogue, &mut want, stride);
-        for isa in available() {
+        for d in available().flat_map(|isa| [Forced(isa, false), Forced(isa, true)]) {
             let mut got = old.clone();
-            gemm_on(Forced(isa), [m, k, n], matrix(&a), matrix(&b), epilogue, &mut got, stride)
-                .unwrap();
-            assert!(same(&got, &want), "{isa:?} {m}x{k}x{n} {a_lies:?} {b_lies:?} {epilogue:?}");
+            gemm_on(d, [m, k, n], matrix(&a), matrix(&b), epilogue, &mut got, stride).unwrap();
+            assert!(same(&got, &want), "{d:?} {m}x{k}x{n} {a_lies:?} {b_lies:?} {epilogue:?}");
         }
     }
 }
@@ -129,6 +128,7 @@ fn many_row_blocks_and_chunks() {
     check::<f32>([8200, 3, 20], [Lies::Spread, Lies::RowMajor]);
     check::<f32>([290, 3, 4200], [Lies::RowMajor, Lies::RowMajor]);
     check::<f32>([20, 52_500, 9], [Lies::Spread, Lies::RowMajor]);
+    check::<f64>([20, 5_300, 9], [Lies::RowMajor, Lies::RowMajor]);
 }
 
 #[test]
@@ -155,7 +155,7 @@ fn not_a_number_spreads_and_stays() {
     let relu = Epilogue { activation: Activation::Relu, ..Epilogue::default() };
     for isa in available() {
         let mut c = [0.0; 4];
-        gemm_on(Forced(isa), [2; 3], matrix(&a), matrix(&b), relu, &mut c, 2).unwrap();
+        gemm_on(Forced(isa, true), [2; 3], matrix(&a), matrix(&b), relu, &mut c, 2).unwrap();
         assert!(c[0].is_nan() && c[1].is_nan() && c[2] == f32::INFINITY && c[3].is_nan());
     }
 }
@@ -191,7 +191,7 @@ fn batches_broadcast() {
     let epilogue = Epilogue::default();
     for isa in available() {
         let mut got = vec![0f32; 3 * m * n];
-        batched_on(Forced(isa), [m, k, n], (a, &offsets), (b, &[0; 3]), epilogue, &mut got)
+        batched_on(Forced(isa, true), [m, k, n], (a, &offsets), (b, &[0; 3]), epilogue, &mut got)
             .unwrap();
         for (i, got) in got.chunks(m * n).enumerate() {
             let mut want = vec![0f32; m * n];

@@ -125,6 +125,12 @@ impl Simd<f32> for Avx2 {
         }
     }
 
+    const BLOCK: usize = 8;
+    #[inline(always)]
+    unsafe fn transpose(self, rows: &[*const f32; 8], to: *mut f32, to_stride: usize) {
+        // SAFETY: the token proves AVX2; the caller guarantees the memory.
+        unsafe { transpose_f32(rows, to, to_stride) }
+    }
     #[inline(always)]
     fn low_bits_to_exponent(self, a: __m256) -> __m256 {
         // SAFETY: the token proves the instructions; values only.
@@ -274,6 +280,60 @@ impl Simd<f64> for Avx2 {
     fn fold_sum(self, a: __m256d) -> f64 {
         // SAFETY: the token proves AVX2.
         unsafe { fold_f64(a) }
+    }
+    const BLOCK: usize = 4;
+    #[inline(always)]
+    unsafe fn transpose(self, rows: &[*const f64; 8], to: *mut f64, to_stride: usize) {
+        // SAFETY: the token proves AVX2; the caller guarantees the memory.
+        unsafe { transpose_f64(rows, to, to_stride) }
+    }
+}
+
+/// Transposes 8x8: halves of rows i and i + 4 share a register, so that no shuffle crosses its halves.
+///
+/// # Safety
+/// - As [`Simd::transpose`]; the CPU must have AVX2.
+#[inline(always)]
+pub(super) unsafe fn transpose_f32(rows: &[*const f32; 8], to: *mut f32, to_stride: usize) {
+    for half in 0..2 {
+        // SAFETY: by the caller's contract.
+        unsafe {
+            let mut pairs = [_mm256_setzero_ps(); 4];
+            for (i, pair) in pairs.iter_mut().enumerate() {
+                let low = _mm256_castps128_ps256(_mm_loadu_ps(rows[i].add(4 * half)));
+                *pair = _mm256_insertf128_ps::<1>(low, _mm_loadu_ps(rows[i + 4].add(4 * half)));
+            }
+            let [a, b, c, d] = pairs;
+            let (ab_low, ab_high) = (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
+            let (cd_low, cd_high) = (_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d));
+            let to = to.add(4 * half * to_stride);
+            _mm256_storeu_ps(to, _mm256_shuffle_ps::<0x44>(ab_low, cd_low));
+            _mm256_storeu_ps(to.add(to_stride), _mm256_shuffle_ps::<0xee>(ab_low, cd_low));
+            _mm256_storeu_ps(to.add(2 * to_stride), _mm256_shuffle_ps::<0x44>(ab_high, cd_high));
+            _mm256_storeu_ps(to.add(3 * to_stride), _mm256_shuffle_ps::<0xee>(ab_high, cd_high));
+        }
+    }
+}
+
+/// Transposes 4x4, as [`transpose_f32`].
+///
+/// # Safety
+/// - As [`Simd::transpose`]; the CPU must have AVX2.
+#[inline(always)]
+pub(super) unsafe fn transpose_f64(rows: &[*const f64; 8], to: *mut f64, to_stride: usize) {
+    for half in 0..2 {
+        // SAFETY: by the caller's contract.
+        unsafe {
+            let mut pairs = [_mm256_setzero_pd(); 2];
+            for (i, pair) in pairs.iter_mut().enumerate() {
+                let low = _mm256_castpd128_pd256(_mm_loadu_pd(rows[i].add(2 * half)));
+                *pair = _mm256_insertf128_pd::<1>(low, _mm_loadu_pd(rows[i + 2].add(2 * half)));
+            }
+            let [a, b] = pairs;
+            let to = to.add(2 * half * to_stride);
+            _mm256_storeu_pd(to, _mm256_unpacklo_pd(a, b));
+            _mm256_storeu_pd(to.add(to_stride), _mm256_unpackhi_pd(a, b));
+        }
     }
 }
 

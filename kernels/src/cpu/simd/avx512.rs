@@ -116,6 +116,12 @@ impl Simd<f32> for Avx512 {
         a as u32
     }
 
+    const BLOCK: usize = 8;
+    #[inline(always)]
+    unsafe fn transpose(self, rows: &[*const f32; 8], to: *mut f32, to_stride: usize) {
+        // SAFETY: the token proves AVX2; the caller guarantees the memory.
+        unsafe { super::avx2::transpose_f32(rows, to, to_stride) }
+    }
     #[inline(always)]
     fn low_bits_to_exponent(self, a: __m512) -> __m512 {
         // SAFETY: the token proves the instructions; values only.
@@ -230,6 +236,12 @@ impl Simd<f64> for Avx512 {
         a as u32
     }
 
+    const BLOCK: usize = 4;
+    #[inline(always)]
+    unsafe fn transpose(self, rows: &[*const f64; 8], to: *mut f64, to_stride: usize) {
+        // SAFETY: the token proves AVX2; the caller guarantees the memory.
+        unsafe { super::avx2::transpose_f64(rows, to, to_stride) }
+    }
     #[inline(always)]
     fn low_bits_to_exponent(self, a: __m512d) -> __m512d {
         // SAFETY: the token proves the instructions; values only.

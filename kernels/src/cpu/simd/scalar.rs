@@ -172,6 +172,13 @@ macro_rules! scalar {
             fn mask_bits(self, a: bool) -> u32 {
                 a as u32
             }
+
+            const BLOCK: usize = 1;
+            #[inline(always)]
+            unsafe fn transpose(self, rows: &[*const $t; 8], to: *mut $t, _: usize) {
+                // SAFETY: the caller guarantees one element each.
+                unsafe { *to = *rows[0] }
+            }
             #[inline(always)]
             fn low_bits_to_exponent(self, a: $t) -> $t {
                 $t::from_bits(a.to_bits() << $mantissa)

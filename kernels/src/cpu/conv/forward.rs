@@ -1,0 +1,112 @@
+//! `out[o, (n, oh, ow)] = weight[o, (c, kh, kw)] * patches[(c, kh, kw), (n, oh, ow)]`, per group.
+
+use super::finite::AllFinite;
+use super::pad::{Frame, pad};
+use super::patches::Patches;
+use super::{Conv2dShape, window};
+use crate::cpu::gemm::{Activation, Bias, Dispatch, Epilogue, Output, Product, Strided, multiply};
+use crate::element::Float;
+use crate::error::{Result, require};
+use crate::reference;
+
+impl Conv2dShape {
+    /// Where the input lies in its padding (as much of it as is read).
+    pub(super) fn input_frame(&self, out: [usize; 2]) -> Frame {
+        let needed =
+            |d: usize| (out[d] - 1) * self.stride[d] + (self.kernel[d] - 1) * self.dilation[d] + 1;
+        // Without padding the images are read as they lie, rest included.
+        let padded = if self.is_padded() { [needed(0), needed(1)] } else { self.input };
+        let origin = self.padding.map(|p| p as isize);
+        Frame { plane: self.input, padded, origin, step: [1, 1] }
+    }
+
+    /// The offset of each tap (c, kh, kw) of a group in padded planes.
+    pub(super) fn input_taps(&self, padded: [usize; 2]) -> Vec<usize> {
+        let [kh, kw] = self.kernel;
+        (0..self.group_inputs() * kh * kw)
+            .map(|tap| {
+                let (c, i, j) = (tap / (kh * kw), tap / kw % kh, tap % kw);
+                (c * padded[0] + i * self.dilation[0]) * padded[1] + j * self.dilation[1]
+            })
+            .collect()
+    }
+}
+
+/// [`conv2d`](super::conv2d) under a given ISA.
+pub(super) fn conv2d_on<T: Float>(
+    d: impl Dispatch<T>,
+    shape: &Conv2dShape,
+    x: &[T],
+    weight: &[T],
+    bias: Option<&[T]>,
+    activation: Activation,
+    out: &mut [T],
+) -> Result<()> {
+    let [oh, ow] = shape.check(x.len(), weight.len(), out.len())?;
+    let bias_fits = bias.is_none_or(|bias| bias.len() == shape.out_channels);
+    require(bias_fits, "conv2d: wrong length of the bias")?;
+    if out.is_empty() {
+        return Ok(());
+    }
+    if shape.is_padded() && !d.call(AllFinite(weight)) {
+        reference::conv::conv2d(shape, x, weight, bias, activation, out);
+        return Ok(());
+    }
+    let frame = shape.input_frame([oh, ow]);
+    let taps = shape.input_taps(frame.padded);
+    let plane = frame.padded[0] * frame.padded[1];
+    let (image, out_image) = (x.len() / shape.batch, out.len() / shape.batch);
+    let images = window(shape.batch, oh * ow, shape.in_channels * plane);
+    for (x, out) in windows(x, image * images, out, out_image * images) {
+        let images = out.len() / out_image;
+        let buffer;
+        let padded = if frame.is_identity() {
+            x
+        } else {
+            buffer = pad(&frame, x, images * shape.in_channels)?;
+            buffer.as_slice()
+        };
+        let (inputs, outputs) = (shape.group_inputs(), shape.group_outputs());
+        let strides =
+            [shape.in_channels * plane, shape.stride[0] * frame.padded[1], shape.stride[1]];
+        for group in 0..shape.groups {
+            let bias = bias.map_or(Bias::None, |bias| Bias::Row(&bias[group * outputs..]));
+            let patches = Patches::<T, false> {
+                images: &padded[group * inputs * plane..],
+                taps: &taps,
+                last_tap: taps.iter().copied().max().unwrap_or(0),
+                places: [oh, ow],
+                strides,
+                first: 0,
+            };
+            let weight = &weight[group * outputs * taps.len()..];
+            let a =
+                Strided { start: weight.as_ptr(), k_stride: 1, column_stride: taps.len() as isize };
+            let (m, n) = (outputs, images * oh * ow);
+            let epilogue = Epilogue { accumulate: false, bias, activation };
+            // SAFETY: the operands' lengths were checked: the group's channels of these images, and
+            // nobody else's.
+            unsafe {
+                let to = out.as_mut_ptr().add(group * outputs * oh * ow);
+                let output = Output::new(to, oh * ow, oh * ow, out_image);
+                let finish = epilogue.finish(false);
+                let (k, k_total) = (0..taps.len(), taps.len());
+                multiply(d, &Product { m, n, k, k_total, a: &a, b: &patches, output, finish })?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Both slices in parts; as many parts as `out` has (`x` may be empty).
+pub(super) fn windows<'a, T>(
+    x: &'a [T],
+    x_len: usize,
+    out: &'a mut [T],
+    out_len: usize,
+) -> impl Iterator<Item = (&'a [T], &'a mut [T])> {
+    out.chunks_mut(out_len.max(1)).enumerate().map(move |(i, out)| {
+        let start = (i * x_len).min(x.len());
+        (&x[start..x.len().min(start + x_len)], out)
+    })
+}

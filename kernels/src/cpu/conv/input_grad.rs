@@ -1,0 +1,113 @@
+//! `out[c, (n, h, w)] = weight[c, (o, kh, kw)] * patches[(o, kh, kw), (n, h, w)]`, per group, where
+//! the patches are those of the gradient, spread by the stride and framed by zeros.
+
+use super::finite::AllFinite;
+use super::forward::windows;
+use super::pad::{Frame, pad};
+use super::patches::Patches;
+use super::{Conv2dShape, window};
+use crate::buffer::Buffer;
+use crate::cpu::gemm::{Dispatch, Epilogue, Output, Product, Strided, multiply};
+use crate::element::Float;
+use crate::error::Result;
+use crate::reference;
+
+impl Conv2dShape {
+    /// Where the gradient lies in its frame: tap `i` of input place `y` reads frame place
+    /// `y + (kernel - 1 - i) * dilation`.
+    fn grad_frame(&self, out: [usize; 2]) -> Frame {
+        let reach = [0, 1].map(|d| (self.kernel[d] - 1) * self.dilation[d]);
+        Frame {
+            plane: out,
+            padded: [0, 1].map(|d| self.input[d] + reach[d]),
+            origin: [0, 1].map(|d| reach[d] as isize - self.padding[d] as isize),
+            step: self.stride,
+        }
+    }
+
+    /// The offset of each tap (o, kh, kw) of a group in framed planes.
+    fn grad_taps(&self, padded: [usize; 2]) -> Vec<usize> {
+        let [kh, kw] = self.kernel;
+        (0..self.group_outputs() * kh * kw)
+            .map(|tap| {
+                let (o, i, j) = (tap / (kh * kw), tap / kw % kh, tap % kw);
+                let (y, x) = ((kh - 1 - i) * self.dilation[0], (kw - 1 - j) * self.dilation[1]);
+                (o * padded[0] + y) * padded[1] + x
+            })
+            .collect()
+    }
+
+    /// The weight as `[groups, c, (o, kh, kw)]`.
+    fn weight_by_inputs<T: Float>(&self, weight: &[T]) -> Result<Buffer> {
+        let taps = self.kernel[0] * self.kernel[1];
+        let (inputs, outputs) = (self.group_inputs(), self.group_outputs());
+        let mut buffer = Buffer::new(size_of_val(weight))?;
+        let to = buffer.as_mut_slice::<T>();
+        for (row, from) in weight.chunks_exact(taps).enumerate() {
+            let (group, o, c) = (row / inputs / outputs, row / inputs % outputs, row % inputs);
+            let place = ((group * inputs + c) * outputs + o) * taps;
+            to[place..place + taps].copy_from_slice(from);
+        }
+        Ok(buffer)
+    }
+}
+
+/// [`conv2d_input_grad`](super::conv2d_input_grad) under a given ISA.
+pub(super) fn conv2d_input_grad_on<T: Float>(
+    d: impl Dispatch<T>,
+    shape: &Conv2dShape,
+    grad: &[T],
+    weight: &[T],
+    out: &mut [T],
+) -> Result<()> {
+    let [oh, ow] = shape.check(out.len(), weight.len(), grad.len())?;
+    if out.is_empty() {
+        return Ok(());
+    }
+    let frame = shape.grad_frame([oh, ow]);
+    if !frame.is_identity() && !d.call(AllFinite(weight)) {
+        reference::conv::conv2d_input_grad(shape, grad, weight, out);
+        return Ok(());
+    }
+    let taps = shape.grad_taps(frame.padded);
+    let plane = frame.padded[0] * frame.padded[1];
+    let [h, w] = shape.input;
+    let (image, out_image) = (grad.len() / shape.batch, out.len() / shape.batch);
+    let images = window(shape.batch, h * w, shape.out_channels * plane);
+    let by_inputs = shape.weight_by_inputs(weight)?;
+    for (grad, out) in windows(grad, image * images, out, out_image * images) {
+        let images = out.len() / out_image;
+        let buffer;
+        let padded = if frame.is_identity() {
+            grad
+        } else {
+            buffer = pad(&frame, grad, images * shape.out_channels)?;
+            buffer.as_slice()
+        };
+        let (inputs, outputs) = (shape.group_inputs(), shape.group_outputs());
+        for group in 0..shape.groups {
+            let patches = Patches::<T, false> {
+                images: &padded[group * outputs * plane..],
+                taps: &taps,
+                last_tap: taps.iter().copied().max().unwrap_or(0),
+                places: [h, w],
+                strides: [shape.out_channels * plane, frame.padded[1], 1],
+                first: 0,
+            };
+            let weight = &by_inputs.as_slice::<T>()[group * inputs * taps.len()..];
+            let a =
+                Strided { start: weight.as_ptr(), k_stride: 1, column_stride: taps.len() as isize };
+            let (m, n) = (inputs, images * h * w);
+            // SAFETY: the operands' lengths were checked: the group's channels of these images, and
+            // nobody else's.
+            unsafe {
+                let to = out.as_mut_ptr().add(group * inputs * h * w);
+                let output = Output::new(to, h * w, h * w, out_image);
+                let finish = Epilogue::default().finish(false);
+                let (k, k_total) = (0..taps.len(), taps.len());
+                multiply(d, &Product { m, n, k, k_total, a: &a, b: &patches, output, finish })?;
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,158 @@
+//! Every ISA, bit by bit, against the naive convolution.
+
+use super::forward::conv2d_on;
+use super::input_grad::conv2d_input_grad_on;
+use super::weight_grad::conv2d_weight_grad_on;
+use super::*;
+use crate::cpu::gemm::Forced;
+use crate::cpu::gemm::tests::{available, numbers, same};
+use crate::cpu::isa::{HasTokens, Tokens};
+use crate::reference::conv as reference;
+
+/// A 3x3 convolution that keeps the image's size.
+fn plain(batch: usize, [inputs, outputs]: [usize; 2], input: [usize; 2]) -> Conv2dShape {
+    Conv2dShape {
+        batch,
+        in_channels: inputs,
+        out_channels: outputs,
+        input,
+        kernel: [3, 3],
+        stride: [1, 1],
+        padding: [1, 1],
+        dilation: [1, 1],
+        groups: 1,
+    }
+}
+
+fn check_values<T: Float>(shape: &Conv2dShape, x: &[T], weight: &[T], grad: &[T])
+where
+    Tokens: HasTokens<T>,
+{
+    let bias = numbers::<T>(shape.out_channels, 4);
+    let (mut want, mut got) = (vec![T::ONE; grad.len()], vec![T::ONE; grad.len()]);
+    let (mut want_dx, mut got_dx) = (vec![T::ONE; x.len()], vec![T::ONE; x.len()]);
+    let (mut want_dw, mut got_dw) = (vec![T::ONE; weight.len()], vec![T::ONE; weight.len()]);
+    reference::conv2d(shape, x, weight, Some(&bias), Activation::Relu, &mut want);
+    reference::conv2d_input_grad(shape, grad, weight, &mut want_dx);
+    reference::conv2d_weight_grad(shape, x, grad, &mut want_dw);
+    for d in available().flat_map(|isa| [Forced(isa, false), Forced(isa, true)]) {
+        conv2d_on(d, shape, x, weight, Some(&bias), Activation::Relu, &mut got).unwrap();
+        assert!(same(&got, &want), "{d:?} {shape:?}");
+        conv2d_input_grad_on(d, shape, grad, weight, &mut got_dx).unwrap();
+        assert!(same(&got_dx, &want_dx), "input gradient {d:?} {shape:?}");
+        conv2d_weight_grad_on(d, shape, x, grad, &mut got_dw).unwrap();
+        assert!(same(&got_dw, &want_dw), "weight gradient {d:?} {shape:?}");
+    }
+}
+
+/// Numbers for x, the weight and the gradient.
+fn operands<T: Float>(shape: &Conv2dShape) -> [Vec<T>; 3] {
+    let [oh, ow] = shape.output().unwrap();
+    let ([h, w], [kh, kw]) = (shape.input, shape.kernel);
+    [
+        numbers(shape.batch * shape.in_channels * h * w, 1),
+        numbers(shape.out_channels * shape.in_channels / shape.groups * kh * kw, 2),
+        numbers(shape.batch * shape.out_channels * oh * ow, 3),
+    ]
+}
+
+fn check(shape: Conv2dShape) {
+    let [x, weight, grad] = operands::<f32>(&shape);
+    check_values(&shape, &x, &weight, &grad);
+    let [x, weight, grad] = operands::<f64>(&shape);
+    check_values(&shape, &x, &weight, &grad);
+}
+
+#[test]
+fn channels_and_images() {
+    for (batch, channels) in [(1, [1, 1]), (2, [3, 5]), (3, [1, 32]), (0, [2, 2]), (2, [40, 7])] {
+        check(plain(batch, channels, [5, 6]));
+    }
+    check(plain(2, [3, 40], [14, 14]));
+    check(plain(1, [2, 3], [1, 1]));
+}
+
+#[test]
+fn no_channels() {
+    check(plain(2, [0, 3], [4, 4]));
+    check(plain(2, [3, 0], [4, 4]));
+}
+
+#[test]
+fn kernels_strides_padding_dilation() {
+    let base = plain(2, [3, 4], [9, 8]);
+    for kernel in [[1, 1], [2, 3], [5, 1]] {
+        for stride in [[1, 1], [2, 1], [3, 2]] {
+            for padding in [[0, 0], [1, 0], [2, 4]] {
+                for dilation in [[1, 1], [2, 1], [1, 3]] {
+                    let shape = Conv2dShape { kernel, stride, padding, dilation, ..base };
+                    if shape.output().is_some() {
+                        check(shape);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn groups() {
+    check(Conv2dShape { groups: 2, ..plain(2, [4, 6], [6, 5]) });
+    check(Conv2dShape { groups: 4, ..plain(2, [4, 4], [6, 5]) });
+    check(Conv2dShape { groups: 4, stride: [2, 2], ..plain(2, [4, 8], [6, 5]) });
+}
+
+#[test]
+fn one_by_one_is_a_product() {
+    let kernel = [1, 1];
+    check(Conv2dShape { kernel, padding: [0, 0], ..plain(3, [10, 20], [7, 7]) });
+    check(Conv2dShape { kernel, padding: [0, 0], stride: [2, 2], ..plain(3, [10, 20], [7, 7]) });
+}
+
+#[test]
+fn several_windows_of_images() {
+    check(plain(5, [1, 2], [60, 61]));
+    let shape = plain(3, [160, 2], [80, 64]);
+    let [x, weight, grad] = operands::<f32>(&shape);
+    check_values(&shape, &x, &weight, &grad);
+}
+
+#[test]
+fn padding_times_infinity_is_nothing() {
+    for stride in [[1, 1], [2, 2]] {
+        let shape = Conv2dShape { stride, ..plain(2, [2, 3], [4, 4]) };
+        for bad in [f32::INFINITY, f32::NAN] {
+            for place in 0..3 {
+                let mut operands = operands::<f32>(&shape);
+                operands[place][7] = bad;
+                let [x, weight, grad] = operands;
+                check_values(&shape, &x, &weight, &grad);
+            }
+        }
+    }
+    // The corner tap of the only output place but the middle lies in the padding.
+    let shape = plain(1, [1, 1], [1, 1]);
+    let weight = [f32::INFINITY, 0.0, 0.0, 0.0, 2.0, 0.0, 0.0, 0.0, f32::NAN];
+    let mut out = [0.0];
+    conv2d(&shape, &[3.0], &weight, None, Activation::None, &mut out).unwrap();
+    assert_eq!(out, [6.0]);
+}
+
+#[test]
+fn a_broken_contract_is_an_error() {
+    let good = plain(1, [2, 2], [4, 4]);
+    let call = |shape: Conv2dShape, x: usize, out: usize| {
+        let (x, mut out) = (vec![0f32; x], vec![0f32; out]);
+        conv2d(&shape, &x, &[0.0; 36], None, Activation::None, &mut out)
+    };
+    assert!(call(good, 32, 32).is_ok());
+    assert!(call(good, 31, 32).is_err());
+    assert!(call(good, 32, 33).is_err());
+    assert!(call(Conv2dShape { groups: 0, ..good }, 32, 32).is_err());
+    assert!(call(Conv2dShape { groups: 3, ..good }, 32, 32).is_err());
+    assert!(call(Conv2dShape { stride: [0, 1], ..good }, 32, 32).is_err());
+    assert!(call(Conv2dShape { dilation: [1, 0], ..good }, 32, 32).is_err());
+    assert!(call(Conv2dShape { padding: [usize::MAX, 0], ..good }, 32, 32).is_err());
+    assert!(call(Conv2dShape { dilation: [usize::MAX, 1], ..good }, 32, 32).is_err());
+    assert!(call(Conv2dShape { kernel: [7, 7], ..good }, 32, 32).is_err());
+}

@@ -1,0 +1,115 @@
+//! What follows a tile's sums: edges, groups of columns and the epilogue.
+
+use super::output::Output;
+use crate::cpu::simd::Simd;
+use crate::element::Float;
+
+/// What the last block of k does to a tile.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Finish<T> {
+    /// Add the old contents of C.
+    pub(crate) accumulate: bool,
+    /// One value a row of C, or null.
+    pub(crate) row_bias: *const T,
+    /// One value a column of C, or null.
+    pub(crate) column_bias: *const T,
+    /// Then `max(x, 0)`.
+    pub(crate) relu: bool,
+}
+
+impl<T> Finish<T> {
+    /// True if the sums are the result.
+    #[inline(always)]
+    pub(super) fn is_nothing(&self) -> bool {
+        !self.accumulate && self.row_bias.is_null() && self.column_bias.is_null() && !self.relu
+    }
+}
+
+/// A part of C whose sums of one block of k lie in `from`.
+#[derive(Debug)]
+pub(super) struct Settle<'a, T> {
+    pub(super) rows: [usize; 2],
+    pub(super) columns: [usize; 2],
+    pub(super) from: *const T,
+    pub(super) from_stride: usize,
+    /// Partial sums of earlier blocks, to be added to.
+    pub(super) earlier: Option<&'a Output<'a, T>>,
+    /// Where the result goes.
+    pub(super) to: &'a Output<'a, T>,
+    /// On the last block.
+    pub(super) finish: Option<Finish<T>>,
+}
+
+/// `to = finish(earlier + from)`, in the order of R2.
+///
+/// # Safety
+/// - The rows and columns must lie inside `to` and `earlier` (which may be the same), `from` and
+///   the biases.
+#[inline(always)]
+pub(super) unsafe fn settle<T: Float, S: Simd<T>>(s: S, job: &Settle<'_, T>) {
+    let ([row, rows], [column, columns]) = (job.rows, job.columns);
+    let mut done = 0;
+    while done < columns {
+        let contiguous = job.to.column(column + done).1;
+        let len = contiguous.min(columns - done);
+        for i in 0..rows {
+            for v in (0..len).step_by(S::LANES) {
+                // SAFETY: a part of one row of one group, by the caller's contract.
+                unsafe {
+                    let from = job.from.add(i * job.from_stride + done + v);
+                    settle_vector(s, job, row + i, column + done + v, from, len - v);
+                }
+            }
+        }
+        done += len;
+    }
+}
+
+/// One vector of [`settle`], cut to `len` elements.
+///
+/// # Safety
+/// - As [`settle`].
+#[inline(always)]
+unsafe fn settle_vector<T: Float, S: Simd<T>>(
+    s: S,
+    job: &Settle<'_, T>,
+    row: usize,
+    column: usize,
+    from: *const T,
+    len: usize,
+) {
+    // SAFETY: handed on.
+    unsafe {
+        let mut x = load(s, from, len);
+        if let Some(earlier) = job.earlier {
+            x = s.add(load(s, earlier.at(row, column), len), x);
+        }
+        let to = job.to.at(row, column);
+        if let Some(finish) = job.finish {
+            if finish.accumulate {
+                x = s.add(load(s, to, len), x);
+            }
+            if !finish.row_bias.is_null() {
+                x = s.add(x, s.splat(*finish.row_bias.add(row)));
+            }
+            if !finish.column_bias.is_null() {
+                x = s.add(x, load(s, finish.column_bias.add(column), len));
+            }
+            if finish.relu {
+                // The second operand is kept if it is NaN.
+                x = s.max_second(s.splat(T::ZERO), x);
+            }
+        }
+        if len >= S::LANES { s.store(to, x) } else { s.store_first(to, x, len) }
+    }
+}
+
+/// A vector, cut to `len` elements.
+///
+/// # Safety
+/// - `len` elements, at most a vector's, must be readable.
+#[inline(always)]
+unsafe fn load<T: Float, S: Simd<T>>(s: S, from: *const T, len: usize) -> S::V {
+    // SAFETY: by the caller's contract.
+    unsafe { if len >= S::LANES { s.load(from) } else { s.load_first(from, len) } }
+}

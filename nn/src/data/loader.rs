@@ -1,0 +1,200 @@
+//! A prefetching loader: worker threads make batches ahead; their order is that of the seed, for any number of workers.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread::JoinHandle;
+
+use ferrotape_tensor::{Error, ErrorKind, Generator, Result};
+
+use super::dataset::Dataset;
+
+/// Batches of a data set, epoch by epoch.
+///
+/// ```
+/// use ferrotape_nn::data::{DataLoader, TensorDataset};
+/// use ferrotape_tensor::{DType, Tensor};
+/// # fn main() -> ferrotape_tensor::Result<()> {
+/// let data = TensorDataset::new(Tensor::arange(0., 1., 5, DType::F32)?, Tensor::zeros([5], DType::I64)?)?;
+/// let loader = DataLoader::new(data, 2)?.shuffle(7);
+/// let sizes = loader.epoch(0)?.map(|batch| Ok(batch?.0.len())).collect::<ferrotape_tensor::Result<Vec<_>>>()?;
+/// assert_eq!(sizes, [2, 2, 1]);
+/// # Ok(()) }
+/// ```
+pub struct DataLoader<D: Dataset> {
+    data: Arc<D>,
+    batch_size: usize,
+    seed: Option<u64>,
+    workers: usize,
+    prefetch: usize,
+    drop_last: bool,
+}
+
+impl<D: Dataset> DataLoader<D> {
+    /// Batches of this size in the order of the data, the last one possibly smaller, made by one thread, two batches ahead.
+    ///
+    /// # Errors
+    /// A batch size of 0.
+    pub fn new(data: D, batch_size: usize) -> Result<Self> {
+        if batch_size == 0 {
+            return Err(Error::new(ErrorKind::Module("loader: batch size 0".into())));
+        }
+        let data = Arc::new(data);
+        Ok(DataLoader { data, batch_size, seed: None, workers: 1, prefetch: 2, drop_last: false })
+    }
+
+    /// Every epoch in another random order, a function of the seed and the epoch's number alone.
+    pub fn shuffle(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
+    /// Number of threads that make batches; 0: the caller makes them.
+    pub fn workers(mut self, workers: usize) -> Self {
+        self.workers = workers;
+        self
+    }
+
+    /// Batches that each worker makes ahead.
+    pub fn prefetch(mut self, prefetch: usize) -> Self {
+        self.prefetch = prefetch;
+        self
+    }
+
+    /// Leaves out a last batch that is not full.
+    pub fn drop_last(mut self, drop_last: bool) -> Self {
+        self.drop_last = drop_last;
+        self
+    }
+
+    /// The data set.
+    pub fn data(&self) -> &D {
+        &self.data
+    }
+
+    /// Number of batches in an epoch.
+    pub fn len(&self) -> usize {
+        match self.drop_last {
+            true => self.data.len() / self.batch_size,
+            false => self.data.len().div_ceil(self.batch_size),
+        }
+    }
+
+    /// True without a batch.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The batches of epoch `epoch`.
+    ///
+    /// # Errors
+    /// Memory over the limit; no thread to be had.
+    pub fn epoch(&self, epoch: u64) -> Result<Epoch<D>> {
+        let order: Arc<[usize]> = match self.seed {
+            Some(seed) => Generator::new(seed).stream(epoch).permutation(self.data.len()).into(),
+            None => (0..self.data.len()).collect(),
+        };
+        let mut plan = Epoch {
+            data: self.data.clone(),
+            order,
+            batch_size: self.batch_size,
+            batches: self.len(),
+            next: 0,
+            channels: Vec::new(),
+            threads: Vec::new(),
+        };
+        let workers = self.workers.min(plan.batches);
+        self.reserve(&plan, workers)?;
+        for worker in 0..workers {
+            plan.spawn(worker, workers, self.prefetch)?;
+        }
+        Ok(plan)
+    }
+
+    /// Holds as many batches at once as workers, queues and the caller ever can, so that the memory pool has room for them all and
+    /// no later epoch, however its threads race, asks the system for more.
+    fn reserve(&self, plan: &Epoch<D>, workers: usize) -> Result<()> {
+        let most = (workers * (self.prefetch + 2) + 1).min(plan.batches);
+        let held = (0..most).map(|_| plan.make(0)).collect::<Result<Vec<_>>>()?;
+        drop(held);
+        Ok(())
+    }
+}
+
+/// The batches of one epoch, in order. Dropping it early ends its threads.
+pub struct Epoch<D: Dataset> {
+    data: Arc<D>,
+    order: Arc<[usize]>,
+    batch_size: usize,
+    batches: usize,
+    next: usize,
+    channels: Vec<Receiver<Result<D::Batch>>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl<D: Dataset> Epoch<D> {
+    fn make(&self, batch: usize) -> Result<D::Batch> {
+        self.data.batch(slice(&self.order, self.batch_size, batch))
+    }
+
+    /// A thread that makes batches `worker`, `worker + workers`, ...
+    fn spawn(&mut self, worker: usize, workers: usize, prefetch: usize) -> Result<()> {
+        let (sender, receiver) = sync_channel(prefetch);
+        let (data, order) = (self.data.clone(), self.order.clone());
+        let (batch_size, batches) = (self.batch_size, self.batches);
+        let work = move || {
+            for batch in (worker..batches).step_by(workers) {
+                let made = ferrotape_tensor::serial(|| data.batch(slice(&order, batch_size, batch)));
+                if sender.send(made).is_err() {
+                    return; // The caller has dropped the epoch.
+                }
+            }
+        };
+        let thread = std::thread::Builder::new().name(format!("loader-{worker}")).spawn(work);
+        self.threads.push(thread.map_err(Error::other)?);
+        self.channels.push(receiver);
+        Ok(())
+    }
+}
+
+fn slice(order: &[usize], batch_size: usize, batch: usize) -> &[usize] {
+    let start = batch * batch_size;
+    &order[start..order.len().min(start + batch_size)]
+}
+
+impl<D: Dataset> Iterator for Epoch<D> {
+    type Item = Result<D::Batch>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.next == self.batches {
+            return None;
+        }
+        let batch = self.next;
+        self.next += 1;
+        if self.channels.is_empty() {
+            return Some(self.make(batch));
+        }
+        let received = self.channels[batch % self.channels.len()].recv();
+        Some(received.unwrap_or_else(|_| {
+            // The worker has ended without an answer: its data set panicked.
+            let message = format!("loader: the worker that makes batch {batch} panicked");
+            self.next = self.batches;
+            Err(Error::new(ErrorKind::Module(message)))
+        }))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.batches - self.next, Some(self.batches - self.next))
+    }
+}
+
+impl<D: Dataset> ExactSizeIterator for Epoch<D> {}
+
+impl<D: Dataset> Drop for Epoch<D> {
+    fn drop(&mut self) {
+        self.channels.clear();
+        for thread in self.threads.drain(..) {
+            // A panic was reported as an error when its batch was asked for.
+            let _ = thread.join();
+        }
+    }
+}

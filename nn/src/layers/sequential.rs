@@ -1,0 +1,64 @@
+//! One layer after the other.
+
+use ferrotape_tensor::{Result, Tensor};
+
+use crate::ctx::Ctx;
+use crate::module::{Forward, Module, Visitor, VisitorMut};
+
+/// Layers in a row, named `0`, `1`, ... as in PyTorch's `nn.Sequential`.
+///
+/// ```
+/// # use ferrotape_nn::{Ctx, Forward, Linear, Relu, Sequential};
+/// # use ferrotape_tensor::{DType, Generator, Tensor};
+/// # fn main() -> ferrotape_tensor::Result<()> {
+/// let mut rng = Generator::new(0);
+/// let net = Sequential::new().then(Linear::new(4, 8, &mut rng)?).then(Relu).then(Linear::new(8, 1, &mut rng)?);
+/// assert_eq!(net.forward(&Tensor::ones([2, 4], DType::F32)?, &mut Ctx::eval())?.shape(), [2, 1]);
+/// # Ok(()) }
+/// ```
+#[derive(Default)]
+pub struct Sequential {
+    layers: Vec<Box<dyn Forward>>,
+}
+
+impl Sequential {
+    /// Without layers: the identity.
+    pub fn new() -> Self {
+        Sequential::default()
+    }
+
+    /// With one more layer at the end.
+    pub fn then(mut self, layer: impl Forward + 'static) -> Self {
+        self.layers.push(Box::new(layer));
+        self
+    }
+
+    /// Number of layers.
+    pub fn len(&self) -> usize {
+        self.layers.len()
+    }
+
+    /// True without layers.
+    pub fn is_empty(&self) -> bool {
+        self.layers.is_empty()
+    }
+}
+
+impl Module for Sequential {
+    fn visit<'a>(&'a self, visitor: &mut dyn Visitor<'a>) {
+        self.layers.visit(visitor);
+    }
+    fn visit_mut(&mut self, visitor: &mut dyn VisitorMut) {
+        self.layers.visit_mut(visitor);
+    }
+}
+
+impl Forward for Sequential {
+    fn forward(&self, x: &Tensor, ctx: &mut Ctx<'_>) -> Result<Tensor> {
+        let mut y = x.clone();
+        for layer in &self.layers {
+            y = layer.forward(&y, ctx)?;
+        }
+        Ok(y)
+    }
+}

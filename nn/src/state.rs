@@ -1,0 +1,231 @@
+//! Parameters and buffers by name: listing, saving, loading, freezing.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use ferrotape_tensor::{DType, Error, ErrorKind, Result, Tensor};
+
+use crate::module::{Buffer, Module, Param, Visitor, VisitorMut};
+
+/// The names entered so far, as one path.
+#[derive(Default)]
+pub(crate) struct Path {
+    text: String,
+    ends: Vec<usize>,
+}
+
+impl Path {
+    pub(crate) fn enter(&mut self, name: &str) {
+        self.ends.push(self.text.len());
+        if !self.text.is_empty() {
+            self.text.push('.');
+        }
+        self.text.push_str(name);
+    }
+
+    pub(crate) fn leave(&mut self) {
+        self.text.truncate(self.ends.pop().unwrap_or(0));
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.text
+    }
+}
+
+/// Calls a function on every parameter and buffer, with its path.
+struct Each<P, B> {
+    path: Path,
+    param: P,
+    buffer: B,
+}
+
+impl<'a, P: FnMut(&str, &'a Param), B: FnMut(&str, &'a Buffer)> Visitor<'a> for Each<P, B> {
+    fn enter(&mut self, name: &str) {
+        self.path.enter(name);
+    }
+    fn leave(&mut self) {
+        self.path.leave();
+    }
+    fn param(&mut self, param: &'a Param) {
+        (self.param)(self.path.as_str(), param);
+    }
+    fn buffer(&mut self, buffer: &'a Buffer) {
+        (self.buffer)(self.path.as_str(), buffer);
+    }
+}
+
+impl<P: FnMut(&str, &mut Param), B: FnMut(&str, &mut Buffer)> VisitorMut for Each<P, B> {
+    fn enter(&mut self, name: &str) {
+        self.path.enter(name);
+    }
+    fn leave(&mut self) {
+        self.path.leave();
+    }
+    fn param(&mut self, param: &mut Param) {
+        (self.param)(self.path.as_str(), param);
+    }
+    fn buffer(&mut self, buffer: &mut Buffer) {
+        (self.buffer)(self.path.as_str(), buffer);
+    }
+}
+
+pub(crate) fn each<'a, M: Module + ?Sized>(
+    model: &'a M,
+    param: impl FnMut(&str, &'a Param),
+    buffer: impl FnMut(&str, &'a Buffer),
+) {
+    model.visit(&mut Each { path: Path::default(), param, buffer });
+}
+
+pub(crate) fn each_mut<M: Module + ?Sized>(
+    model: &mut M,
+    param: impl FnMut(&str, &mut Param),
+    buffer: impl FnMut(&str, &mut Buffer),
+) {
+    model.visit_mut(&mut Each { path: Path::default(), param, buffer });
+}
+
+/// Every parameter with its path, in the order of the fields. Tied parameters appear under each of their names.
+pub fn parameters<M: Module + ?Sized>(model: &M) -> Vec<(String, &Param)> {
+    let mut found = Vec::new();
+    each(model, |path, param| found.push((path.to_string(), param)), |_, _| {});
+    found
+}
+
+/// Every buffer with its path.
+pub fn buffers<M: Module + ?Sized>(model: &M) -> Vec<(String, &Buffer)> {
+    let mut found = Vec::new();
+    each(model, |_, _| {}, |path, buffer| found.push((path.to_string(), buffer)));
+    found
+}
+
+/// Number of elements in all parameters; tied ones count once.
+pub fn parameter_count<M: Module + ?Sized>(model: &M) -> usize {
+    let by_id: BTreeMap<_, _> = parameters(model).iter().map(|(_, p)| (p.id(), p.len())).collect();
+    by_id.values().sum()
+}
+
+/// Parameters and buffers by name, PyTorch's `state_dict`. Clones share the values.
+pub fn state_dict<M: Module + ?Sized>(model: &M) -> BTreeMap<String, Tensor> {
+    let mut state = BTreeMap::new();
+    for (path, param) in parameters(model) {
+        state.insert(path, param.tensor.clone());
+    }
+    for (path, buffer) in buffers(model) {
+        state.insert(path, buffer.tensor.clone());
+    }
+    state
+}
+
+/// What does not fit between a model and a state dict.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StateReport {
+    /// In the model, not in the state.
+    pub missing: Vec<String>,
+    /// In the state, not in the model.
+    pub unexpected: Vec<String>,
+    /// In both, with another shape or type.
+    pub mismatched: Vec<String>,
+}
+
+impl StateReport {
+    /// True if everything fits.
+    pub fn is_empty(&self) -> bool {
+        self.missing.is_empty() && self.unexpected.is_empty() && self.mismatched.is_empty()
+    }
+}
+
+impl fmt::Display for StateReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let parts = [("missing", &self.missing), ("unexpected", &self.unexpected), ("mismatched", &self.mismatched)];
+        let told = parts.iter().filter(|(_, names)| !names.is_empty());
+        let told: Vec<String> = told.map(|(what, names)| format!("{what}: {}", names.join(", "))).collect();
+        write!(f, "{}", told.join("; "))
+    }
+}
+
+/// Gives the model the values of a state dict. All names, shapes and types must fit, or nothing is changed. Parameters that were
+/// tied stay tied.
+///
+/// # Errors
+/// Names that are missing, unexpected or of another shape or type, all of them listed.
+pub fn load_state_dict<M: Module + ?Sized>(model: &mut M, state: &BTreeMap<String, Tensor>) -> Result<()> {
+    let report = compare(&state_dict(model), state);
+    if !report.is_empty() {
+        return Err(Error::new(ErrorKind::Module(format!("load_state_dict: {report}"))));
+    }
+    let mut loaded = BTreeMap::new();
+    each_mut(
+        model,
+        |path, param| {
+            if let Some(value) = state.get(path) {
+                let first: &mut Tensor = loaded.entry(param.id()).or_insert_with(|| value.clone());
+                param.tensor = first.clone();
+            }
+        },
+        |_, _| {},
+    );
+    each_mut(
+        model,
+        |_, _| {},
+        |path, buffer| {
+            if let Some(value) = state.get(path) {
+                buffer.tensor = value.clone();
+            }
+        },
+    );
+    Ok(())
+}
+
+fn compare(own: &BTreeMap<String, Tensor>, given: &BTreeMap<String, Tensor>) -> StateReport {
+    let mut report = StateReport::default();
+    for (name, tensor) in own {
+        match given.get(name) {
+            None => report.missing.push(name.clone()),
+            Some(other) if other.meta() != tensor.meta() => report.mismatched.push(format!(
+                "{name} ({:?} {} for {:?} {})",
+                other.shape(),
+                other.dtype(),
+                tensor.shape(),
+                tensor.dtype()
+            )),
+            Some(_) => {}
+        }
+    }
+    report.unexpected = given.keys().filter(|name| !own.contains_key(*name)).cloned().collect();
+    report
+}
+
+/// Freezes or thaws every parameter whose path starts with `prefix` (`""`: all). Returns how many.
+pub fn set_trainable<M: Module + ?Sized>(model: &mut M, prefix: &str, trainable: bool) -> usize {
+    let mut count = 0;
+    let set = |path: &str, param: &mut Param| {
+        if path.starts_with(prefix) {
+            param.trainable = trainable;
+            count += 1;
+        }
+    };
+    each_mut(model, set, |_, _| {});
+    count
+}
+
+/// Casts every float parameter and buffer. Parameters that were tied stay tied.
+///
+/// # Errors
+/// Memory over the limit; then some are cast and some are not.
+pub fn to_dtype<M: Module + ?Sized>(model: &mut M, dtype: DType) -> Result<()> {
+    let mut cast: BTreeMap<_, Tensor> = BTreeMap::new();
+    for (_, tensor) in state_dict(model) {
+        if tensor.dtype().is_float() {
+            let value = tensor.to_dtype(dtype)?;
+            cast.insert(tensor.id(), value);
+        }
+    }
+    let replace = |tensor: &mut Tensor| {
+        if let Some(value) = cast.get(&tensor.id()) {
+            *tensor = value.clone();
+        }
+    };
+    each_mut(model, |_, param| replace(&mut param.tensor), |_, buffer| replace(&mut buffer.tensor));
+    Ok(())
+}
