@@ -14,7 +14,12 @@ pub fn fans(shape: &[usize]) -> (f64, f64) {
 ///
 /// # Errors
 /// Memory over the limit.
-pub fn kaiming_uniform(shape: &[usize], a: f64, dtype: DType, rng: &mut Generator) -> Result<Tensor> {
+pub fn kaiming_uniform(
+    shape: &[usize],
+    a: f64,
+    dtype: DType,
+    rng: &mut Generator,
+) -> Result<Tensor> {
     let bound = (6.0 / ((1.0 + a * a) * fans(shape).0.max(1.0))).sqrt();
     rng.uniform(shape, -bound, bound, dtype)
 }
@@ -31,7 +36,12 @@ pub fn kaiming_normal(shape: &[usize], dtype: DType, rng: &mut Generator) -> Res
 ///
 /// # Errors
 /// Memory over the limit.
-pub fn xavier_uniform(shape: &[usize], gain: f64, dtype: DType, rng: &mut Generator) -> Result<Tensor> {
+pub fn xavier_uniform(
+    shape: &[usize],
+    gain: f64,
+    dtype: DType,
+    rng: &mut Generator,
+) -> Result<Tensor> {
     let (fan_in, fan_out) = fans(shape);
     let bound = gain * (6.0 / (fan_in + fan_out).max(1.0)).sqrt();
     rng.uniform(shape, -bound, bound, dtype)
@@ -41,7 +51,12 @@ pub fn xavier_uniform(shape: &[usize], gain: f64, dtype: DType, rng: &mut Genera
 ///
 /// # Errors
 /// Memory over the limit.
-pub fn xavier_normal(shape: &[usize], gain: f64, dtype: DType, rng: &mut Generator) -> Result<Tensor> {
+pub fn xavier_normal(
+    shape: &[usize],
+    gain: f64,
+    dtype: DType,
+    rng: &mut Generator,
+) -> Result<Tensor> {
     let (fan_in, fan_out) = fans(shape);
     rng.normal(shape, 0.0, gain * (2.0 / (fan_in + fan_out).max(1.0)).sqrt(), dtype)
 }

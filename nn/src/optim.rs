@@ -114,10 +114,14 @@ fn check(model: &dyn Module, gradients: &Gradients) -> Result<()> {
     for (path, param) in trainable {
         // Both lists come from one visit of the fields, so they agree unless the model is another one.
         let Some(entry) = entries.next().filter(|entry| *entry.path == *path) else {
-            return refuse(format!("step: the gradients do not belong to this model (parameter {path})"));
+            return refuse(format!(
+                "step: the gradients do not belong to this model (parameter {path})"
+            ));
         };
         if entry.id != param.id() {
-            return refuse(format!("step: parameter {path} has changed since the gradient was taken"));
+            return refuse(format!(
+                "step: parameter {path} has changed since the gradient was taken"
+            ));
         }
         if entry.gradient.is_none() && !gradients.allow_missing {
             return refuse(format!(

@@ -137,9 +137,14 @@ impl StateReport {
 
 impl fmt::Display for StateReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let parts = [("missing", &self.missing), ("unexpected", &self.unexpected), ("mismatched", &self.mismatched)];
+        let parts = [
+            ("missing", &self.missing),
+            ("unexpected", &self.unexpected),
+            ("mismatched", &self.mismatched),
+        ];
         let told = parts.iter().filter(|(_, names)| !names.is_empty());
-        let told: Vec<String> = told.map(|(what, names)| format!("{what}: {}", names.join(", "))).collect();
+        let told: Vec<String> =
+            told.map(|(what, names)| format!("{what}: {}", names.join(", "))).collect();
         write!(f, "{}", told.join("; "))
     }
 }
@@ -149,7 +154,10 @@ impl fmt::Display for StateReport {
 ///
 /// # Errors
 /// Names that are missing, unexpected or of another shape or type, all of them listed.
-pub fn load_state_dict<M: Module + ?Sized>(model: &mut M, state: &BTreeMap<String, Tensor>) -> Result<()> {
+pub fn load_state_dict<M: Module + ?Sized>(
+    model: &mut M,
+    state: &BTreeMap<String, Tensor>,
+) -> Result<()> {
     let report = compare(&state_dict(model), state);
     if !report.is_empty() {
         return Err(Error::new(ErrorKind::Module(format!("load_state_dict: {report}"))));

@@ -99,7 +99,11 @@ impl Gradients {
     /// Other parameters, or weights that changed in between.
     pub fn accumulate(&mut self, other: &Gradients) -> Result<()> {
         let same = self.entries.len() == other.entries.len()
-            && self.entries.iter().zip(&other.entries).all(|(a, b)| a.path == b.path && a.id == b.id);
+            && self
+                .entries
+                .iter()
+                .zip(&other.entries)
+                .all(|(a, b)| a.path == b.path && a.id == b.id);
         if !same {
             let message = "accumulate: the gradients were taken at other weights".to_string();
             return Err(Error::new(ErrorKind::Module(message)));
@@ -141,7 +145,8 @@ pub fn value_and_grad_aux<M: Module + ?Sized, A>(
     rng: &mut Generator,
     forward: impl FnOnce(&M, &mut Ctx<'_>) -> Result<(Tensor, A)>,
 ) -> Result<Step<A>> {
-    let trainable: Vec<_> = parameters(model).into_iter().filter(|(_, param)| param.trainable).collect();
+    let trainable: Vec<_> =
+        parameters(model).into_iter().filter(|(_, param)| param.trainable).collect();
     let ((loss, aux, updates, reached), tape) = Tape::record(|tape| {
         trainable.iter().for_each(|(_, param)| tape.watch(param));
         let mut ctx = Ctx::train(rng);

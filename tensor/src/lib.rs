@@ -60,6 +60,12 @@ pub fn set_threads(threads: usize) {
     ferrotape_kernels::cpu::parallel::set_threads(threads);
 }
 
+/// Runs `body` with every kernel on the calling thread alone: for threads beside the one that trains, which would otherwise
+/// take the team from it.
+pub fn serial<R>(body: impl FnOnce() -> R) -> R {
+    ferrotape_kernels::cpu::parallel::serial(body)
+}
+
 /// Name of the instruction set that the CPU kernels run on: `scalar`, `avx2` or `avx512`.
 pub fn isa() -> &'static str {
     ferrotape_kernels::cpu::isa::isa().name()

@@ -14,6 +14,7 @@ mod model;
 #[cfg(not(all(test, loom)))]
 mod team;
 
+use std::cell::Cell;
 use std::marker::PhantomData;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -36,12 +37,35 @@ pub fn run(pieces: usize, work_ns: u64, body: &(dyn Fn(usize) + Sync)) {
     #[cfg(all(test, loom))]
     let _ = work_ns;
     #[cfg(not(all(test, loom)))]
-    if pieces > 1 && work_ns >= SERIAL_NS && threads() > 1 && team::run(pieces, work_ns, body) {
+    if pieces > 1
+        && work_ns >= SERIAL_NS
+        && threads() > 1
+        && !SERIAL.get()
+        && team::run(pieces, work_ns, body)
+    {
         return;
     }
     for piece in 0..pieces {
         body(piece);
     }
+}
+
+thread_local! {
+    /// Whether this thread keeps to itself: [`serial`].
+    static SERIAL: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs `f` with every kernel on the calling thread alone. For threads beside the one that trains (a loader's worker): they
+/// would take the team from it.
+pub fn serial<R>(f: impl FnOnce() -> R) -> R {
+    struct Restore(bool);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            SERIAL.set(self.0);
+        }
+    }
+    let _restore = Restore(SERIAL.replace(true));
+    f()
 }
 
 /// The number of threads in force; 0: not yet asked for.

@@ -38,8 +38,11 @@ impl TensorDataset {
         match (inputs.shape().first(), targets.shape().first()) {
             (Some(n), Some(m)) if n == m => Ok(TensorDataset { inputs, targets }),
             _ => {
-                let message =
-                    format!("data set: inputs {:?} and targets {:?} differ in dim 0", inputs.shape(), targets.shape());
+                let message = format!(
+                    "data set: inputs {:?} and targets {:?} differ in dim 0",
+                    inputs.shape(),
+                    targets.shape()
+                );
                 Err(Error::new(ErrorKind::Module(message)))
             }
         }

@@ -143,7 +143,8 @@ impl<D: Dataset> Epoch<D> {
         let (batch_size, batches) = (self.batch_size, self.batches);
         let work = move || {
             for batch in (worker..batches).step_by(workers) {
-                let made = ferrotape_tensor::serial(|| data.batch(slice(&order, batch_size, batch)));
+                let made =
+                    ferrotape_tensor::serial(|| data.batch(slice(&order, batch_size, batch)));
                 if sender.send(made).is_err() {
                     return; // The caller has dropped the epoch.
                 }

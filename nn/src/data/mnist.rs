@@ -53,13 +53,22 @@ impl Mnist {
     fn from_idx(images: super::Idx, labels: super::Idx) -> Result<Mnist> {
         let refuse = |message: String| Err(Error::new(ErrorKind::Module(message)));
         if images.kind != IdxKind::U8 || images.shape.len() != 3 {
-            return refuse(format!("mnist: images of {:?} {:?}, u8 [n, h, w] expected", images.kind, images.shape));
+            return refuse(format!(
+                "mnist: images of {:?} {:?}, u8 [n, h, w] expected",
+                images.kind, images.shape
+            ));
         }
         if labels.kind != IdxKind::U8 || labels.shape != images.shape[..1] {
-            return refuse(format!("mnist: labels of {:?} for {} images", labels.shape, images.shape[0]));
+            return refuse(format!(
+                "mnist: labels of {:?} for {} images",
+                labels.shape, images.shape[0]
+            ));
         }
         if let Some(place) = labels.data.iter().position(|&label| label >= 10) {
-            return refuse(format!("mnist: label {} of image {place} is no class of 0..10", labels.data[place]));
+            return refuse(format!(
+                "mnist: label {} of image {place} is no class of 0..10",
+                labels.data[place]
+            ));
         }
         let shape = [images.shape[0], 1, images.shape[1], images.shape[2]];
         Ok(Mnist {

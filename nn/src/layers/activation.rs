@@ -2,9 +2,9 @@
 
 use ferrotape_tensor::{Result, Tensor};
 
-use crate::ctx::Ctx;
 use crate::Module;
-use crate::module::{Forward};
+use crate::ctx::Ctx;
+use crate::module::Forward;
 
 macro_rules! activations {
     ($($(#[$doc:meta])* $name:ident => $method:ident;)*) => {$(

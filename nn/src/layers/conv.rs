@@ -2,9 +2,9 @@
 
 use ferrotape_tensor::{Conv2dOp, DType, Generator, Result, Tensor};
 
+use crate::Module;
 use crate::ctx::Ctx;
 use crate::init;
-use crate::Module;
 use crate::module::{Forward, Param};
 
 /// 2-D cross-correlation, PyTorch's `nn.Conv2d`; x: `[n, in, h, w]`, weight: `[out, in / groups, kh, kw]`, bias: `[out]`, y: `[n, out, oh, ow]`
@@ -35,7 +35,13 @@ impl Conv2dConfig {
     /// From `inputs` to `outputs` channels with this kernel: stride 1, no padding, a bias, f32.
     pub fn new(inputs: usize, outputs: usize, kernel: [usize; 2]) -> Self {
         let settings = Conv2dOp::default();
-        Conv2dConfig { channels: [inputs, outputs], kernel, bias: true, dtype: DType::F32, settings }
+        Conv2dConfig {
+            channels: [inputs, outputs],
+            kernel,
+            bias: true,
+            dtype: DType::F32,
+            settings,
+        }
     }
 
     /// Step of the window.
@@ -82,7 +88,8 @@ impl Conv2dConfig {
         use ferrotape_tensor::{Error, ErrorKind};
         let ([inputs, outputs], groups) = (self.channels, self.settings.groups);
         if groups == 0 || inputs % groups != 0 || outputs % groups != 0 {
-            let message = format!("conv2d: {groups} groups don't divide {inputs} and {outputs} channels");
+            let message =
+                format!("conv2d: {groups} groups don't divide {inputs} and {outputs} channels");
             return Err(Error::new(ErrorKind::Module(message)));
         }
         let shape = [outputs, inputs / groups, self.kernel[0], self.kernel[1]];

@@ -2,9 +2,9 @@
 
 use ferrotape_tensor::{Error, ErrorKind, Result, Tensor};
 
-use crate::ctx::Ctx;
 use crate::Module;
-use crate::module::{Forward};
+use crate::ctx::Ctx;
+use crate::module::Forward;
 
 /// In training each element is 0 with probability `p`, else divided by `1 - p`; in evaluation nothing happens. PyTorch's
 /// `nn.Dropout`.

@@ -2,9 +2,9 @@
 
 use ferrotape_tensor::{DType, Generator, Result, Tensor};
 
+use crate::Module;
 use crate::ctx::Ctx;
 use crate::init;
-use crate::Module;
 use crate::module::{Forward, Param};
 
 /// `y = x W^T + b`; x: `[.., in]`, y: `[.., out]`, weight: `[out, in]`, bias: `[out]`. PyTorch's `nn.Linear`, with its

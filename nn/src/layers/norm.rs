@@ -3,8 +3,8 @@
 use ferrotape_tensor::chain::{BinaryChain, UnaryChain};
 use ferrotape_tensor::{DType, Error, ErrorKind, Result, Tensor, no_tape};
 
-use crate::ctx::Ctx;
 use crate::Module;
+use crate::ctx::Ctx;
 use crate::module::{Buffer, Forward, Param};
 
 /// `y = (x - mean) / sqrt(var + eps) * weight + bias` a channel; x: `[n, c, h, w]`. PyTorch's `nn.BatchNorm2d`: in training mean and
@@ -70,7 +70,8 @@ impl BatchNorm2d {
         if x.rank() == 4 && x.shape()[1] == channels {
             return Ok(());
         }
-        let message = format!("batch_norm2d: input {:?}, [n, {channels}, h, w] expected", x.shape());
+        let message =
+            format!("batch_norm2d: input {:?}, [n, {channels}, h, w] expected", x.shape());
         Err(Error::new(ErrorKind::Module(message)))
     }
 }
@@ -82,7 +83,8 @@ impl Forward for BatchNorm2d {
         let (centered, var) = if ctx.is_training() {
             let count = (x.len() / channels[1].max(1)) as f64;
             if count <= 1.0 {
-                let message = format!("batch_norm2d: {:?} has one value a channel: no variance", x.shape());
+                let message =
+                    format!("batch_norm2d: {:?} has one value a channel: no variance", x.shape());
                 return Err(Error::new(ErrorKind::Module(message)));
             }
             let mean = x.mean_keep([0, 2, 3])?;

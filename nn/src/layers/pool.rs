@@ -2,9 +2,9 @@
 
 use ferrotape_tensor::{Pool2dOp, Result, Tensor};
 
-use crate::ctx::Ctx;
 use crate::Module;
-use crate::module::{Forward};
+use crate::ctx::Ctx;
+use crate::module::Forward;
 
 /// Maximum of each window, PyTorch's `nn.MaxPool2d`; NaN wins. x: `[n, c, h, w]`.
 #[derive(Debug, Clone, Copy, Module)]

@@ -23,8 +23,14 @@ pub struct Sgd {
 impl Sgd {
     /// Plain SGD.
     pub fn new(lr: f64) -> Self {
-        let settings =
-            SgdStep { lr, momentum: 0.0, dampening: 0.0, weight_decay: 0.0, nesterov: false, first: false };
+        let settings = SgdStep {
+            lr,
+            momentum: 0.0,
+            dampening: 0.0,
+            weight_decay: 0.0,
+            nesterov: false,
+            first: false,
+        };
         Sgd { settings, velocity: BTreeMap::new() }
     }
 
@@ -58,7 +64,9 @@ impl Optimizer for Sgd {
         let Sgd { settings, velocity } = self;
         update(model, gradients, |targets| {
             if settings.momentum == 0.0 {
-                return targets.iter_mut().try_for_each(|t| t.value.sgd_step(t.gradient, *settings, None));
+                return targets
+                    .iter_mut()
+                    .try_for_each(|t| t.value.sgd_step(t.gradient, *settings, None));
             }
             // All new state first: should memory run out here, no weight has changed.
             let mut fresh = Vec::new();
