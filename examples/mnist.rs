@@ -25,7 +25,7 @@ struct Options {
     #[arg(long)]
     data: Option<PathBuf>,
     /// Passes over the training set.
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 8)]
     epochs: u64,
     /// Images a step.
     #[arg(long, default_value_t = 64)]
