@@ -75,7 +75,8 @@ impl GradCheck {
                 };
                 let numeric = self.numeric(f, inputs, place, &direction, &weight)?;
                 let close = (analytic - numeric).abs() <= self.atol + self.rtol * numeric.abs();
-                if !close && !(analytic.is_nan() && numeric.is_nan()) {
+                let undefined = analytic.is_nan() && numeric.is_nan();
+                if !(close || undefined) {
                     let message =
                         format!("gradcheck: input {place}: analytic {analytic}, numeric {numeric}");
                     return Err(failure(message));

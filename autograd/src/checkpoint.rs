@@ -54,9 +54,11 @@ impl Observer for Scout {
     }
 }
 
+type Body = dyn Fn(&[Tensor]) -> Result<Tensor>;
+
 /// The checkpointed body as one operation: its operands are the inputs, then what was captured.
 struct Recompute {
-    body: Box<dyn Fn(&[Tensor]) -> Result<Tensor>>,
+    body: Box<Body>,
     output: Tensor,
     explicit: usize,
 }

@@ -195,11 +195,10 @@ fn check_custom(op: &Op, metas: &[Meta], outputs: &[Tensor]) -> Result<()> {
 fn compute(op: &Op, operands: &mut [Operand<'_>], metas: &[Meta], tag: Tag) -> Result<Outputs> {
     let taken = take_over(op, operands, metas);
     let mut reused = None;
-    if let Some(place) = taken {
-        if let Operand::Own(tensor) = std::mem::replace(&mut operands[place], Operand::Scalar(0.0))
-        {
-            reused = Some(tensor);
-        }
+    if let Some(place) = taken
+        && let Operand::Own(tensor) = std::mem::replace(&mut operands[place], Operand::Scalar(0.0))
+    {
+        reused = Some(tensor);
     }
     let mut storages: SmallVec<[(Storage, Layout); 2]> = SmallVec::new();
     if reused.is_none() {

@@ -39,8 +39,7 @@ macro_rules! methods {
                 pub fn $name $(<$lt>)? (&self $(, $arg: $ty)*) -> crate::error::Result<$ret> {
                     let here = std::panic::Location::caller();
                     let $x = crate::apply::Operand::Ref(self);
-                    let result: crate::error::Result<$ret> = (move || $body)();
-                    result.map_err(|error| error.at(here))
+                    crate::ops::located(here, move || $body)
                 }
             )*
         }
@@ -60,14 +59,21 @@ macro_rules! methods {
                 fn $name $(<$lt>)? (self $(, $arg: $ty)*) -> crate::error::Result<$ret> {
                     let here = std::panic::Location::caller();
                     let $x = crate::apply::Operand::Own(self?);
-                    let result: crate::error::Result<$ret> = (move || $body)();
-                    result.map_err(|error| error.at(here))
+                    crate::ops::located(here, move || $body)
                 }
             )*
         }
     };
 }
 pub(crate) use methods;
+
+/// Runs `body`; its error is said of the line `here`.
+pub(crate) fn located<R>(
+    here: &'static std::panic::Location<'static>,
+    body: impl FnOnce() -> crate::error::Result<R>,
+) -> crate::error::Result<R> {
+    body().map_err(|error| error.at(here))
+}
 
 /// Operand `x` as a tensor, for methods that need to look at it.
 pub(crate) fn look<'a>(

@@ -421,7 +421,7 @@ fn check_conv(
         return Err(Error::argument(op, "stride, dilation and groups must be at least 1"));
     }
     let channels = weight[1].checked_mul(conv.groups);
-    if channels != Some(input[1]) || weight[0] % conv.groups != 0 {
+    if channels != Some(input[1]) || !weight[0].is_multiple_of(conv.groups) {
         let message =
             format!("input {input:?}, weight {weight:?}, groups {}: channels differ", conv.groups);
         return Err(Error::shape(op, message));

@@ -1,0 +1,145 @@
+//! A convolutional network learns handwritten digits: train, test, save, plot.
+
+#[path = "support/digits.rs"]
+mod digits;
+#[path = "support/plot.rs"]
+mod plot;
+
+use std::error::Error;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::Parser;
+use digits::{Cnn, load};
+use ferrotape::io::save_safetensors;
+use ferrotape::nn::data::{Dataset, Mnist};
+use ferrotape::nn::{parameter_count, state_dict};
+use ferrotape::prelude::*;
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// Trains a CNN on MNIST: 10,000 embedded digits, or the four idx files of a folder.
+#[derive(Parser)]
+struct Options {
+    /// Folder with {train,t10k}-{images-idx3,labels-idx1}-ubyte, each raw or .gz (MNIST, Fashion-MNIST); default: embedded digits.
+    #[arg(long)]
+    data: Option<PathBuf>,
+    /// Passes over the training set.
+    #[arg(long, default_value_t = 8)]
+    epochs: u64,
+    /// Images a step.
+    #[arg(long, default_value_t = 64)]
+    batch_size: usize,
+    /// Learning rate of Adam.
+    #[arg(long, default_value_t = 1e-3)]
+    lr: f64,
+    /// Seed of weights and order.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Threads that kernels may use (0: all cores).
+    #[arg(long, default_value_t = 0)]
+    threads: usize,
+    /// Folder for the weights and plots.
+    #[arg(long, default_value = "runs/mnist")]
+    out: PathBuf,
+}
+
+/// Mean loss, accuracy and counts `[label][said]` over a data set.
+fn test(net: &Cnn, loader: &DataLoader<Mnist>) -> Result<(f64, f64, Vec<Vec<usize>>)> {
+    let (mut loss, mut counts) = (0.0, vec![vec![0; 10]; 10]);
+    for batch in loader.epoch(0)? {
+        let (x, y) = batch?;
+        let logits = net.forward(&x, &mut Ctx::eval())?;
+        loss += logits.cross_entropy_rows(&y).sum(..)?.to_f64()?;
+        for (label, said) in y.to_vec::<i64>()?.iter().zip(logits.argmax(1)?.to_vec::<i64>()?) {
+            counts[*label as usize][said as usize] += 1;
+        }
+    }
+    let n = loader.data().len().max(1) as f64;
+    let right: usize = (0..10).map(|class| counts[class][class]).sum();
+    Ok((loss / n, right as f64 / n, counts))
+}
+
+fn run(options: &Options) -> Result<(), Box<dyn Error>> {
+    if options.threads > 0 {
+        ferrotape::set_threads(options.threads);
+    }
+    std::fs::create_dir_all(&options.out).map_err(|e| format!("{}: {e}", options.out.display()))?;
+    let (train, held_out) = load(options.data.as_deref())?;
+    let train = DataLoader::new(train, options.batch_size)?.shuffle(options.seed);
+    let held_out = DataLoader::new(held_out, 256)?;
+    let mut rng = Generator::new(options.seed);
+    let mut net = Cnn::new(&mut rng)?;
+    let mut optimizer = Adam::new(options.lr);
+    println!(
+        "{} training images, {} test images, {} parameters, {} on {} threads",
+        train.data().len(),
+        held_out.data().len(),
+        parameter_count(&net),
+        ferrotape::isa(),
+        ferrotape::threads(),
+    );
+
+    let style = ProgressStyle::with_template("epoch {prefix} {bar:40} {pos}/{len} {msg} {eta}")?;
+    let mut curves = [("training".to_string(), Vec::new()), ("test".to_string(), Vec::new())];
+    let (mut loss, mut accuracy, mut counts) = test(&net, &held_out)?;
+    curves[1].1.push((0.0, loss));
+    let mut seconds = 0.0;
+    for epoch in 0..options.epochs {
+        let bar = ProgressBar::new(train.len() as u64)
+            .with_style(style.clone())
+            .with_prefix((epoch + 1).to_string());
+        let start = Instant::now();
+        for (i, batch) in train.epoch(epoch)?.enumerate() {
+            let (x, y) = batch?;
+            let step =
+                value_and_grad(&net, &mut rng, |net, ctx| net.forward(&x, ctx).cross_entropy(&y))?;
+            optimizer.step(&mut net, &step)?;
+            let now = step.loss.to_f64()?;
+            bar.inc(1);
+            bar.set_message(format!("loss {now:.4}"));
+            if i % 10 == 0 {
+                curves[0].1.push((epoch as f64 + i as f64 / train.len() as f64, now));
+            }
+        }
+        seconds += start.elapsed().as_secs_f64();
+        bar.finish_and_clear();
+        (loss, accuracy, counts) = test(&net, &held_out)?;
+        curves[1].1.push((epoch as f64 + 1.0, loss));
+        println!("epoch {}: test accuracy {accuracy:.4}, test loss {loss:.4}", epoch + 1);
+    }
+
+    let named = state_dict(&net);
+    save_safetensors(
+        options.out.join("mnist.safetensors"),
+        named.iter().map(|(name, t)| (name.clone(), t)),
+    )?;
+    plot::learning_curve(
+        &options.out.join("learning_curve.png"),
+        &curves,
+        "MNIST",
+        "epoch",
+        "loss",
+    )?;
+    let names: Vec<String> = (0..10).map(|digit| digit.to_string()).collect();
+    plot::confusion_matrix(
+        &options.out.join("confusion_matrix.png"),
+        &counts,
+        &names,
+        "MNIST test set",
+    )?;
+    println!("weights and plots in {}", options.out.display());
+    let epoch_s = seconds / options.epochs.max(1) as f64;
+    println!("test_accuracy={accuracy:.4} test_loss={loss:.4} epoch_s={epoch_s:.2}");
+    Ok(())
+}
+
+fn main() -> ExitCode {
+    match run(&Options::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
