@@ -1,5 +1,9 @@
 //! What the benches share: data, interleaved timing, tables, the record.
 
+mod profile;
+
+pub use profile::profile;
+
 use std::hint::black_box;
 use std::io::Write;
 use std::path::PathBuf;
@@ -14,7 +18,8 @@ pub fn once() -> bool {
 pub fn data(n: usize, seed: u64) -> Vec<f32> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut next = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
     };
     (0..n).map(|_| next()).collect()
@@ -99,7 +104,13 @@ impl Record {
     ///
     /// # Errors
     /// It can't be written.
-    pub fn row(&mut self, [bench, case, contender]: [&str; 3], threads: usize, value: f64, unit: &str) -> std::io::Result<()> {
+    pub fn row(
+        &mut self,
+        [bench, case, contender]: [&str; 3],
+        threads: usize,
+        value: f64,
+        unit: &str,
+    ) -> std::io::Result<()> {
         match &mut self.0 {
             Some(file) => writeln!(file, "{bench},{case},{contender},{threads},{value:.4},{unit}"),
             None => Ok(()),

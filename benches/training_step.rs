@@ -5,7 +5,7 @@ use std::time::Duration;
 use criterion::Criterion;
 use ferrotape::prelude::*;
 use ferrotape::set_threads;
-use ferrotape_benches::{Contender, Record, data, interleaved};
+use ferrotape_benches::{Contender, Record, data, interleaved, profile};
 
 /// A network of layers with its data and optimizer.
 struct Training {
@@ -16,7 +16,11 @@ struct Training {
 }
 
 impl Training {
-    fn new(net: impl FnOnce(&mut Generator) -> Result<Sequential>, x: &[usize], y: Tensor) -> Result<Self> {
+    fn new(
+        net: impl FnOnce(&mut Generator) -> Result<Sequential>,
+        x: &[usize],
+        y: Tensor,
+    ) -> Result<Self> {
         let mut rng = Generator::new(0);
         let net = net(&mut rng)?;
         let x = Tensor::from_vec(data(x.iter().product(), 1), x)?;
@@ -24,9 +28,14 @@ impl Training {
     }
 
     /// Forward, backward, update.
-    fn step(&mut self, optimizer: &mut impl Optimizer, loss: fn(Tensor, &Tensor) -> Result<Tensor>) -> Result<()> {
+    fn step(
+        &mut self,
+        optimizer: &mut impl Optimizer,
+        loss: fn(Tensor, &Tensor) -> Result<Tensor>,
+    ) -> Result<()> {
         let (x, y) = (&self.x, &self.y);
-        let step = value_and_grad(&self.net, &mut self.rng, |net, ctx| loss(net.forward(x, ctx)?, y))?;
+        let step =
+            value_and_grad(&self.net, &mut self.rng, |net, ctx| loss(net.forward(x, ctx)?, y))?;
         optimizer.step(&mut self.net, &step)
     }
 
@@ -109,6 +118,14 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     for threads in [1, 2] {
         set_threads(threads);
         let mut contenders = contenders()?;
+        if std::env::var_os("FERROTAPE_BENCH_PROFILE").is_some() {
+            for contender in &mut contenders {
+                interleaved(std::slice::from_mut(contender), Duration::from_millis(20), 3);
+                println!("\n{}, {threads} thread(s)", contender.name);
+                profile(50, &mut contender.run);
+            }
+            continue;
+        }
         for contender in &mut contenders {
             let id = format!("training_step/{}/{threads}", contender.name);
             criterion.bench_function(&id, |b| b.iter(&mut contender.run));
@@ -117,7 +134,12 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
         println!("\n{threads} thread(s)");
         for (contender, time) in contenders.iter().zip(times) {
             println!("{:<24}{:>12.2} us", contender.name, time * 1e6);
-            record.row(["training_step", &contender.name, "ferrotape"], threads, time * 1e6, "us")?;
+            record.row(
+                ["training_step", &contender.name, "ferrotape"],
+                threads,
+                time * 1e6,
+                "us",
+            )?;
         }
     }
     criterion.final_summary();
