@@ -9,6 +9,7 @@ pub mod map;
 pub mod math;
 pub mod optimize;
 pub mod parallel;
+pub mod peak;
 pub mod pool;
 pub mod random;
 pub mod reduce;

@@ -47,11 +47,9 @@ impl<T: Float> Dispatch<T> for InForce {
 }
 
 /// A given ISA, and whether to take the paths for a team.
-#[cfg(test)]
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Forced(pub(crate) super::isa::Isa, pub(crate) bool);
 
-#[cfg(test)]
 impl<T> Dispatch<T> for Forced
 where
     super::isa::Tokens: super::isa::HasTokens<T>,
@@ -129,6 +127,25 @@ pub fn gemm<T: Float>(
     c_stride: usize,
 ) -> Result<()> {
     gemm_on(InForce, [m, k, n], a, b, epilogue, c, c_stride)
+}
+
+/// [`gemm`] under a given ISA, or the strongest available one below it: benches compare ISAs with it.
+///
+/// # Errors
+/// As [`gemm`].
+pub fn gemm_under<T: Float>(
+    isa: super::isa::Isa,
+    [m, k, n]: [usize; 3],
+    a: Matrix<'_, T>,
+    b: Matrix<'_, T>,
+    epilogue: Epilogue<'_, T>,
+    c: &mut [T],
+    c_stride: usize,
+) -> Result<()>
+where
+    super::isa::Tokens: super::isa::HasTokens<T>,
+{
+    gemm_on(Forced(isa, parallel::threads() > 1), [m, k, n], a, b, epilogue, c, c_stride)
 }
 
 /// A batch of products: batch `i` uses `a.offset + a_offsets[i]`, `b.offset + b_offsets[i]` and the
