@@ -70,7 +70,9 @@ methods! {
     fn softplus(x) -> Tensor {
         use crate::ops::chain::BinaryChain;
         let x = look("softplus", &x)?;
-        x.abs().neg().exp().log1p().add(x.relu())
+        // Not abs: at 0 its derivative and relu's are 0 and would add up to 0, not 1/2.
+        let negative = x.gt(0.0).select(x.neg(), x);
+        negative.exp().log1p().add(x.relu())
     }
     /// `x` above 0, `slope * x` elsewhere.
     fn leaky_relu(x, slope: f64) -> Tensor {
