@@ -65,7 +65,7 @@ impl<'a, T: Pod> View<'a, T> {
 
     /// Number of elements.
     pub fn len(&self) -> usize {
-        self.shape.iter().product()
+        if self.is_empty() { 0 } else { self.shape.iter().product() }
     }
 
     /// True without elements.

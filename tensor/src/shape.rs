@@ -16,9 +16,9 @@ pub(crate) fn checked_len(op: &'static str, shape: &[usize]) -> Result<usize> {
         })
 }
 
-/// The number of elements of a shape that was checked when it was made.
+/// The number of elements of a shape that was checked when it was made: a zero dim may stand beside any others.
 pub(crate) fn len(shape: &[usize]) -> usize {
-    shape.iter().product()
+    if shape.contains(&0) { 0 } else { shape.iter().product() }
 }
 
 /// A dim that may count from the end (`-1` is the last), as an index.
@@ -29,6 +29,15 @@ pub(crate) fn resolve_dim(op: &'static str, dim: i64, rank: usize) -> Result<usi
     } else {
         Err(Error::plain(ErrorKind::Dim { op, dim, rank }))
     }
+}
+
+/// That dim `dim` is there.
+pub(crate) fn check_dim(op: &'static str, dim: usize, rank: usize) -> Result<()> {
+    if dim < rank {
+        return Ok(());
+    }
+    let dim = i64::try_from(dim).unwrap_or(i64::MAX);
+    Err(Error::plain(ErrorKind::Dim { op, dim, rank }))
 }
 
 /// Several dims, sorted; `[]` means all. Refuses one that is named twice.

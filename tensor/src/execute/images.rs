@@ -67,5 +67,9 @@ fn max_pool<T: Float>(op: &Op, inputs: &[Input<'_>], outputs: &mut [Output<'_>])
         }
         _ => return Err(Error::argument(op.name(), "is no pooling")),
     };
-    told(op, result)
+    // What else the kernels ask was checked; the taps are data.
+    result.map_err(|error| match error {
+        ferrotape_kernels::Error::Contract(message) => Error::argument(op.name(), message),
+        other => Error::from_kernel(op.name(), other),
+    })
 }

@@ -6,6 +6,7 @@ use super::{Conv2dOp, IndexOp, Meta, Op, OptimizeOp, Pool2dOp, RandomOp, ReduceD
 use crate::dtype::DType;
 use crate::error::{Error, ErrorKind, Result};
 use crate::shape::{self, Dims};
+use ferrotape_kernels::cpu::optimize::AdamStep;
 use ferrotape_kernels::cpu::reduce::ReduceOp;
 use ferrotape_kernels::elementwise::{BinaryOp, UnaryOp};
 
@@ -161,7 +162,7 @@ fn single_output(op: &Op, inputs: &[Meta]) -> Result<Meta> {
         }
         Op::Softmax { dim, .. } => {
             require_float(name, inputs[0].dtype)?;
-            shape::resolve_dim(name, *dim as i64, inputs[0].shape.len())?;
+            shape::check_dim(name, *dim, inputs[0].shape.len())?;
             inputs[0].clone()
         }
         Op::CrossEntropy => {
@@ -226,7 +227,7 @@ fn check_random(random: &RandomOp, meta: &Meta) -> Result<()> {
 
 fn reduced(op: &'static str, input: &Meta, dims: &ReduceDims, needs_element: bool) -> Result<Meta> {
     for (i, &dim) in dims.dims.iter().enumerate() {
-        shape::resolve_dim(op, dim as i64, input.shape.len())?;
+        shape::check_dim(op, dim, input.shape.len())?;
         if needs_element && input.shape[dim] == 0 {
             return Err(Error::shape(op, format!("{:?} has no element in dim {dim}", input.shape)));
         }
@@ -309,7 +310,7 @@ fn viewed(op: &'static str, view: &ViewOp, input: &Meta) -> Result<Meta> {
                 to.clone()
             }
             ViewOp::Slice { dim, start, length, step } => {
-                shape::resolve_dim(op, *dim as i64, from.len())?;
+                shape::check_dim(op, *dim, from.len())?;
                 let size = from[*dim] as i128;
                 let last = *start as i128 + (*length as i128 - 1) * *step as i128;
                 let inside = |place: i128| (0..size).contains(&place);
@@ -328,7 +329,7 @@ fn viewed(op: &'static str, view: &ViewOp, input: &Meta) -> Result<Meta> {
 
 fn concatenated(op: &'static str, dim: usize, inputs: &[Meta]) -> Result<Meta> {
     let first = &inputs[0];
-    shape::resolve_dim(op, dim as i64, first.shape.len())?;
+    shape::check_dim(op, dim, first.shape.len())?;
     let mut shape = first.shape.clone();
     shape[dim] = 0;
     for (i, input) in inputs.iter().enumerate() {
@@ -354,7 +355,7 @@ fn indexed(op: &'static str, index: &IndexOp, inputs: &[Meta]) -> Result<Meta> {
     let mut shape = input.shape.clone();
     match index {
         IndexOp::Unslice { dim, start, step, size } => {
-            shape::resolve_dim(op, *dim as i64, rank)?;
+            shape::check_dim(op, *dim, rank)?;
             shape[*dim] = *size;
             let slice =
                 ViewOp::Slice { dim: *dim, start: *start, length: input.shape[*dim], step: *step };
@@ -368,7 +369,7 @@ fn indexed(op: &'static str, index: &IndexOp, inputs: &[Meta]) -> Result<Meta> {
     let indices = &inputs[1].shape;
     match index {
         IndexOp::Gather(dim) => {
-            shape::resolve_dim(op, *dim as i64, rank)?;
+            shape::check_dim(op, *dim, rank)?;
             let fits =
                 indices.len() == rank && (0..rank).all(|d| d == *dim || indices[d] <= shape[d]);
             if !fits {
@@ -379,7 +380,7 @@ fn indexed(op: &'static str, index: &IndexOp, inputs: &[Meta]) -> Result<Meta> {
             shape = indices.clone();
         }
         IndexOp::ScatterAdd { dim, shape: to } => {
-            shape::resolve_dim(op, *dim as i64, rank)?;
+            shape::check_dim(op, *dim, rank)?;
             let fits = *indices == shape
                 && to.len() == rank
                 && (0..rank).all(|d| d == *dim || shape[d] <= to[d]);
@@ -392,12 +393,12 @@ fn indexed(op: &'static str, index: &IndexOp, inputs: &[Meta]) -> Result<Meta> {
             shape = to.clone();
         }
         IndexOp::Select(dim) => {
-            shape::resolve_dim(op, *dim as i64, rank)?;
+            shape::check_dim(op, *dim, rank)?;
             require_rank(op, "index", &inputs[1], 1)?;
             shape[*dim] = indices[0];
         }
         IndexOp::Add { dim, size } => {
-            shape::resolve_dim(op, *dim as i64, rank)?;
+            shape::check_dim(op, *dim, rank)?;
             require_rank(op, "index", &inputs[1], 1)?;
             if shape[*dim] != indices[0] {
                 let message =
@@ -551,6 +552,9 @@ fn check_update(op: &Op, inputs: &[Meta]) -> Result<Metas> {
     let name = op.name();
     if let Op::Optimize(_) = op {
         require_float(name, inputs[0].dtype)?;
+    }
+    if let Op::Optimize(OptimizeOp::Adam(AdamStep { step: 0, .. })) = op {
+        return Err(Error::argument(name, "steps count from 1"));
     }
     match inputs.iter().find(|input| input.shape != inputs[0].shape) {
         Some(other) => {

@@ -30,7 +30,7 @@ fn matmul(a: Operand<'_>, b: Operand<'_>) -> Result<Tensor> {
             let column = y.unsqueeze(1)?;
             matmul(a, column.into()).squeeze(-1)
         }
-        (rank, 2) if rank > 2 && x.layout().reshape(&rows(x)).is_some() => {
+        (rank, 2) if rank > 2 && !x.is_empty() && x.layout().reshape(&rows(x)).is_some() => {
             inner_sizes(x, y)?;
             let mut shape = Dims::from_slice(x.shape());
             shape[rank - 1] = y.shape()[1];

@@ -29,7 +29,7 @@ fn arg_reduce(op: ArgOp, x: Operand<'_>, dim: i64) -> Result<Tensor> {
 /// How many elements one output is made of.
 fn count(name: &'static str, x: &Tensor, dims: &[i64]) -> Result<f64> {
     let dims = shape::resolve_dims(name, dims, x.rank())?;
-    Ok(dims.iter().map(|&d| x.shape()[d]).product::<usize>() as f64)
+    Ok(dims.iter().map(|&d| x.shape()[d] as f64).product())
 }
 
 fn mean(x: Operand<'_>, dims: impl IntoDims, keep: bool) -> Result<Tensor> {

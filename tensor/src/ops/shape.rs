@@ -62,7 +62,7 @@ methods! {
         }
         let old = tensor.shape();
         let mut new = Dims::from_slice(&old[..from]);
-        new.push(old[from..=to].iter().product());
+        new.push(shape::checked_len("flatten", &old[from..=to])?);
         new.extend_from_slice(&old[to + 1..]);
         reshape(x, new)
     }
