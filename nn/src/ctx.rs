@@ -65,6 +65,23 @@ impl<'a> Ctx<'a> {
         Ok(())
     }
 
+    /// As [`update`](Self::update), with the value that `next` makes of the current one. What `next` computes is not recorded; it is
+    /// not called in evaluation.
+    ///
+    /// # Errors
+    /// What `next` fails with, and as [`update`](Self::update).
+    pub fn update_with(
+        &mut self,
+        buffer: &Buffer,
+        next: impl FnOnce(&Tensor) -> Result<Tensor>,
+    ) -> Result<()> {
+        if !self.is_training() {
+            return Ok(());
+        }
+        let value = no_tape(|| next(&self.current(buffer)))?;
+        self.update(buffer, &value)
+    }
+
     /// The value that `buffer` will have after the updates so far.
     pub fn current(&self, buffer: &Buffer) -> Tensor {
         let pending = self.updates.iter().find(|(id, _)| *id == buffer.id());

@@ -1,7 +1,7 @@
 //! Batch normalisation (Ioffe and Szegedy 2015).
 
 use ferrotape_tensor::chain::{BinaryChain, UnaryChain};
-use ferrotape_tensor::{DType, Error, ErrorKind, Result, Tensor, no_tape};
+use ferrotape_tensor::{DType, Error, ErrorKind, Result, Tensor};
 
 use crate::Module;
 use crate::ctx::Ctx;
@@ -51,18 +51,13 @@ impl BatchNorm2d {
 
     /// Moves the running statistics towards the batch's.
     fn follow(&self, mean: &Tensor, var: &Tensor, count: f64, ctx: &mut Ctx<'_>) -> Result<()> {
+        let (old, new) = (1.0 - self.momentum, self.momentum);
         let unbiased = count / (count - 1.0);
-        let blend = |running: Tensor, batch: Result<Tensor>| {
-            running.mul(1.0 - self.momentum).add(batch.mul(self.momentum))
-        };
-        let (mean, var, seen) = no_tape(|| {
-            let mean = blend(ctx.current(&self.running_mean), mean.detach())?;
-            let var = blend(ctx.current(&self.running_var), var.detach().mul(unbiased))?;
-            Ok::<_, Error>((mean, var, ctx.current(&self.num_batches_tracked).add(1.0)?))
+        ctx.update_with(&self.running_mean, |running| running.mul(old).add(mean.mul(new)))?;
+        ctx.update_with(&self.running_var, |running| {
+            running.mul(old).add(var.mul(unbiased).mul(new))
         })?;
-        ctx.update(&self.running_mean, &mean)?;
-        ctx.update(&self.running_var, &var)?;
-        ctx.update(&self.num_batches_tracked, &seen)
+        ctx.update_with(&self.num_batches_tracked, |seen| seen.add(1.0))
     }
 
     fn check(&self, x: &Tensor) -> Result<()> {
