@@ -4,10 +4,12 @@ mod profile;
 
 pub use profile::profile;
 
-use std::hint::black_box;
 use std::io::Write;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
+
+use ferrotape_kernels::cpu::parallel::threads;
+use ferrotape_kernels::cpu::peak::thread_time;
 
 /// True if every bench is to run once only (`cargo bench -- --test`).
 pub fn once() -> bool {
@@ -63,12 +65,17 @@ pub fn interleaved(contenders: &mut [Contender<'_>], turn: Duration, rounds: usi
     times.iter_mut().map(|times| median(times)).collect()
 }
 
+/// Seconds of `count` runs: of this thread's processor time, so that a busy machine does not count, unless there is a team.
 fn seconds(contender: &mut Contender<'_>, count: usize) -> f64 {
-    let start = Instant::now();
+    let (wall, cpu) = (Instant::now(), thread_time());
     for _ in 0..count {
-        black_box((contender.run)());
+        (contender.run)();
     }
-    start.elapsed().as_secs_f64()
+    let wall = wall.elapsed();
+    match (cpu, thread_time()) {
+        (Some(from), Some(to)) if threads() == 1 => (to - from).as_secs_f64(),
+        _ => wall.as_secs_f64(),
+    }
 }
 
 fn median(times: &mut [f64]) -> f64 {

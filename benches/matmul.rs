@@ -61,7 +61,11 @@ fn contenders<'a>(shape: [usize; 3], a: &'a [f32], b: &'a [f32]) -> Vec<Contende
     let result = || vec![0f32; m * n];
     if m * k * n < SLOW {
         let mut c = result();
-        all.push(Contender::new("naive", move || naive(shape, a, b, &mut c)));
+        let run = move || {
+            set_threads(1);
+            naive(shape, a, b, &mut c);
+        };
+        all.push(Contender::new("naive", run));
     }
     for isa in Isa::ALL.into_iter().filter(|isa| isa.available()) {
         let mut c = result();
@@ -71,7 +75,11 @@ fn contenders<'a>(shape: [usize; 3], a: &'a [f32], b: &'a [f32]) -> Vec<Contende
     all.push(Contender::new("2 threads", move || ours(best, 2, shape, a, b, &mut c)));
     for (name, product) in RIVALS {
         let mut c = result();
-        all.push(Contender::new(name, move || product(shape, a, b, &mut c)));
+        let run = move || {
+            set_threads(1);
+            product(shape, a, b, &mut c);
+        };
+        all.push(Contender::new(name, run));
     }
     all
 }

@@ -47,6 +47,19 @@ pub fn fma_peak(isa: Isa, time: Duration) -> f64 {
     best
 }
 
+/// Processor time that this thread has used, where the system says: another program's share of a busy core does not count.
+pub fn thread_time() -> Option<Duration> {
+    #[cfg(unix)]
+    {
+        let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        // SAFETY: `time` is a timespec to write.
+        let failed = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
+        (failed == 0).then(|| Duration::new(time.tv_sec as u64, time.tv_nsec as u32))
+    }
+    #[cfg(not(unix))]
+    None
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,15 +5,16 @@ use crate::cpu::isa::Kernel;
 use crate::cpu::simd::Simd;
 use crate::element::Float;
 
-/// Windows of a branch-free block: the compiler turns its loop into vectors.
+/// Windows of a branch-free block, which the compiler turns into vectors; lines shorter than that take the short ones.
 const BLOCK: usize = 8;
+const SHORT: usize = 4;
 
 impl Sizes {
     /// True for 2x2 windows with stride 2 and no padding, wide enough for a block.
     #[inline(always)]
     fn is_two_by_two(&self) -> bool {
         let s = &self.shape;
-        s.kernel == [2, 2] && s.stride == [2, 2] && s.padding == [0, 0] && self.output[1] >= BLOCK
+        s.kernel == [2, 2] && s.stride == [2, 2] && s.padding == [0, 0] && self.output[1] >= SHORT
     }
 
     /// Where each tap of the first window lies, seen from the image's corner: those of the others move with the stride.
@@ -60,7 +61,11 @@ impl<T: Float> Kernel<T> for Forward<'_, T> {
                 if sizes.is_two_by_two() {
                     let width = sizes.shape.input[1];
                     let (top, bottom) = x[2 * row * width..][..2 * width].split_at(width);
-                    two_by_two(top, bottom, out, index);
+                    if out.len() >= BLOCK {
+                        two_by_two::<T, BLOCK>(top, bottom, out, index);
+                    } else {
+                        two_by_two::<T, SHORT>(top, bottom, out, index);
+                    }
                 } else {
                     any_windows(&sizes, row, x, out, index);
                 }
@@ -102,22 +107,22 @@ fn any_windows<T: Float>(sizes: &Sizes, row: usize, x: &[T], out: &mut [T], inde
 
 /// A line of 2x2 windows; the last block is laid over the one before, which computes the same values again.
 #[inline(always)]
-fn two_by_two<T: Float>(top: &[T], bottom: &[T], out: &mut [T], index: &mut [u8]) {
+fn two_by_two<T: Float, const B: usize>(top: &[T], bottom: &[T], out: &mut [T], index: &mut [u8]) {
     let n = out.len();
     let mut k = 0;
     while k < n {
-        let at = k.min(n - BLOCK);
-        let (top, bottom) = (&top[2 * at..][..2 * BLOCK], &bottom[2 * at..][..2 * BLOCK]);
-        block(top, bottom, &mut out[at..][..BLOCK], &mut index[at..][..BLOCK]);
-        k += BLOCK;
+        let at = k.min(n - B);
+        let (top, bottom) = (&top[2 * at..][..2 * B], &bottom[2 * at..][..2 * B]);
+        block::<T, B>(top, bottom, &mut out[at..][..B], &mut index[at..][..B]);
+        k += B;
     }
 }
 
 #[inline(always)]
-fn block<T: Float>(top: &[T], bottom: &[T], out: &mut [T], index: &mut [u8]) {
-    let mut best = [T::ZERO; BLOCK];
-    let mut winner = [0u32; BLOCK];
-    for i in 0..BLOCK {
+fn block<T: Float, const B: usize>(top: &[T], bottom: &[T], out: &mut [T], index: &mut [u8]) {
+    let mut best = [T::ZERO; B];
+    let mut winner = [0u32; B];
+    for i in 0..B {
         let (a, b, c, d) = (top[2 * i], top[2 * i + 1], bottom[2 * i], bottom[2 * i + 1]);
         let right = beats(b, a);
         let (x, at) = (if right { b } else { a }, if right { 1 } else { 0 });
@@ -156,7 +161,11 @@ impl<T: Float> Kernel<T> for Backward<'_, T> {
                 let covered = 2 * width * sizes.output[0];
                 for ((grad, index), out) in lines.zip(out.chunks_exact_mut(2 * width)) {
                     let (top, bottom) = out.split_at_mut(width);
-                    spread(grad, index, top, bottom);
+                    if grad.len() >= BLOCK {
+                        spread::<T, BLOCK>(grad, index, top, bottom);
+                    } else {
+                        spread::<T, SHORT>(grad, index, top, bottom);
+                    }
                 }
                 out[covered..].fill(T::ZERO);
                 continue;
@@ -176,21 +185,21 @@ impl<T: Float> Kernel<T> for Backward<'_, T> {
 
 /// A line of 2x2 windows: every input is written once, its gradient as `0 + g`.
 #[inline(always)]
-fn spread<T: Float>(grad: &[T], index: &[u8], top: &mut [T], bottom: &mut [T]) {
+fn spread<T: Float, const B: usize>(grad: &[T], index: &[u8], top: &mut [T], bottom: &mut [T]) {
     let n = grad.len();
     let mut k = 0;
     while k < n {
-        let at = k.min(n - BLOCK);
-        let (grad, index) = (&grad[at..][..BLOCK], &index[at..][..BLOCK]);
-        let (top, bottom) = (&mut top[2 * at..][..2 * BLOCK], &mut bottom[2 * at..][..2 * BLOCK]);
-        for i in 0..BLOCK {
+        let at = k.min(n - B);
+        let (grad, index) = (&grad[at..][..B], &index[at..][..B]);
+        let (top, bottom) = (&mut top[2 * at..][..2 * B], &mut bottom[2 * at..][..2 * B]);
+        for i in 0..B {
             let (g, tap) = (T::ZERO + grad[i], index[i] as u32);
             top[2 * i] = if tap == 0 { g } else { T::ZERO };
             top[2 * i + 1] = if tap == 1 { g } else { T::ZERO };
             bottom[2 * i] = if tap == 2 { g } else { T::ZERO };
             bottom[2 * i + 1] = if tap == 3 { g } else { T::ZERO };
         }
-        k += BLOCK;
+        k += B;
     }
     top[2 * n..].fill(T::ZERO);
     bottom[2 * n..].fill(T::ZERO);
