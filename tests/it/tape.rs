@@ -410,8 +410,8 @@ fn what_has_no_gradient_is_an_error() {
 fn a_failed_operation_leaves_the_tape_usable() {
     let x = Tensor::from([2.0, 3.0]);
     let gradient = slope(&x, || {
-        assert!(x.matmul(&Tensor::from([1.0])).is_err());
-        assert!(x.add(&Tensor::from([1.0, 2.0, 3.0])).is_err());
+        assert!(x.matmul(Tensor::from([1.0])).is_err());
+        assert!(x.add(Tensor::from([1.0, 2.0, 3.0])).is_err());
         let bad = x.gather(0, &Tensor::from([7i64]));
         assert!(matches!(bad.unwrap_err().kind(), ErrorKind::Index { .. }));
         x.square()?.sum(..)
@@ -436,7 +436,7 @@ fn a_tape_ends_with_its_closure() {
     // A closure that fails takes its tape along.
     let failed = Tape::record(|tape| {
         tape.watch(&x);
-        x.matmul(&Tensor::from([1.0, 2.0]))
+        x.matmul(Tensor::from([1.0, 2.0]))
     });
     assert!(failed.is_err());
     assert!(!x.tag().is_live());
