@@ -18,11 +18,13 @@ use ferrotape::{
     SgdStep, Tensor, UnaryOp, apply, observe,
 };
 
+type Function = dyn Fn(&[Tensor]) -> Result<Tensor>;
+
 /// A function to check, at inputs where it is smooth.
 struct Case {
     name: String,
     inputs: Vec<Tensor>,
-    function: Box<dyn Fn(&[Tensor]) -> Result<Tensor>>,
+    function: Box<Function>,
 }
 
 impl Case {
@@ -263,7 +265,9 @@ fn constants() -> Vec<Op> {
         for logical in LogicalOp::ALL {
             one(&Op::Logical(*logical), &[&y, &y])?;
         }
-        (x.argmax(0)?, x.argmin(0)?, x.detach()?);
+        x.argmax(0)?;
+        x.argmin(0)?;
+        x.detach()?;
         for integer in [DType::I64, DType::U8, DType::Bool] {
             x.to_dtype(integer)?;
         }

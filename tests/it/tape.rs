@@ -1,8 +1,9 @@
 //! The tape: length, nesting, what it lets go of, and what it refuses.
 
 use std::collections::BTreeMap;
+use std::env;
+use std::process::Command;
 use std::rc::Rc;
-use std::sync::{Mutex, MutexGuard};
 use std::thread;
 
 use ferrotape::autograd::{Function, checkpoint, custom};
@@ -10,10 +11,18 @@ use ferrotape::io::load_safetensors;
 use ferrotape::prelude::*;
 use ferrotape::{AdamStep, CustomOp, ErrorKind, Meta, Op, SgdStep, apply};
 
-/// Counters of memory belong to the process: tests that read them, and tests that allocate beside them, take turns.
-fn alone() -> MutexGuard<'static, ()> {
-    static TURN: Mutex<()> = Mutex::new(());
-    TURN.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+/// Runs `body` where no other test allocates: the counters of memory belong to the process, so the test `name` starts this
+/// program again for itself alone.
+fn alone(name: &str, body: impl FnOnce()) {
+    const MARK: &str = "FERROTAPE_TEST_ALONE";
+    if env::var_os(MARK).is_some() {
+        return body();
+    }
+    let mut again = Command::new(env::current_exe().unwrap());
+    let done = again.args(["--exact", name]).env(MARK, "1").output().unwrap();
+    let told = String::from_utf8_lossy(&done.stdout);
+    let failed = String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.success() && told.contains("1 passed"), "{told}{failed}");
 }
 
 fn live() -> usize {
@@ -70,20 +79,21 @@ fn a_long_tape_goes_backward_on_a_small_stack() {
 
 #[test]
 fn a_long_tape_drops_on_a_small_stack() {
-    let _turn = alone();
-    let before = live();
-    on_a_small_stack(|| {
-        let x = Tensor::from([3.0]);
-        let (y, tape) = Tape::record(|tape| {
-            tape.watch(&x);
-            chain(&x)
-        })
-        .unwrap();
-        assert!(tape.len() >= LONG && live() > before);
-        drop(tape);
-        assert_eq!(vec(&y), [3.0]);
+    alone("tape::a_long_tape_drops_on_a_small_stack", || {
+        let before = live();
+        on_a_small_stack(|| {
+            let x = Tensor::from([3.0]);
+            let (y, tape) = Tape::record(|tape| {
+                tape.watch(&x);
+                chain(&x)
+            })
+            .unwrap();
+            assert!(tape.len() >= LONG && live() > before);
+            drop(tape);
+            assert_eq!(vec(&y), [3.0]);
+        });
+        assert_eq!(live(), before);
     });
-    assert_eq!(live(), before);
 }
 
 fn data() -> BTreeMap<String, Tensor> {
@@ -400,8 +410,8 @@ fn what_has_no_gradient_is_an_error() {
 fn a_failed_operation_leaves_the_tape_usable() {
     let x = Tensor::from([2.0, 3.0]);
     let gradient = slope(&x, || {
-        assert!(x.matmul(&Tensor::from([1.0])).is_err());
-        assert!(x.add(&Tensor::from([1.0, 2.0, 3.0])).is_err());
+        assert!(x.matmul(Tensor::from([1.0])).is_err());
+        assert!(x.add(Tensor::from([1.0, 2.0, 3.0])).is_err());
         let bad = x.gather(0, &Tensor::from([7i64]));
         assert!(matches!(bad.unwrap_err().kind(), ErrorKind::Index { .. }));
         x.square()?.sum(..)
@@ -426,7 +436,7 @@ fn a_tape_ends_with_its_closure() {
     // A closure that fails takes its tape along.
     let failed = Tape::record(|tape| {
         tape.watch(&x);
-        x.matmul(&Tensor::from([1.0, 2.0]))
+        x.matmul(Tensor::from([1.0, 2.0]))
     });
     assert!(failed.is_err());
     assert!(!x.tag().is_live());
@@ -434,7 +444,10 @@ fn a_tape_ends_with_its_closure() {
 
 #[test]
 fn after_the_gradient_nothing_is_kept() {
-    let _turn = alone();
+    alone("tape::after_the_gradient_nothing_is_kept", keeps_nothing);
+}
+
+fn keeps_nothing() {
     let x = Tensor::ones([64, 64], DType::F64).unwrap();
     let w = Tensor::full([64, 64], 0.01, DType::F64).unwrap();
     let before = live();
