@@ -39,7 +39,7 @@ impl Tape {
                 format!("gradient: of a scalar float, not of {:?} {}", y.shape(), y.dtype());
             return Err(Error::new(ErrorKind::Gradient(message)));
         }
-        let seed = y.detach()?.ones_like()?;
+        let seed = y.ones_like()?;
         self.vector_jacobian_product(&[(y, seed)], with_respect_to)
     }
 

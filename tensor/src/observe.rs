@@ -96,8 +96,8 @@ impl Drop for TapeSlot {
 #[derive(Default)]
 struct Scope {
     observers: RefCell<Vec<Rc<dyn Observer>>>,
-    /// Tapes below this place are suspended by `no_tape`.
-    floor: Cell<usize>,
+    /// Inside `no_tape`: tapes below this place are suspended.
+    floor: Cell<Option<usize>>,
     /// Number of observers, readable without a borrow.
     count: Cell<usize>,
 }
@@ -107,7 +107,7 @@ thread_local! { static SCOPE: Scope = Scope::default(); }
 /// Restores the scope when a closure ends, by return or by unwinding.
 struct Restore {
     len: usize,
-    floor: usize,
+    floor: Option<usize>,
 }
 
 impl Drop for Restore {
@@ -151,7 +151,7 @@ pub fn observe<R>(observer: Rc<dyn Observer>, body: impl FnOnce() -> R) -> R {
 /// ```
 pub fn no_tape<R>(body: impl FnOnce() -> R) -> R {
     let _restore = restore();
-    SCOPE.with(|scope| scope.floor.set(scope.count.get()));
+    SCOPE.with(|scope| scope.floor.set(Some(scope.count.get())));
     body()
 }
 
@@ -163,7 +163,7 @@ pub(crate) fn listeners() -> Listeners {
         if scope.count.get() == 0 {
             return Listeners::new();
         }
-        let floor = scope.floor.get();
+        let floor = scope.floor.get().unwrap_or(0);
         let observers = scope.observers.borrow();
         let hears = |(place, observer): &(usize, &Rc<dyn Observer>)| {
             *place >= floor || observer.tag().is_none()
@@ -204,10 +204,10 @@ fn place_of(tag: Tag) -> Place {
         let floor = scope.floor.get();
         let observers = scope.observers.borrow();
         match observers.iter().position(|observer| observer.tag() == Some(tag)) {
-            Some(place) if place >= floor => Place::Recording,
+            Some(place) if place >= floor.unwrap_or(0) => Place::Recording,
             Some(_) => Place::Suspended,
             // Inside `no_tape` nothing records, so nothing can be lost by it.
-            None if floor > 0 => Place::Suspended,
+            None if floor.is_some() => Place::Suspended,
             None => Place::Elsewhere,
         }
     })

@@ -68,10 +68,12 @@ fn winner(g: &Tensor, lost: Result<Tensor>, equal: Result<Tensor>) -> Result<Ten
     lost.select(0.0, equal.select(g.mul(0.5), g))
 }
 
-/// `b a^(b - 1)`, and 0 where b is 0 (also at a = 0, where the power is infinite).
+/// `b a^(b - 1)`, and 0 where b is 0, also where the power is infinite.
 fn pow_base(g: &Tensor, a: &Tensor, b: &Tensor) -> Result<Tensor> {
-    let slope = a.pow(b.sub(1.0)).mul(b);
-    b.eq(0.0).select(0.0, slope.mul(g))
+    let infinite = a.reciprocal().abs().eq(f64::INFINITY);
+    // 0 * inf would be NaN, in this order or the next: take the power of 1 there.
+    let base = infinite.logical_and(b.eq(0.0)).select(1.0, a);
+    base.pow(b.sub(1.0)).mul(b).mul(g)
 }
 
 /// `a^b log(a)`, and 0 where a is 0 and b is not negative.

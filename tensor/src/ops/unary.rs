@@ -70,7 +70,9 @@ methods! {
     fn softplus(x) -> Tensor {
         use crate::ops::chain::BinaryChain;
         let x = look("softplus", &x)?;
-        x.abs().neg().exp().log1p().add(x.relu())
+        // Not abs: at 0 its derivative and relu's are 0 and would add up to 0, not 1/2.
+        let negative = x.gt(0.0).select(x.neg(), x);
+        negative.exp().log1p().add(x.relu())
     }
     /// `x` above 0, `slope * x` elsewhere.
     fn leaky_relu(x, slope: f64) -> Tensor {
@@ -79,8 +81,10 @@ methods! {
     }
     /// `x` kept within `low..=high`; NaN stays. As PyTorch, `high` wins where the bounds cross.
     fn clamp(x, low: f64, high: f64) -> Tensor {
-        use crate::ops::chain::BinaryChain;
-        look("clamp", &x)?.maximum(low).minimum(high)
+        let x = look("clamp", &x)?;
+        // Not maximum and minimum: of a tie with a bound they would give x half the gradient, PyTorch gives all.
+        let raised = x.lt(low)?.select(low, x)?;
+        raised.gt(high)?.select(high, &raised)
     }
 
     /// The elements as another type; floats to integers truncate and saturate, NaN gives 0.

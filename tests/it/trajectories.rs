@@ -1,0 +1,157 @@
+//! Training in f64 against recorded runs: every loss on the way and the weights at the end.
+
+use std::collections::BTreeMap;
+
+use ferrotape::io::load_safetensors;
+use ferrotape::nn::{Param, load_state_dict, parameters, to_dtype};
+use ferrotape::prelude::*;
+
+type Named = BTreeMap<String, Tensor>;
+
+const RELATIVE: f64 = 1e-8;
+/// Weights near zero are differences of larger numbers.
+const ABSOLUTE: f64 = 1e-12;
+
+fn data(file: &str) -> Named {
+    load_safetensors(format!("{}/tests/data/{file}", env!("CARGO_MANIFEST_DIR"))).unwrap()
+}
+
+/// The tensors of `run` under `part/`.
+fn part(run: &str, part: &str) -> Named {
+    let prefix = format!("{run}/{part}/");
+    let all = data("trajectories/trajectories.safetensors").into_iter();
+    let named: Named =
+        all.filter_map(|(name, x)| Some((name.strip_prefix(&prefix)?.to_string(), x))).collect();
+    assert!(!named.is_empty(), "{prefix}");
+    named
+}
+
+fn losses(run: &str) -> Vec<f64> {
+    let all = data("trajectories/trajectories.safetensors");
+    all[&format!("{run}/loss_f64")].to_vec().unwrap()
+}
+
+/// The largest deviation of `found` from `expected`, in units of the tolerance: below 1 is close.
+fn deviation(found: &[f64], expected: &[f64]) -> f64 {
+    assert_eq!(found.len(), expected.len());
+    let units = |(x, y): (&f64, &f64)| (x - y).abs() / (ABSOLUTE + RELATIVE * y.abs());
+    // A NaN must not hide behind max.
+    let worse = |worst: f64, x: f64| if x > worst || x.is_nan() { x } else { worst };
+    found.iter().zip(expected).map(units).fold(0.0, worse)
+}
+
+/// Trains from the recorded start, in f64, and compares.
+fn reproduce<M: Module>(
+    run: &str,
+    model: &mut M,
+    mut optimizer: impl Optimizer,
+    loss: impl Fn(&M, usize, &mut Ctx<'_>) -> Result<Tensor>,
+) {
+    load_state_dict(model, &part(run, "init")).unwrap();
+    to_dtype(model, DType::F64).unwrap();
+    let mut rng = Generator::new(0);
+    for (at, expected) in losses(run).into_iter().enumerate() {
+        let step = value_and_grad(model, &mut rng, |model, ctx| loss(model, at, ctx)).unwrap();
+        let found = step.loss.item::<f64>().unwrap();
+        assert!(deviation(&[found], &[expected]) < 1.0, "{run}, step {at}: {found} for {expected}");
+        optimizer.step(model, &step).unwrap();
+    }
+    let last = part(run, "final");
+    let found: BTreeMap<String, &Param> = parameters(model).into_iter().collect();
+    assert_eq!(found.keys().collect::<Vec<_>>(), last.keys().collect::<Vec<_>>());
+    for (name, expected) in &last {
+        let (found, expected): (Vec<f64>, Vec<f64>) =
+            (found[name].to_vec().unwrap(), expected.to_vec().unwrap());
+        let worst = deviation(&found, &expected);
+        assert!(worst < 1.0, "{run}: {name}: {worst} times the tolerance\n{found:?}\n{expected:?}");
+    }
+}
+
+#[derive(Module)]
+struct Xor {
+    l1: Linear,
+    l2: Linear,
+}
+
+impl Forward for Xor {
+    fn forward(&self, x: &Tensor, ctx: &mut Ctx<'_>) -> Result<Tensor> {
+        self.l2.forward(&self.l1.forward(x, ctx).tanh()?, ctx)
+    }
+}
+
+fn xor(run: &str, optimizer: impl Optimizer) {
+    assert_eq!(losses(run).len(), 150);
+    let mut rng = Generator::new(0);
+    let l1 = Linear::new(2, 8, &mut rng).unwrap();
+    let mut model = Xor { l1, l2: Linear::new(8, 1, &mut rng).unwrap() };
+    let x = Tensor::from([[0f64, 0.], [0., 1.], [1., 0.], [1., 1.]]);
+    let y = Tensor::from([[0f64], [1.], [1.], [0.]]);
+    reproduce(run, &mut model, optimizer, |model, _, ctx| {
+        model.forward(&x, ctx).bce_with_logits(&y)
+    });
+}
+
+#[test]
+fn xor_by_sgd() {
+    xor("xor_sgd", Sgd::new(0.5));
+}
+
+#[test]
+fn xor_by_momentum() {
+    xor("xor_momentum", Sgd::new(0.1).momentum(0.9));
+}
+
+#[test]
+fn xor_by_adam() {
+    xor("xor_adam", Adam::new(0.05));
+}
+
+#[test]
+fn xor_by_adam_w() {
+    xor("xor_adamw", adam_w(0.05).weight_decay(0.01));
+}
+
+#[derive(Module)]
+struct Cnn {
+    c1: Conv2d,
+    c2: Conv2d,
+    fc: Linear,
+}
+
+impl Forward for Cnn {
+    fn forward(&self, x: &Tensor, ctx: &mut Ctx<'_>) -> Result<Tensor> {
+        let half = Pool2dOp::new([2, 2]);
+        let x = self.c1.forward(x, ctx).relu().max_pool2d(half)?;
+        let x = self.c2.forward(&x, ctx).relu().max_pool2d(half)?;
+        self.fc.forward(&x.flatten(1, -1)?, ctx)
+    }
+}
+
+#[test]
+fn digits_by_a_cnn() {
+    const BATCH: usize = 64;
+    let digits = data("digits.safetensors");
+    let images = digits["images"].to_dtype(DType::F64).unwrap().div(16.0).unwrap();
+    let images = images.unsqueeze(1).unwrap();
+    let labels = digits["labels"].to_dtype(DType::I64).unwrap();
+    assert_eq!((images.shape(), labels.shape()), (&[1797, 1, 8, 8][..], &[1797][..]));
+    assert_eq!(losses("digits_cnn").len(), 220);
+
+    let mut rng = Generator::new(0);
+    let padded = |inputs, outputs| Conv2dConfig::new(inputs, outputs, [3, 3]).padding([1, 1]);
+    let c1 = padded(1, 8).build(&mut rng).unwrap();
+    let c2 = padded(8, 16).build(&mut rng).unwrap();
+    let mut model = Cnn { c1, c2, fc: Linear::new(64, 10, &mut rng).unwrap() };
+    reproduce("digits_cnn", &mut model, Adam::new(3e-3), |model, step, ctx| {
+        let start = step % 22 * BATCH;
+        let x = images.narrow(0, start, BATCH)?;
+        model.forward(&x, ctx).cross_entropy(&labels.narrow(0, start, BATCH)?)
+    });
+
+    let held = |x: &Tensor| x.narrow(0, 1500, 297).unwrap();
+    let said = model.forward(&held(&images), &mut Ctx::eval()).argmax(-1).unwrap();
+    let said: Vec<i64> = said.to_vec().unwrap();
+    let truth: Vec<i64> = held(&labels).to_vec().unwrap();
+    let right = said.iter().zip(truth).filter(|&(&said, truth)| said == truth).count();
+    assert_eq!(right as f64 / 297.0, 0.8653198653198653);
+}
