@@ -1,11 +1,20 @@
 //! The integration tests: one binary, one file a topic.
 
+mod checkpoint;
+mod child;
+mod cnn;
 mod display;
 mod gradcheck;
+mod layers;
+mod loader;
+mod memory;
+mod modules;
 mod no_panic;
 mod operators;
 mod opinfo;
+mod ownership;
 mod safetensors;
+mod same_bits;
 mod tape;
 mod tidy;
 mod trajectories;

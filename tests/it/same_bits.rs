@@ -1,0 +1,288 @@
+//! A result depends on inputs and seed: not on the instruction set, the number of threads or the rows beside it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ferrotape::nn::LinearConfig;
+use ferrotape::nn::data::Dataset;
+use ferrotape::prelude::*;
+
+use crate::child;
+use crate::cnn::{Cnn, Hash, bits, digits, hash_model};
+
+const ISAS: [&str; 3] = ["scalar", "avx2", "avx512"];
+const THREADS: [&str; 4] = ["1", "2", "3", "7"];
+
+/// Says what a child says of itself: its instruction set, and how often each one's kernels ran.
+fn sign() {
+    let counts = ferrotape::dispatch_counts();
+    child::say(&format!(
+        "isa {} {} {} {} {}",
+        ferrotape::isa(),
+        ferrotape::threads(),
+        counts[0],
+        counts[1],
+        counts[2]
+    ));
+}
+
+/// Runs `test` under every instruction set and number of threads; every line it says must be the same, beside its signature.
+fn everywhere(test: &str) {
+    let mut said: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let mut ran = 0;
+    for isa in ISAS {
+        for threads in THREADS {
+            let settings = [("FERROTAPE_ISA", isa), ("FERROTAPE_THREADS", threads)];
+            let lines = child::run(test, &settings);
+            let (signature, results): (Vec<_>, Vec<_>) =
+                lines.into_iter().partition(|line| line.starts_with("isa "));
+            assert!(!results.is_empty(), "{isa} {threads}: no result");
+            let words: Vec<&str> = signature[0].split(' ').collect();
+            if words[1] != isa {
+                eprintln!("not shown: this machine has no {isa}, {} ran instead", words[1]);
+                break;
+            }
+            assert_eq!(words[2], threads, "{isa}: the number of threads");
+            for (place, other) in ISAS.iter().enumerate() {
+                let count: u64 = words[3 + place].parse().unwrap();
+                assert_eq!(count > 0, *other == isa, "{isa}: {count} dispatches to {other}");
+            }
+            ran += 1;
+            for line in results {
+                let (name, hash) = line.split_once('=').unwrap();
+                said.entry(name.to_owned()).or_default().insert(hash.to_owned());
+            }
+        }
+    }
+    assert!(ran >= THREADS.len(), "not even scalar ran");
+    let differ: Vec<_> = said.iter().filter(|(_, hashes)| hashes.len() != 1).collect();
+    assert!(differ.is_empty(), "other bits under other settings: {differ:?}");
+}
+
+#[test]
+fn training_the_cnn() {
+    if !child::is_child() {
+        return everywhere("same_bits::training_the_cnn");
+    }
+    let data = digits(40);
+    let mut rng = Generator::new(1);
+    let mut model = Cnn::new(&mut rng);
+    let before = hash_model(&model);
+    let mut optimizer = Adam::new(1e-3);
+    for step in 0..5 {
+        let (x, y) = data.batch(&(8 * step..8 * (step + 1)).collect::<Vec<_>>()).unwrap();
+        let step = value_and_grad(&model, &mut rng, |m, ctx| m.forward(&x, ctx)?.cross_entropy(&y))
+            .unwrap();
+        optimizer.step(&mut model, &step).unwrap();
+    }
+    assert_ne!(hash_model(&model), before);
+    child::say(&format!("weights={:016x}", hash_model(&model)));
+    sign();
+}
+
+#[test]
+fn training_in_f64() {
+    if !child::is_child() {
+        return everywhere("same_bits::training_in_f64");
+    }
+    let mut rng = Generator::new(2);
+    let layer = |i, o, rng: &mut Generator| LinearConfig::new(i, o).dtype(DType::F64).build(rng);
+    let mut model = Sequential::new()
+        .then(layer(37, 65, &mut rng).unwrap())
+        .then(Gelu)
+        .then(Dropout::new(0.3).unwrap())
+        .then(layer(65, 19, &mut rng).unwrap())
+        .then(Tanh)
+        .then(layer(19, 3, &mut rng).unwrap());
+    let x = rng.normal([29, 37], 0., 1., DType::F64).unwrap();
+    let y = rng.normal([29, 3], 0., 1., DType::F64).unwrap();
+    let (mut adam, mut sgd) = (adam_w(1e-2), Sgd::new(0.1).momentum(0.9).nesterov(true));
+    for round in 0..10 {
+        let step = value_and_grad(&model, &mut rng, |m, ctx| m.forward(&x, ctx)?.mse_loss(&y));
+        let step = step.unwrap();
+        match round % 2 {
+            0 => adam.step(&mut model, &step).unwrap(),
+            _ => sgd.step(&mut model, &step).unwrap(),
+        }
+    }
+    child::say(&format!("weights={:016x}", hash_model(&model)));
+    sign();
+}
+
+fn say(name: &str, dtype: DType, tensors: &[&Tensor]) {
+    let mut hash = Hash::new();
+    tensors.iter().for_each(|tensor| hash.tensor(tensor));
+    child::say(&format!("{name} {dtype}={:016x}", hash.finish()));
+}
+
+#[test]
+fn single_operations() {
+    if !child::is_child() {
+        return everywhere("same_bits::single_operations");
+    }
+    for dtype in [DType::F32, DType::F64] {
+        draws(dtype).unwrap();
+        elementwise(dtype).unwrap();
+        products(dtype).unwrap();
+        reductions(dtype).unwrap();
+        convolutions(dtype).unwrap();
+    }
+    sign();
+}
+
+fn draws(dtype: DType) -> Result<()> {
+    let mut rng = Generator::new(3);
+    for size in [1, 7, 1000, 100_003] {
+        say(&format!("uniform {size}"), dtype, &[&rng.uniform([size], -1., 2., dtype)?]);
+        say(&format!("normal {size}"), dtype, &[&rng.normal([size], 1., 3., dtype)?]);
+        say(&format!("bernoulli {size}"), dtype, &[&rng.bernoulli([size], 0.3, 2., dtype)?]);
+        let order = rng.permutation(size).into_iter().map(|i| i as i64).collect();
+        say(&format!("permutation {size}"), dtype, &[&Tensor::from_vec(order, [size])?]);
+    }
+    Ok(())
+}
+
+fn elementwise(dtype: DType) -> Result<()> {
+    let mut rng = Generator::new(4);
+    let special = [0., -0., 1., -1., f64::INFINITY, f64::NEG_INFINITY, f64::NAN, 1e-310, 1e-42];
+    let special = Tensor::from_slice(&special, [special.len()])?.to_dtype(dtype)?;
+    let (wide, near) =
+        (rng.uniform([50_021], -100., 100., dtype)?, rng.normal([50_021], 0., 2., dtype)?);
+    let huge = wide.mul(1e30)?;
+    let x = Tensor::cat(&[&special, &wide, &near, &huge], 0)?;
+    let functions: &[(&str, fn(&Tensor) -> Result<Tensor>)] = &[
+        ("exp", |x| x.exp()),
+        ("expm1", |x| x.expm1()),
+        ("log", |x| x.log()),
+        ("log1p", |x| x.log1p()),
+        ("sin", |x| x.sin()),
+        ("cos", |x| x.cos()),
+        ("tanh", |x| x.tanh()),
+        ("sigmoid", |x| x.sigmoid()),
+        ("erf", |x| x.erf()),
+        ("gelu", |x| x.gelu()),
+        ("silu", |x| x.silu()),
+        ("softplus", |x| x.softplus()),
+        ("relu", |x| x.relu()),
+        ("sqrt", |x| x.sqrt()),
+        ("rsqrt", |x| x.rsqrt()),
+        ("reciprocal", |x| x.reciprocal()),
+        ("square", |x| x.square()),
+        ("floor", |x| x.floor()),
+        ("ceil", |x| x.ceil()),
+        ("round", |x| x.round()),
+        ("sign", |x| x.sign()),
+        ("strided exp", |x| x.narrow(0, 0, 150_000).reshape([300, 500]).t().exp()),
+        ("pow 2.5", |x| x.pow(2.5)),
+        ("to i64", |x| x.to_dtype(DType::I64)),
+    ];
+    for (name, function) in functions {
+        say(name, dtype, &[&function(&x)?]);
+    }
+    let (a, b) = (rng.normal([301, 1], 0., 2., dtype)?, rng.normal([1, 257], 0., 2., dtype)?);
+    let all = [a.add(&b)?, a.mul(&b)?, a.div(&b)?, a.abs().pow(&b)?, a.maximum(&b)?, a.lt(&b)?];
+    say("binary", dtype, &all.each_ref());
+    Ok(())
+}
+
+fn products(dtype: DType) -> Result<()> {
+    let mut rng = Generator::new(5);
+    let shapes = [
+        [1, 1, 1],
+        [3, 5, 7],
+        [17, 300, 33],
+        [129, 257, 65],
+        [1, 1000, 3],
+        [1000, 1, 9],
+        [2, 3000, 1],
+        [64, 513, 64],
+        [5, 70_000, 6],
+    ];
+    for [m, k, n] in shapes {
+        let (a, b) = (rng.normal([m, k], 0., 1., dtype)?, rng.normal([k, n], 0., 1., dtype)?);
+        let (at, bt) = (a.t().contiguous()?, b.t().contiguous()?);
+        let y = a.matmul(&b)?;
+        say(&format!("matmul {m} {k} {n}"), dtype, &[&y]);
+        // The layout of the operands does not enter either.
+        assert_eq!(bits(&y), bits(&at.t()?.matmul(&bt.t()?)?), "matmul {m} {k} {n} transposed");
+    }
+    let (a, b) =
+        (rng.normal([3, 1, 9, 31], 0., 1., dtype)?, rng.normal([5, 31, 11], 0., 1., dtype)?);
+    say("matmul batched", dtype, &[&a.matmul(&b)?]);
+    let (v, w) = (rng.normal([777], 0., 1., dtype)?, rng.normal([777, 13], 0., 1., dtype)?);
+    say("matmul vectors", dtype, &[&v.matmul(&v)?, &v.matmul(&w)?, &w.t()?.matmul(&v)?]);
+    Ok(())
+}
+
+fn reductions(dtype: DType) -> Result<()> {
+    let mut rng = Generator::new(6);
+    let x = rng.normal([33, 65, 17], 0., 3., dtype)?;
+    let long = rng.uniform([1_000_003], -1., 1., dtype)?;
+    say("sum long", dtype, &[&long.sum(..)?, &long.mean(..)?, &long.var(.., 1.)?]);
+    for dims in [vec![0i64], vec![1], vec![2], vec![0, 1], vec![0, 2], vec![1, 2], vec![0, 1, 2]] {
+        let dims = &dims[..];
+        let all = [x.sum(dims)?, x.mean(dims)?, x.var(dims, 0.)?, x.max(dims)?, x.min(dims)?];
+        say(&format!("reduce {dims:?}"), dtype, &all.each_ref());
+        assert_eq!(bits(&all[0]), bits(&x.t()?.contiguous()?.t()?.sum(dims)?), "sum {dims:?}");
+    }
+    for dim in 0..3 {
+        let all = [x.softmax(dim)?, x.log_softmax(dim)?, x.logsumexp(dim)?, x.argmax(dim)?];
+        say(&format!("softmax {dim}"), dtype, &all.each_ref());
+    }
+    for classes in [1, 10, 1000] {
+        let logits = rng.normal([67, classes], 0., 4., dtype)?;
+        let target = Tensor::arange(0., 1., 67, DType::I64)?.to_vec::<i64>()?;
+        let target =
+            Tensor::from_vec(target.into_iter().map(|i| i % classes as i64).collect(), [67])?;
+        let (loss, tape) = Tape::record(|tape| {
+            tape.watch(&logits);
+            logits.cross_entropy(&target)
+        })?;
+        let gradient = &tape.gradient(&loss, &[&logits])?[0];
+        say(&format!("cross_entropy {classes}"), dtype, &[&loss, gradient]);
+    }
+    Ok(())
+}
+
+fn convolutions(dtype: DType) -> Result<()> {
+    let mut rng = Generator::new(7);
+    let plain = Conv2dOp::default();
+    let settings = [
+        plain,
+        Conv2dOp { stride: [2, 1], padding: [1, 2], ..plain },
+        Conv2dOp { dilation: [2, 3], padding: [2, 2], ..plain },
+        Conv2dOp { groups: 2, ..plain },
+        Conv2dOp { stride: [2, 2], padding: [1, 1], dilation: [1, 2], groups: 6 },
+    ];
+    for (number, settings) in settings.into_iter().enumerate() {
+        let x = rng.normal([5, 6, 19, 23], 0., 1., dtype)?;
+        let w = rng.normal([12, 6 / settings.groups, 3, 3], 0., 1., dtype)?;
+        let b = rng.normal([12], 0., 1., dtype)?;
+        let pool = Pool2dOp::new([2, 3]);
+        let (loss, tape) = Tape::record(|tape| {
+            [&x, &w, &b].map(|leaf| tape.watch(leaf));
+            x.conv2d(&w, Some(&b), settings).max_pool2d(pool).tanh().sum(..)
+        })?;
+        let gradients = tape.gradient(&loss, &[&x, &w, &b])?;
+        let y = x.conv2d(&w, None, settings)?;
+        say(&format!("conv {number}"), dtype, &[&y, &loss]);
+        say(&format!("conv gradients {number}"), dtype, &gradients.iter().collect::<Vec<_>>());
+    }
+    Ok(())
+}
+
+#[test]
+fn a_row_does_not_feel_its_batch() {
+    let model = Cnn::new(&mut Generator::new(8));
+    let (x, _) = digits(64).batch(&(0..64).collect::<Vec<_>>()).unwrap();
+    let logits = |start, count| {
+        let y = model.forward(&x.narrow(0, start, count).unwrap(), &mut Ctx::eval()).unwrap();
+        y.to_vec::<f32>().unwrap().into_iter().map(f32::to_bits).collect::<Vec<_>>()
+    };
+    let all = logits(0, 64);
+    for start in [0, 1, 20, 57] {
+        assert_eq!(logits(start, 7), all[10 * start..10 * (start + 7)], "rows {start}.. of 7");
+    }
+    for row in 0..64 {
+        assert_eq!(logits(row, 1), all[10 * row..10 * (row + 1)], "row {row} alone");
+    }
+}
