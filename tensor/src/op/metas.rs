@@ -1,8 +1,11 @@
 //! What an operation gives for what it takes: a pure function of shapes and types, and the check of both.
 
+mod images;
+mod shapes;
+
 use smallvec::{SmallVec, smallvec};
 
-use super::{Conv2dOp, IndexOp, Meta, Op, OptimizeOp, Pool2dOp, RandomOp, ReduceDims, ViewOp};
+use super::{IndexOp, Meta, Op, OptimizeOp, RandomOp, ReduceDims};
 use crate::dtype::DType;
 use crate::error::{Error, ErrorKind, Result};
 use crate::shape::{self, Dims};
@@ -26,7 +29,7 @@ pub fn output_metas(op: &Op, inputs: &[Meta]) -> Result<Metas> {
             smallvec![meta.clone()]
         }
         Op::MaxPool2d(pool) => {
-            let y = like(&inputs[0], pooled(name, pool, &inputs[0])?);
+            let y = like(&inputs[0], images::pooled(name, pool, &inputs[0])?);
             let taps = Meta { dtype: DType::U8, ..y.clone() };
             smallvec![y, taps]
         }
@@ -142,24 +145,10 @@ fn single_output(op: &Op, inputs: &[Meta]) -> Result<Meta> {
         }
         Op::Matmul => matmul(name, &inputs[0], &inputs[1])?,
         Op::Linear(_) => linear(name, inputs)?,
-        Op::View(view) => viewed(name, view, &inputs[0])?,
+        Op::View(_) | Op::Concat(_) | Op::Index(_) => shapes::output(op, inputs)?,
+        Op::Conv2d(..) | Op::Conv2dInput(..) | Op::Conv2dWeight(..) => images::output(op, inputs)?,
+        Op::MaxPool2dScatter(..) | Op::MaxPool2dGather(_) => images::output(op, inputs)?,
         Op::Copy | Op::StopGradient => inputs[0].clone(),
-        Op::Concat(dim) => concatenated(name, *dim, inputs)?,
-        Op::Index(index) => indexed(name, index, inputs)?,
-        Op::Conv2d(conv, _) => convolved(name, conv, inputs)?,
-        Op::Conv2dInput(conv, size) => conv_input(name, conv, *size, inputs)?,
-        Op::Conv2dWeight(conv, size) => conv_weight(name, conv, *size, inputs)?,
-        Op::MaxPool2dScatter(pool, size) => {
-            let input = like(&inputs[0], with_plane(name, &inputs[0], *size)?);
-            let out = pooled(name, pool, &input)?;
-            check_taps(name, inputs, &out, &inputs[0].shape)?;
-            input
-        }
-        Op::MaxPool2dGather(pool) => {
-            let out = pooled(name, pool, &inputs[0])?;
-            check_taps(name, inputs, &out, &inputs[1].shape)?;
-            like(&inputs[0], out)
-        }
         Op::Softmax { dim, .. } => {
             require_float(name, inputs[0].dtype)?;
             shape::check_dim(name, *dim, inputs[0].shape.len())?;
@@ -277,256 +266,6 @@ fn linear(op: &'static str, inputs: &[Meta]) -> Result<Meta> {
     let mut shape = x.clone();
     shape[x.len() - 1] = w[0];
     Ok(like(&inputs[0], shape))
-}
-
-fn viewed(op: &'static str, view: &ViewOp, input: &Meta) -> Result<Meta> {
-    let from = &input.shape;
-    Ok(like(
-        input,
-        match view {
-            ViewOp::Reshape(to) => {
-                if shape::checked_len(op, to)? != shape::len(from) {
-                    let (old, new) = (shape::len(from), shape::len(to));
-                    let message = format!("{from:?} has {old} elements, {to:?} has {new}");
-                    return Err(Error::shape(op, message));
-                }
-                to.clone()
-            }
-            ViewOp::Permute(order) => {
-                let mut sorted = order.clone();
-                sorted.sort_unstable();
-                if !sorted.iter().copied().eq(0..from.len()) {
-                    return Err(Error::argument(
-                        op,
-                        format!("{order:?} does not permute the dims of {from:?}"),
-                    ));
-                }
-                order.iter().map(|&d| from[d]).collect()
-            }
-            ViewOp::Expand(to) => {
-                if shape::broadcast(op, from, to)? != *to {
-                    return Err(Error::shape(op, format!("{from:?} does not expand to {to:?}")));
-                }
-                to.clone()
-            }
-            ViewOp::Slice { dim, start, length, step } => {
-                shape::check_dim(op, *dim, from.len())?;
-                let size = from[*dim] as i128;
-                let last = *start as i128 + (*length as i128 - 1) * *step as i128;
-                let inside = |place: i128| (0..size).contains(&place);
-                if *step == 0 || (*length > 0 && !(inside(*start as i128) && inside(last))) {
-                    let message =
-                        format!("start {start}, length {length}, step {step} leave size {size}");
-                    return Err(Error::argument(op, message));
-                }
-                let mut to = from.clone();
-                to[*dim] = *length;
-                to
-            }
-        },
-    ))
-}
-
-fn concatenated(op: &'static str, dim: usize, inputs: &[Meta]) -> Result<Meta> {
-    let first = &inputs[0];
-    shape::check_dim(op, dim, first.shape.len())?;
-    let mut shape = first.shape.clone();
-    shape[dim] = 0;
-    for (i, input) in inputs.iter().enumerate() {
-        let fits = input.shape.len() == shape.len()
-            && (0..shape.len()).all(|d| d == dim || input.shape[d] == shape[d]);
-        if !fits {
-            let message = format!(
-                "tensor {i} of shape {:?} and {:?} differ beside dim {dim}",
-                input.shape, first.shape
-            );
-            return Err(Error::shape(op, message));
-        }
-        shape[dim] = shape[dim]
-            .checked_add(input.shape[dim])
-            .ok_or_else(|| Error::shape(op, "the result is too large"))?;
-    }
-    Ok(like(first, shape))
-}
-
-fn indexed(op: &'static str, index: &IndexOp, inputs: &[Meta]) -> Result<Meta> {
-    let input = &inputs[0];
-    let rank = input.shape.len();
-    let mut shape = input.shape.clone();
-    match index {
-        IndexOp::Unslice { dim, start, step, size } => {
-            shape::check_dim(op, *dim, rank)?;
-            shape[*dim] = *size;
-            let slice =
-                ViewOp::Slice { dim: *dim, start: *start, length: input.shape[*dim], step: *step };
-            viewed(op, &slice, &like(input, shape.clone()))?;
-            return Ok(like(input, shape));
-        }
-        IndexOp::Add { .. } | IndexOp::ScatterAdd { .. } => require_float(op, input.dtype)?,
-        _ => {}
-    }
-    require_dtype(op, inputs[1].dtype, DType::I64)?;
-    let indices = &inputs[1].shape;
-    match index {
-        IndexOp::Gather(dim) => {
-            shape::check_dim(op, *dim, rank)?;
-            let fits =
-                indices.len() == rank && (0..rank).all(|d| d == *dim || indices[d] <= shape[d]);
-            if !fits {
-                let message =
-                    format!("index of shape {indices:?} reaches beyond {shape:?} (dim {dim})");
-                return Err(Error::shape(op, message));
-            }
-            shape = indices.clone();
-        }
-        IndexOp::ScatterAdd { dim, shape: to } => {
-            shape::check_dim(op, *dim, rank)?;
-            let fits = *indices == shape
-                && to.len() == rank
-                && (0..rank).all(|d| d == *dim || shape[d] <= to[d]);
-            if !fits {
-                let message = format!(
-                    "source {shape:?}, index {indices:?} and result {to:?} don't fit (dim {dim})"
-                );
-                return Err(Error::shape(op, message));
-            }
-            shape = to.clone();
-        }
-        IndexOp::Select(dim) => {
-            shape::check_dim(op, *dim, rank)?;
-            require_rank(op, "index", &inputs[1], 1)?;
-            shape[*dim] = indices[0];
-        }
-        IndexOp::Add { dim, size } => {
-            shape::check_dim(op, *dim, rank)?;
-            require_rank(op, "index", &inputs[1], 1)?;
-            if shape[*dim] != indices[0] {
-                let message =
-                    format!("{} indices for {} slices of {shape:?}", indices[0], shape[*dim]);
-                return Err(Error::shape(op, message));
-            }
-            shape[*dim] = *size;
-        }
-        IndexOp::Unslice { .. } => {}
-    }
-    Ok(like(input, shape))
-}
-
-fn check_conv(
-    op: &'static str,
-    conv: &Conv2dOp,
-    input: &[usize],
-    weight: &[usize],
-) -> Result<[usize; 2]> {
-    if conv.groups == 0 || conv.stride.contains(&0) || conv.dilation.contains(&0) {
-        return Err(Error::argument(op, "stride, dilation and groups must be at least 1"));
-    }
-    let channels = weight[1].checked_mul(conv.groups);
-    if channels != Some(input[1]) || !weight[0].is_multiple_of(conv.groups) {
-        let message =
-            format!("input {input:?}, weight {weight:?}, groups {}: channels differ", conv.groups);
-        return Err(Error::shape(op, message));
-    }
-    conv.shape(input, weight).output().ok_or_else(|| {
-        Error::shape(
-            op,
-            format!("the kernel of weight {weight:?} does not fit input {input:?} with {conv:?}"),
-        )
-    })
-}
-
-fn convolved(op: &'static str, conv: &Conv2dOp, inputs: &[Meta]) -> Result<Meta> {
-    require_float(op, inputs[0].dtype)?;
-    require_rank(op, "input", &inputs[0], 4)?;
-    require_rank(op, "weight", &inputs[1], 4)?;
-    let (x, w) = (&inputs[0].shape, &inputs[1].shape);
-    let [oh, ow] = check_conv(op, conv, x, w)?;
-    if let Some(bias) = inputs.get(2).filter(|bias| bias.shape[..] != [w[0]]) {
-        return Err(Error::shape(op, format!("bias {:?}: [{}] expected", bias.shape, w[0])));
-    }
-    Ok(like(&inputs[0], Dims::from_slice(&[x[0], w[0], oh, ow])))
-}
-
-fn conv_input(
-    op: &'static str,
-    conv: &Conv2dOp,
-    size: [usize; 2],
-    inputs: &[Meta],
-) -> Result<Meta> {
-    require_float(op, inputs[0].dtype)?;
-    require_rank(op, "output", &inputs[0], 4)?;
-    require_rank(op, "weight", &inputs[1], 4)?;
-    let (g, w) = (&inputs[0].shape, &inputs[1].shape);
-    let channels =
-        w[1].checked_mul(conv.groups).ok_or_else(|| Error::shape(op, "too many channels"))?;
-    let x = [g[0], channels, size[0], size[1]];
-    let out = check_conv(op, conv, &x, w)?;
-    if g[1..] != [w[0], out[0], out[1]] {
-        return Err(Error::shape(
-            op,
-            format!("output {g:?} does not belong to input {x:?} and weight {w:?}"),
-        ));
-    }
-    Ok(like(&inputs[0], Dims::from_slice(&x)))
-}
-
-fn conv_weight(
-    op: &'static str,
-    conv: &Conv2dOp,
-    size: [usize; 2],
-    inputs: &[Meta],
-) -> Result<Meta> {
-    require_float(op, inputs[0].dtype)?;
-    require_rank(op, "input", &inputs[0], 4)?;
-    require_rank(op, "output", &inputs[1], 4)?;
-    let (x, g) = (&inputs[0].shape, &inputs[1].shape);
-    let per_group = x[1].checked_div(conv.groups).unwrap_or(0);
-    let w = [g[1], per_group, size[0], size[1]];
-    let out = check_conv(op, conv, x, &w)?;
-    if g[0] != x[0] || g[2..] != out {
-        return Err(Error::shape(
-            op,
-            format!("output {g:?} does not belong to input {x:?} and weight {w:?}"),
-        ));
-    }
-    Ok(like(&inputs[0], Dims::from_slice(&w)))
-}
-
-fn with_plane(op: &'static str, meta: &Meta, size: [usize; 2]) -> Result<Dims> {
-    require_rank(op, "operand", meta, 4)?;
-    Ok(Dims::from_slice(&[meta.shape[0], meta.shape[1], size[0], size[1]]))
-}
-
-fn pooled(op: &'static str, pool: &Pool2dOp, input: &Meta) -> Result<Dims> {
-    require_float(op, input.dtype)?;
-    require_rank(op, "input", input, 4)?;
-    let x = &input.shape;
-    let taps = pool.kernel[0].checked_mul(pool.kernel[1]);
-    let valid = taps.is_some_and(|taps| (1..=256).contains(&taps))
-        && !pool.stride.contains(&0)
-        && (0..2).all(|d| pool.padding[d] <= pool.kernel[d] / 2);
-    if !valid {
-        let message =
-            format!("{pool:?}: 1 to 256 taps, stride at least 1, padding at most half the window");
-        return Err(Error::argument(op, message));
-    }
-    let out = pool.shape(0, [x[2], x[3]]).output();
-    let [oh, ow] = out.filter(|_| x[2] > 0 && x[3] > 0).ok_or_else(|| {
-        Error::shape(op, format!("the window {:?} does not fit {x:?}", pool.kernel))
-    })?;
-    Ok(Dims::from_slice(&[x[0], x[1], oh, ow]))
-}
-
-fn check_taps(op: &'static str, inputs: &[Meta], out: &[usize], given: &[usize]) -> Result<()> {
-    require_dtype(op, inputs[1].dtype, DType::U8)?;
-    if inputs[1].shape[..] == *out && *given == *out {
-        Ok(())
-    } else {
-        Err(Error::shape(
-            op,
-            format!("{:?} and taps {:?}: {out:?} expected", inputs[0].shape, inputs[1].shape),
-        ))
-    }
 }
 
 fn check_targets(op: &'static str, inputs: &[Meta]) -> Result<usize> {

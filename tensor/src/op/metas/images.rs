@@ -1,0 +1,145 @@
+//! Convolution and pooling.
+
+use super::{like, require_dtype, require_float, require_rank};
+use crate::dtype::DType;
+use crate::error::{Error, Result};
+use crate::op::{Conv2dOp, Meta, Op, Pool2dOp};
+use crate::shape::Dims;
+
+pub(super) fn output(op: &Op, inputs: &[Meta]) -> Result<Meta> {
+    let name = op.name();
+    Ok(match op {
+        Op::Conv2d(conv, _) => convolved(name, conv, inputs)?,
+        Op::Conv2dInput(conv, size) => conv_input(name, conv, *size, inputs)?,
+        Op::Conv2dWeight(conv, size) => conv_weight(name, conv, *size, inputs)?,
+        Op::MaxPool2dScatter(pool, size) => {
+            let input = like(&inputs[0], with_plane(name, &inputs[0], *size)?);
+            let out = pooled(name, pool, &input)?;
+            check_taps(name, inputs, &out, &inputs[0].shape)?;
+            input
+        }
+        Op::MaxPool2dGather(pool) => {
+            let out = pooled(name, pool, &inputs[0])?;
+            check_taps(name, inputs, &out, &inputs[1].shape)?;
+            like(&inputs[0], out)
+        }
+        _ => return Err(Error::argument(name, "is neither convolution nor pooling")),
+    })
+}
+
+fn check_conv(
+    op: &'static str,
+    conv: &Conv2dOp,
+    input: &[usize],
+    weight: &[usize],
+) -> Result<[usize; 2]> {
+    if conv.groups == 0 || conv.stride.contains(&0) || conv.dilation.contains(&0) {
+        return Err(Error::argument(op, "stride, dilation and groups must be at least 1"));
+    }
+    let channels = weight[1].checked_mul(conv.groups);
+    if channels != Some(input[1]) || !weight[0].is_multiple_of(conv.groups) {
+        let message =
+            format!("input {input:?}, weight {weight:?}, groups {}: channels differ", conv.groups);
+        return Err(Error::shape(op, message));
+    }
+    conv.shape(input, weight).output().ok_or_else(|| {
+        Error::shape(
+            op,
+            format!("the kernel of weight {weight:?} does not fit input {input:?} with {conv:?}"),
+        )
+    })
+}
+
+fn convolved(op: &'static str, conv: &Conv2dOp, inputs: &[Meta]) -> Result<Meta> {
+    require_float(op, inputs[0].dtype)?;
+    require_rank(op, "input", &inputs[0], 4)?;
+    require_rank(op, "weight", &inputs[1], 4)?;
+    let (x, w) = (&inputs[0].shape, &inputs[1].shape);
+    let [oh, ow] = check_conv(op, conv, x, w)?;
+    if let Some(bias) = inputs.get(2).filter(|bias| bias.shape[..] != [w[0]]) {
+        return Err(Error::shape(op, format!("bias {:?}: [{}] expected", bias.shape, w[0])));
+    }
+    Ok(like(&inputs[0], Dims::from_slice(&[x[0], w[0], oh, ow])))
+}
+
+fn conv_input(
+    op: &'static str,
+    conv: &Conv2dOp,
+    size: [usize; 2],
+    inputs: &[Meta],
+) -> Result<Meta> {
+    require_float(op, inputs[0].dtype)?;
+    require_rank(op, "output", &inputs[0], 4)?;
+    require_rank(op, "weight", &inputs[1], 4)?;
+    let (g, w) = (&inputs[0].shape, &inputs[1].shape);
+    let channels =
+        w[1].checked_mul(conv.groups).ok_or_else(|| Error::shape(op, "too many channels"))?;
+    let x = [g[0], channels, size[0], size[1]];
+    let out = check_conv(op, conv, &x, w)?;
+    if g[1..] != [w[0], out[0], out[1]] {
+        return Err(Error::shape(
+            op,
+            format!("output {g:?} does not belong to input {x:?} and weight {w:?}"),
+        ));
+    }
+    Ok(like(&inputs[0], Dims::from_slice(&x)))
+}
+
+fn conv_weight(
+    op: &'static str,
+    conv: &Conv2dOp,
+    size: [usize; 2],
+    inputs: &[Meta],
+) -> Result<Meta> {
+    require_float(op, inputs[0].dtype)?;
+    require_rank(op, "input", &inputs[0], 4)?;
+    require_rank(op, "output", &inputs[1], 4)?;
+    let (x, g) = (&inputs[0].shape, &inputs[1].shape);
+    let per_group = x[1].checked_div(conv.groups).unwrap_or(0);
+    let w = [g[1], per_group, size[0], size[1]];
+    let out = check_conv(op, conv, x, &w)?;
+    if g[0] != x[0] || g[2..] != out {
+        return Err(Error::shape(
+            op,
+            format!("output {g:?} does not belong to input {x:?} and weight {w:?}"),
+        ));
+    }
+    Ok(like(&inputs[0], Dims::from_slice(&w)))
+}
+
+fn with_plane(op: &'static str, meta: &Meta, size: [usize; 2]) -> Result<Dims> {
+    require_rank(op, "operand", meta, 4)?;
+    Ok(Dims::from_slice(&[meta.shape[0], meta.shape[1], size[0], size[1]]))
+}
+
+pub(super) fn pooled(op: &'static str, pool: &Pool2dOp, input: &Meta) -> Result<Dims> {
+    require_float(op, input.dtype)?;
+    require_rank(op, "input", input, 4)?;
+    let x = &input.shape;
+    let taps = pool.kernel[0].checked_mul(pool.kernel[1]);
+    let valid = taps.is_some_and(|taps| (1..=256).contains(&taps))
+        && !pool.stride.contains(&0)
+        && (0..2).all(|d| pool.padding[d] <= pool.kernel[d] / 2);
+    if !valid {
+        let message =
+            format!("{pool:?}: 1 to 256 taps, stride at least 1, padding at most half the window");
+        return Err(Error::argument(op, message));
+    }
+    let out = pool.shape(0, [x[2], x[3]]).output();
+    let [oh, ow] = out.filter(|_| x[2] > 0 && x[3] > 0).ok_or_else(|| {
+        Error::shape(op, format!("the window {:?} does not fit {x:?}", pool.kernel))
+    })?;
+    Ok(Dims::from_slice(&[x[0], x[1], oh, ow]))
+}
+
+fn check_taps(op: &'static str, inputs: &[Meta], out: &[usize], given: &[usize]) -> Result<()> {
+    require_dtype(op, inputs[1].dtype, DType::U8)?;
+    if inputs[1].shape[..] == *out && *given == *out {
+        Ok(())
+    } else {
+        Err(Error::shape(
+            op,
+            format!("{:?} and taps {:?}: {out:?} expected", inputs[0].shape, inputs[1].shape),
+        ))
+    }
+}
