@@ -25,12 +25,12 @@ fn an_error_names_operation_shapes_and_line() {
 
     let line = line!() + 1;
     let message = (&a + &b).unwrap_err().to_string();
-    let place = format!("(at {}:{line}:20)", file!());
-    let told = "add: [2, 3] and [4, 5] don't broadcast: sizes 3 and 5 differ in dim 1";
-    assert!(message == format!("{told} {place}") || message.contains("sizes 2 and 4"), "{message}");
+    let place = format!("(at {}:{line}:19)", file!());
+    let told = "add: [2, 3] and [4, 5] don't broadcast: sizes 2 and 4 differ in dim 0";
+    assert_eq!(message, format!("{told} {place}"));
 
     // In a chain it is the line of the call that failed.
-    let line = line!() + 3;
+    let line = line!() + 1;
     let chain = a.relu().reshape([7]).exp().sum(..);
     let error = chain.unwrap_err();
     assert_eq!(error.location().unwrap().line(), line, "{error}");
