@@ -4,6 +4,7 @@ mod display;
 mod no_panic;
 mod operators;
 mod opinfo;
+mod opinfo_ops;
 mod safetensors;
 mod tidy;
 mod wrong_calls;

@@ -107,7 +107,7 @@ fn select<T: Pod>(
             let whole = Layout::contiguous(out.meta.shape.clone());
             let mut strides = Strides::from_slice(whole.strides());
             let offset = start * strides[*dim].unsigned_abs();
-            strides[*dim] *= step;
+            strides[*dim] = strides[*dim].saturating_mul(*step);
             let data = out.buffer.as_mut_slice::<T>();
             data.fill(T::default());
             if x.is_empty() { Ok(()) } else { write_into(op, values, offset, &strides, data) }
