@@ -235,6 +235,12 @@ impl<const N: usize> LoopNest<N> {
     /// kept.
     pub fn new(shape: &[usize], strides: [&[isize]; N]) -> Self {
         let mut nest = LoopNest { shape: Dims::new(1), strides: Dims::new([0; N]) };
+        if shape.contains(&0) {
+            // Beside a size 0 the products of the others may overflow.
+            nest.shape.push(0);
+            nest.strides.push([0; N]);
+            return nest;
+        }
         for (d, &size) in shape.iter().enumerate() {
             if size == 1 {
                 continue;

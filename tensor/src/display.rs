@@ -19,7 +19,7 @@ impl fmt::Display for Tensor {
             Ok(body) => write!(f, "tensor({body}")?,
             Err(error) => write!(f, "tensor(<{error}>")?,
         }
-        if self.is_empty() {
+        if self.is_empty() && self.rank() != 1 {
             write!(f, ", shape={:?}", self.shape())?;
         }
         write!(f, ", {})", self.dtype())
@@ -37,15 +37,29 @@ fn render(x: &Tensor, short: bool) -> crate::Result<String> {
 }
 
 /// The elements that will be printed.
-fn numbers(x: &Tensor, short: bool) -> crate::Result<Vec<f64>> {
+fn numbers(x: &Tensor, short: bool) -> crate::Result<Vec<Number>> {
     if x.rank() == 0 {
-        return Ok(vec![x.to_f64()?]);
+        return Ok(vec![number(x)?]);
     }
     let mut all = Vec::new();
     for i in shown(x.shape()[0], short).into_iter().flatten() {
         all.extend(numbers(&x.i(i as i64)?, short)?);
     }
     Ok(all)
+}
+
+/// One element: i64 as it is, all others as f64.
+#[derive(Clone, Copy)]
+enum Number {
+    Integer(i64),
+    Float(f64),
+}
+
+fn number(x: &Tensor) -> crate::Result<Number> {
+    Ok(match x.dtype() {
+        DType::I64 => Number::Integer(x.item()?),
+        _ => Number::Float(x.to_f64()?),
+    })
 }
 
 /// Places that are printed; `None` stands for the dots.
@@ -65,7 +79,7 @@ fn block(
     out: &mut String,
 ) -> crate::Result<()> {
     if x.rank() == 0 {
-        out.push_str(format.number(x.to_f64()?).trim_start());
+        out.push_str(format.number(number(x)?).trim_start());
         return Ok(());
     }
     out.push('[');
@@ -83,8 +97,8 @@ fn block(
             }
         }
         match place {
-            None => out.push_str("..."),
-            Some(i) if last => out.push_str(&format.number(x.i(i as i64)?.to_f64()?)),
+            None => out.push_str(if last { " ..." } else { "..." }),
+            Some(i) if last => out.push_str(&format.number(number(&x.i(i as i64)?)?)),
             Some(i) => block(&x.i(i as i64)?, short, format, indent + 1, out)?,
         }
     }
@@ -110,41 +124,53 @@ enum Style {
 }
 
 impl Format {
-    fn of(numbers: &[f64], dtype: DType) -> Format {
-        let finite = || numbers.iter().copied().filter(|x| x.is_finite());
-        let style = if dtype == DType::Bool {
-            Style::Bool
-        } else if !dtype.is_float() {
-            Style::Whole { dot: false }
+    fn of(numbers: &[Number], dtype: DType) -> Format {
+        if !dtype.is_float() {
+            let style =
+                if dtype == DType::Bool { Style::Bool } else { Style::Whole { dot: false } };
+            return Format { style, width: 0 }.wide_enough_for(numbers.iter().copied());
+        }
+        let floats = numbers.iter().filter_map(|x| match *x {
+            Number::Float(x) if x.is_finite() && x != 0.0 => Some(x),
+            _ => None,
+        });
+        let high = floats.clone().map(f64::abs).fold(0.0, f64::max);
+        let low = floats.clone().map(f64::abs).fold(f64::INFINITY, f64::min);
+        let style = if high / low > 1000.0 || high > 1e8 || low < 1e-4 {
+            Style::Scientific
+        } else if floats.clone().all(|x| x == x.trunc()) {
+            Style::Whole { dot: true }
         } else {
-            let nonzero = || finite().map(f64::abs).filter(|&x| x > 0.0);
-            let (high, low) =
-                (nonzero().fold(0.0, f64::max), nonzero().fold(f64::INFINITY, f64::min));
-            let wide = high / low > 1000.0 || high > 1e8 || low < 1e-4;
-            match finite().all(|x| x == x.trunc()) {
-                true if high <= 1e8 => Style::Whole { dot: true },
-                _ if high > 0.0 && wide => Style::Scientific,
-                _ => Style::Fixed,
-            }
+            Style::Fixed
         };
-        let mut format = Format { style, width: 0 };
-        format.width = numbers.iter().map(|&x| format.number(x).len()).max().unwrap_or(1);
-        format
+        // As PyTorch: zeros, NaN and infinities don't widen the columns.
+        Format { style, width: 0 }.wide_enough_for(floats.map(Number::Float))
     }
 
-    fn number(&self, x: f64) -> String {
-        let text = match self.style {
-            Style::Bool => (if x != 0.0 { "true" } else { "false" }).to_string(),
-            _ if !x.is_finite() => format!("{x}").to_lowercase(),
-            Style::Whole { dot } => format!("{x:.0}{}", if dot { "." } else { "" }),
-            Style::Fixed => format!("{x:.4}"),
-            Style::Scientific => {
-                let text = format!("{x:.4e}");
-                let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
-                let exponent: i32 = exponent.parse().unwrap_or(0);
-                format!("{mantissa}e{}{:02}", if exponent < 0 { '-' } else { '+' }, exponent.abs())
+    fn wide_enough_for(mut self, numbers: impl Iterator<Item = Number>) -> Format {
+        self.width = numbers.map(|x| self.number(x).len()).max().unwrap_or(1);
+        self
+    }
+
+    fn number(&self, x: Number) -> String {
+        let text = match (self.style, x) {
+            (_, Number::Integer(x)) => x.to_string(),
+            (Style::Bool, Number::Float(x)) => (if x != 0.0 { "True" } else { "False" }).into(),
+            (_, Number::Float(x)) if !x.is_finite() => x.to_string().to_lowercase(),
+            (Style::Whole { dot }, Number::Float(x)) => {
+                format!("{x:.0}{}", if dot { "." } else { "" })
             }
+            (Style::Fixed, Number::Float(x)) => format!("{x:.4}"),
+            (Style::Scientific, Number::Float(x)) => scientific(x),
         };
         format!("{text:>width$}", width = self.width)
     }
+}
+
+/// Four digits and an exponent of at least two.
+fn scientific(x: f64) -> String {
+    let text = format!("{x:.4e}");
+    let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+    let exponent: i32 = exponent.parse().unwrap_or(0);
+    format!("{mantissa}e{}{:02}", if exponent < 0 { '-' } else { '+' }, exponent.abs())
 }

@@ -7,6 +7,7 @@ use crate::apply::Operand;
 use crate::error::Result;
 use crate::ops::chain::{BinaryChain, UnaryChain};
 use crate::tensor::Tensor;
+use ferrotape_kernels::elementwise::BinaryOp;
 
 macro_rules! operator {
     ($trait:ident, $method:ident) => {
@@ -42,14 +43,14 @@ macro_rules! operator {
             type Output = Result<Tensor>;
             #[track_caller]
             fn $method(self, other: &Tensor) -> Result<Tensor> {
-                Tensor::filled_like(other, self)?.$method(other)
+                number_first(BinaryOp::$trait, self, other.into())
             }
         }
         impl $trait<Tensor> for f64 {
             type Output = Result<Tensor>;
             #[track_caller]
             fn $method(self, other: Tensor) -> Result<Tensor> {
-                Tensor::filled_like(&other, self)?.$method(other)
+                number_first(BinaryOp::$trait, self, other.into())
             }
         }
     };
@@ -75,15 +76,9 @@ impl Neg for Tensor {
     }
 }
 
-impl Tensor {
-    /// A number as a 0-d tensor of a type that `x` promotes with as with a number.
-    fn filled_like(x: &Tensor, value: f64) -> Result<Tensor> {
-        use crate::dtype::DType;
-        let dtype = match x.dtype() {
-            float if float.is_float() => float,
-            _ if value.fract() == 0.0 => DType::I64,
-            _ => DType::F32,
-        };
-        Tensor::scalar(value, dtype, x.device())
-    }
+/// `number op x`, promoted as `x op number` is.
+#[track_caller]
+fn number_first(op: BinaryOp, number: f64, x: Operand<'_>) -> Result<Tensor> {
+    let here = std::panic::Location::caller();
+    crate::ops::binary(op, Operand::Scalar(number), x).map_err(|error| error.at(here))
 }

@@ -11,7 +11,7 @@ mod softmax;
 mod unary;
 mod update;
 
-pub(crate) use binary::promoted;
+pub(crate) use binary::{binary, promoted};
 
 /// The traits that put the methods on `Result<Tensor>`.
 pub mod chain {

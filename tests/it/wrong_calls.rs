@@ -1,1 +1,186 @@
-//! To come.
+//! Wrong calls of methods are errors that name the operation, the shapes and the caller's line.
+
+use ferrotape::ErrorKind;
+use ferrotape::chain::*;
+use ferrotape::prelude::*;
+
+fn ones(shape: &[usize]) -> Tensor {
+    Tensor::ones(shape, DType::F32).unwrap()
+}
+
+/// The error's words without its place; the place must be in this file.
+fn words<T: std::fmt::Debug>(result: Result<T>) -> String {
+    let error = result.unwrap_err();
+    assert_eq!(error.location().unwrap().file(), file!(), "{error}");
+    error.to_string().split(" (at ").next().unwrap().to_string()
+}
+
+#[test]
+fn an_error_names_operation_shapes_and_line() {
+    let (a, b) = (ones(&[2, 3]), ones(&[4, 5]));
+    let line = line!() + 1;
+    let message = a.matmul(&b).unwrap_err().to_string();
+    let place = format!("(at {}:{line}:21)", file!());
+    assert_eq!(message, format!("matmul: [2, 3] x [4, 5]: inner sizes 3 and 4 differ {place}"));
+
+    let line = line!() + 1;
+    let message = (&a + &b).unwrap_err().to_string();
+    let place = format!("(at {}:{line}:19)", file!());
+    let told = "add: [2, 3] and [4, 5] don't broadcast: sizes 2 and 4 differ in dim 0";
+    assert_eq!(message, format!("{told} {place}"));
+
+    // In a chain it is the line of the call that failed.
+    let line = line!() + 1;
+    let chain = a.relu().reshape([7]).exp().sum(..);
+    let error = chain.unwrap_err();
+    assert_eq!(error.location().unwrap().line(), line, "{error}");
+    assert!(error.to_string().starts_with("reshape: [2, 3] has 6 elements, [7] has 7"), "{error}");
+}
+
+#[test]
+fn wrong_shapes_and_dims() {
+    let x = ones(&[2, 3]);
+    assert_eq!(words(x.flatten(1, 0)), "flatten: dim 1 comes after dim 0");
+    assert_eq!(words(x.flatten(0, 2)), "flatten: dim 2 is out of range for 2 dims");
+    assert_eq!(words(x.narrow(1, 2, 2)), "narrow: 2 from 2 on leave size 3 of dim 1");
+    assert_eq!(
+        words(x.narrow(0, usize::MAX, 2)),
+        format!("narrow: 2 from {} on leave size 2 of dim 0", usize::MAX)
+    );
+    assert_eq!(words(x.i((0, 3))), "index: index 3 is out of range for size 3");
+    assert_eq!(words(x.i((0, 0, 0))), "index: 3 indices for shape [2, 3]");
+    assert_eq!(
+        words(x.i(i64::MIN)),
+        format!("index: index {} is out of range for size 2", i64::MIN)
+    );
+    assert_eq!(words(Tensor::cat(&[], 0)), "cat: no tensors");
+    assert_eq!(words(Tensor::stack(&[], 0)), "cat: no tensors");
+    assert!(
+        words(Tensor::cat(&[&x, &ones(&[3, 2])], 0)).starts_with("cat: tensor 1 of shape [3, 2]")
+    );
+    assert!(Tensor::stack(&[&x, &ones(&[3, 2])], 0).is_err());
+    assert!(Tensor::stack(&[&x, &ones(&[2])], 9).is_err());
+    assert_eq!(
+        words(x.expand([3, 3])),
+        "expand: [2, 3] and [3, 3] don't broadcast: sizes 2 and 3 differ in dim 0"
+    );
+    assert_eq!(words(x.expand([3])), "expand: [2, 3] does not expand to [3]");
+    assert_eq!(words(x.permute([0, 0])), "permute: [0, 0] does not permute the dims of [2, 3]");
+    assert_eq!(words(x.permute([0])), "permute: [0] does not permute the dims of [2, 3]");
+    assert_eq!(
+        words(x.transpose(0, i64::MAX)),
+        format!("transpose: dim {} is out of range for 2 dims", i64::MAX)
+    );
+    assert_eq!(
+        words(x.sum_to([2])),
+        "sum_to: [2] and [2, 3] don't broadcast: sizes 2 and 3 differ in dim 1"
+    );
+    assert_eq!(words(x.sum_to([4, 2, 3])), "sum_to: [2, 3] is no broadcast of [4, 2, 3]");
+    assert_eq!(words(x.sum([0, 0])), "sum: dim 0 is named twice");
+    assert_eq!(words(x.softmax(2)), "softmax: dim 2 is out of range for 2 dims");
+    assert_eq!(words(ones(&[0]).max(..)), "max: [0] has no element in dim 0");
+    assert!(x.unsqueeze(4).is_err() && x.squeeze(2).is_err() && x.flip(5).is_err());
+    assert!(ones(&[3]).t().is_err() && x.argmax(2).is_err() && x.size(-3).is_err());
+    assert!(ones(&[usize::MAX, 0]).flatten(0, -1).is_ok());
+    assert!(ones(&[usize::MAX, 3, 0]).flatten(0, 1).is_err());
+}
+
+#[test]
+fn wrong_creation() {
+    assert_eq!(
+        words(Tensor::from_vec(vec![1f32; 5], [2, 3])),
+        "from_vec: 5 elements for shape [2, 3]"
+    );
+    let huge = usize::MAX;
+    for shape in [[huge, 2], [huge, 1], [huge / 8, 3], [1 << 40, 1 << 40]] {
+        assert!(words(Tensor::zeros(shape, DType::F64)).starts_with("create: "));
+        assert!(Tensor::from_vec(vec![1i64], shape).is_err());
+    }
+    assert_eq!(Tensor::zeros([huge, 0], DType::F64).unwrap().len(), 0);
+    assert!(Tensor::eye(huge, DType::F32).is_err());
+    assert!(Tensor::arange(0., 1., huge, DType::U8).is_err());
+    let mut rng = Generator::new(0);
+    assert!(rng.uniform([2], 1.0, 0.0, DType::F32).is_err());
+    assert!(rng.normal([2], 0.0, f64::NAN, DType::F32).is_err());
+    assert!(rng.bernoulli([2], 1.5, 1.0, DType::F32).is_err());
+    assert!(rng.uniform([huge, huge], 0.0, 1.0, DType::F32).is_err());
+    assert!(rng.uniform([2], 0.0, 1.0, DType::I64).is_err());
+}
+
+#[test]
+fn matmul_of_all_ranks() {
+    let shape = |rank: usize, last: [usize; 2]| -> Vec<usize> {
+        [2, 1, 2]
+            .iter()
+            .copied()
+            .cycle()
+            .take(rank.saturating_sub(2))
+            .chain(last[2 - rank.min(2)..].iter().copied())
+            .collect()
+    };
+    for m in 0..=5 {
+        for n in 0..=5 {
+            let k_last = if n == 1 { [0, 3] } else { [3, 4] };
+            let (a, b) = (ones(&shape(m, [2, 3])), ones(&shape(n, k_last)));
+            let product = a.matmul(&b);
+            if m == 0 || n == 0 {
+                assert!(words(product).starts_with("matmul: "));
+                continue;
+            }
+            let product = product.unwrap();
+            let matrix = usize::from(m > 1) + usize::from(n > 1);
+            assert_eq!(product.rank(), m.max(n).max(2) - 2 + matrix, "{m} x {n}");
+            assert!(product.to_vec::<f32>().unwrap().iter().all(|&x| x == 3.));
+            let wrong = ones(&shape(n, if n == 1 { [0, 7] } else { [7, 4] }));
+            assert!(words(a.matmul(&wrong)).contains("inner sizes 3 and 7 differ"));
+        }
+    }
+    let (a, b) = (ones(&[2, 2, 3]), ones(&[5, 3, 4]));
+    assert_eq!(
+        words(a.matmul(&b)),
+        "matmul: [2] and [5] don't broadcast: sizes 2 and 5 differ in dim 0"
+    );
+}
+
+#[test]
+fn wrong_values() {
+    let logits = ones(&[2, 3]);
+    for target in [[0, 3], [-1, 0], [i64::MAX, 0], [i64::MIN, 0]] {
+        let error = logits.cross_entropy(&Tensor::from(target)).unwrap_err();
+        assert!(
+            matches!(error.kind(), ErrorKind::Index { op: "cross_entropy", size: 3, .. }),
+            "{error}"
+        );
+    }
+    assert!(
+        words(logits.cross_entropy(&Tensor::from([0i64])))
+            .starts_with("cross_entropy: logits [2, 3], targets [1]")
+    );
+    assert!(logits.cross_entropy(&Tensor::from([0f32, 1.])).is_err());
+    let classes = Tensor::from([0i64, 2]);
+    assert_eq!(classes.one_hot(3, DType::U8).unwrap().to_vec::<u8>().unwrap(), [1, 0, 0, 0, 0, 1]);
+    assert!(classes.one_hot(2, DType::F32).is_err() && logits.one_hot(3, DType::F32).is_err());
+    let rows = Tensor::from([0i64, 2]);
+    assert_eq!(
+        words(logits.index_select(0, &rows)),
+        "index_select: index 2 is out of range for size 2"
+    );
+    assert!(logits.gather(0, &Tensor::from([[0i64, 1, -1]])).is_err());
+    assert!(logits.item::<f32>().is_err() && logits.to_vec::<f64>().is_err());
+    assert!(
+        logits.mse_loss(&ones(&[3])).is_err() && logits.bce_with_logits(&ones(&[2, 1])).is_err()
+    );
+}
+
+#[test]
+fn a_wrong_assignment_changes_nothing() {
+    let mut x = ones(&[2, 3]);
+    assert_eq!(words(x.assign(&ones(&[3, 2]))), "assign: [2, 3] and [3, 2] differ");
+    assert_eq!(
+        words(x.assign(Tensor::zeros([2, 3], DType::F64))),
+        "assign: operands of f32 and f64"
+    );
+    assert_eq!(x.to_vec::<f32>().unwrap(), [1.; 6]);
+    x.assign(5.0).unwrap();
+    assert_eq!(x.to_vec::<f32>().unwrap(), [5.; 6]);
+}

@@ -47,7 +47,7 @@ fn scalar_beside<'a>(
     };
     let dtype = match dtype {
         float if float.is_float() => float,
-        DType::U8 | DType::I64 if number.fract() == 0.0 => DType::I64,
+        _ if number.fract() == 0.0 => DType::I64,
         _ => DType::F32,
     };
     let scalar = Operand::Own(Tensor::scalar(number, dtype, device)?);
@@ -63,7 +63,7 @@ fn cast(x: Operand<'_>, dtype: DType) -> Result<Operand<'_>> {
     }
 }
 
-fn binary(op: BinaryOp, a: Operand<'_>, b: Operand<'_>) -> Result<Tensor> {
+pub(crate) fn binary(op: BinaryOp, a: Operand<'_>, b: Operand<'_>) -> Result<Tensor> {
     let [mut a, mut b] = promoted(op.name(), a, b)?;
     if matches!(op, BinaryOp::Div | BinaryOp::Pow) {
         // True division, as PyTorch: integers become f32.

@@ -67,8 +67,9 @@ pub(super) fn conv2d_on<T: Float>(
             buffer.as_slice()
         };
         let (inputs, outputs) = (shape.group_inputs(), shape.group_outputs());
-        let strides =
-            [shape.in_channels * plane, shape.stride[0] * frame.padded[1], shape.stride[1]];
+        // A stride whose product overflows is longer than the image: no second row uses it.
+        let row = shape.stride[0].saturating_mul(frame.padded[1]);
+        let strides = [shape.in_channels * plane, row, shape.stride[1]];
         for group in 0..shape.groups {
             let bias = bias.map_or(Bias::None, |bias| Bias::Row(&bias[group * outputs..]));
             let patches = Patches::<T, false> {

@@ -49,7 +49,8 @@ impl Dims {
             && last.reduced == dim.reduced
             && dim.stride.checked_mul(dim.size as isize) == Some(last.stride)
         {
-            *last = Dim { size: last.size * dim.size, ..dim };
+            // Saturates only beside a size 0, where no loop runs.
+            *last = Dim { size: last.size.saturating_mul(dim.size), ..dim };
             return Ok(());
         }
         let place = self.dims.get_mut(self.len);
@@ -74,7 +75,8 @@ impl Dims {
 
 /// Number of elements of a loop.
 pub(crate) fn count(dims: &[Dim]) -> usize {
-    dims.iter().map(|d| d.size).product()
+    // Beside a size 0 the product of the others may overflow.
+    if dims.iter().any(|d| d.size == 0) { 0 } else { dims.iter().map(|d| d.size).product() }
 }
 
 /// Offset of element `index`, counted in logical order.

@@ -1,0 +1,67 @@
+"""Takes the cases of the operations we have from a dump of PyTorch's OpInfo samples (BSD-3-Clause): opinfo.json and opinfo.safetensors,
+the latter with inputs in f32 and outputs and gradients in f64. Writes cases.txt and cases.safetensors here.
+
+A line of cases.txt: operation, arguments, outputs, cotangents (or -), gradients, errors and largest values of PyTorch's own f32 run.
+Arguments: `t:KEY:WATCHED`, `i:`, `f:`, `b:`, `s:` values, `n` None, `[ ... ]`, `k:NAME` before a named one. usage: extract.py DIR"""
+import json
+import sys
+
+import numpy as np
+from safetensors.numpy import load_file, save_file
+
+OPS = """add sub rsub mul div.no_rounding_mode pow maximum minimum max.binary min.binary neg abs sign reciprocal square sqrt rsqrt exp
+expm1 log log1p sin cos tanh sigmoid erf floor ceil round eq ne lt le gt ge where sum mean amax amin argmax argmin var
+var.unbiased matmul __rmatmul__ mm bmm mv dot reshape view permute transpose t expand broadcast_to unsqueeze squeeze flatten cat stack narrow
+flip gather index_select scatter_add index_add softmax log_softmax softmax.with_dtype log_softmax.with_dtype logsumexp clamp clamp_max
+clamp_min select nn.functional.linear nn.functional.conv2d nn.functional.max_pool2d nn.functional.relu nn.functional.gelu
+nn.functional.silu nn.functional.softplus nn.functional.leaky_relu nn.functional.cross_entropy nn.functional.mse_loss
+nn.functional.binary_cross_entropy_with_logits""".split()
+
+source = json.load(open(sys.argv[1] + "/opinfo.json"))
+tensors = load_file(sys.argv[1] + "/opinfo.safetensors")
+kept, lines = {}, []
+
+
+def key(name):
+    short = str(len(kept))
+    value = np.array(tensors[name])
+    # i32 is a type of another day; what matters here are the numbers.
+    kept[short] = value.astype(np.int64) if value.dtype == np.int32 else value
+    return short
+
+
+def words(a):
+    if "t" in a:
+        return f"t:{key(a['t'])}:{int(a['grad'])}", {a["t"]: str(len(kept) - 1)}
+    if "list" in a:
+        parts = [words(x) for x in a["list"]]
+        return " ".join(["[", *(p[0] for p in parts), "]"]), {k: v for p in parts for k, v in p[1].items()}
+    if "dtype" in a:
+        return "s:" + a["dtype"], {}
+    if "float" in a:
+        return "f:" + str(a["float"]), {}
+    v = a.get("v")
+    if v is None:
+        return ("n" if "v" in a else "s:other"), {}
+    return {bool: "b", int: "i", float: "f", str: "s"}[type(v)] + ":" + str(v).replace(" ", "_"), {}
+
+
+for c in source["cases"]:
+    op = c["op"] + ("." + c["variant"] if c["variant"] else "")
+    if op not in OPS:
+        continue
+    parts, names = [], {}
+    for name, a in [("", c["input"]), *(("", a) for a in c["args"]), *c["kwargs"].items()]:
+        text, found = words(a)
+        parts += [f"k:{name}", text] if name else [text]
+        names |= found
+    outputs = ",".join(key(o["key"]) for o in c["outputs"])
+    cotangents = ",".join(key(k["key"]) if k else "-" for k in c["ct"])
+    gradients = ",".join(names[g["of"]] + "=" + key(g["key"]) for g in c["grads"])
+    e = c["f32_err"] or {}
+    errors = " ".join(repr(float(e.get(k) or 0)) for k in ("out", "grad", "out_max", "grad_max"))
+    lines.append("|".join([op, " ".join(parts), outputs, cotangents, gradients, errors]))
+
+open("cases.txt", "w").write("\n".join(lines) + "\n")
+save_file(kept, "cases.safetensors")
+print(len(lines), "cases of", len(OPS), "operations", {str(t.dtype) for t in kept.values()})
