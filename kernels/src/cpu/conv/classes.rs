@@ -18,6 +18,12 @@ impl Class {
     pub(super) fn is_blind(&self) -> bool {
         !self.taps.contains(&true)
     }
+
+    /// For each tap (kh, kw): do the places in these rows and those columns read it?
+    pub(super) fn and(&self, columns: &Class) -> Vec<bool> {
+        let row = |y: bool| columns.taps.iter().map(move |x| y && *x);
+        self.taps.iter().flat_map(|y| row(*y)).collect()
+    }
 }
 
 impl Conv2dShape {

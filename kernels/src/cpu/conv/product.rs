@@ -5,6 +5,7 @@ use super::classes::Class;
 use super::patches::Patches;
 use crate::buffer::Buffer;
 use crate::cpu::gemm::{Activation, Bias, Dispatch, Epilogue, Output, Product, Strided, multiply};
+use crate::cpu::parallel::{self, Shared};
 use crate::element::Float;
 use crate::error::{Error, Result, require};
 use crate::strided::checked_len;
@@ -84,6 +85,8 @@ impl<T: Float> PatchProduct<'_, T> {
         out: &mut [T],
     ) -> Result<()> {
         let mut buffer = Buffer::new(size_of_val(self.weight))?;
+        let tap_count = |classes: &[Class]| classes.first().map_or(0, |class| class.taps.len());
+        let bad = bad_taps(self.weight, tap_count(row_classes) * tap_count(column_classes));
         for rows in row_classes {
             for columns in column_classes {
                 let places = [rows.count, columns.count];
@@ -97,14 +100,14 @@ impl<T: Float> PatchProduct<'_, T> {
                 };
                 let part = if rows.is_blind() || columns.is_blind() {
                     PatchProduct { taps: &[], weight: &[], ..part }
-                } else if without_missing(self.weight, rows, columns, buffer.as_mut_slice()) {
-                    PatchProduct {
-                        images: &self.images[first..],
-                        weight: buffer.as_slice(),
-                        ..part
-                    }
                 } else {
-                    continue;
+                    let reads = rows.and(columns);
+                    if reads.iter().zip(&bad).all(|(reads, bad)| *reads || !bad) {
+                        continue;
+                    }
+                    without_missing(self.weight, self.taps.len(), &reads, buffer.as_mut_slice());
+                    let (images, weight) = (&self.images[first..], buffer.as_slice());
+                    PatchProduct { images, weight, ..part }
                 };
                 let size = checked_len(&[self.count, part.out_image, size_of::<T>()])
                     .ok_or(Error::Contract("conv2d: the size of a workspace overflows"))?;
@@ -130,17 +133,25 @@ impl<T: Float> PatchProduct<'_, T> {
     }
 }
 
-/// Copies the weight with zeros at the taps that a class misses; returns if that replaced a number
-/// that is not finite.
-fn without_missing<T: Float>(weight: &[T], rows: &Class, columns: &Class, to: &mut [T]) -> bool {
-    let reads: Vec<bool> =
-        rows.taps.iter().flat_map(|y| columns.taps.iter().map(move |x| *y && *x)).collect();
-    let mut replaced = false;
-    for (to, from) in to.chunks_exact_mut(reads.len()).zip(weight.chunks_exact(reads.len())) {
-        for ((to, from), reads) in to.iter_mut().zip(from).zip(&reads) {
-            replaced |= !reads && !from.is_finite();
-            *to = if *reads { *from } else { T::ZERO };
-        }
+/// For each tap (kh, kw): is one of its weights not finite?
+fn bad_taps<T: Float>(weight: &[T], taps: usize) -> Vec<bool> {
+    let mut bad = vec![false; taps];
+    for weights in weight.chunks_exact(taps) {
+        bad.iter_mut().zip(weights).for_each(|(bad, weight)| *bad |= !weight.is_finite());
     }
-    replaced
+    bad
+}
+
+/// Copies the weight, rows of `row` elements, with zeros at the taps that are not read.
+fn without_missing<T: Float>(weight: &[T], row: usize, reads: &[bool], to: &mut [T]) {
+    let missing: Vec<usize> = (0..reads.len()).filter(|tap| !reads[*tap]).collect();
+    let to = Shared::new(to);
+    parallel::run(weight.len() / row, weight.len() as u64 / 2, &|index| {
+        // SAFETY: each piece writes the row of its own index.
+        let to = unsafe { to.part(index * row, row) };
+        to.copy_from_slice(&weight[index * row..][..row]);
+        for taps in to.chunks_exact_mut(reads.len()) {
+            missing.iter().for_each(|tap| taps[*tap] = T::ZERO);
+        }
+    });
 }

@@ -27,12 +27,28 @@ struct ByPlaces<'a, T> {
     inside: &'a [Range<usize>; 2],
 }
 
-impl<T> ByPlaces<'_, T> {
-    /// True if the gradient of this place of an image counts.
+impl<T: Float> ByPlaces<'_, T> {
+    /// Zeroes the packed rows of those of `len` places from `place` on that don't count.
+    ///
+    /// # Safety
+    /// - `to` must hold `len` rows of `width` elements.
     #[inline(always)]
-    fn counts(&self, place: usize) -> bool {
-        let (y, x) = (place / self.width, place % self.width);
-        self.inside[0].contains(&y) && self.inside[1].contains(&x)
+    unsafe fn zero_outside(&self, place: usize, len: usize, to: *mut T, width: usize) {
+        let [rows, columns] = self.inside;
+        let mut done = 0;
+        while done < len {
+            let (y, x) = ((place + done) / self.width, (place + done) % self.width);
+            let end = self.width.min(x + len - done);
+            let counts = if rows.contains(&y) { columns.clone() } else { end..end };
+            for outside in [x..counts.start.clamp(x, end), counts.end.clamp(x, end)..end] {
+                // SAFETY: places of this line, `x` of which is row `done`.
+                unsafe {
+                    let to = to.add((done + outside.start - x) * width);
+                    std::slice::from_raw_parts_mut(to, outside.len() * width).fill(T::ZERO);
+                }
+            }
+            done += end - x;
+        }
     }
 }
 
@@ -61,8 +77,8 @@ impl<T: Float> Panels<T> for ByPlaces<'_, T> {
             unsafe {
                 let to = to.add((place - k.start) * width);
                 part.pack(s, 0..len, columns.clone(), to, width);
-                for l in (0..len).filter(|l| !all && !self.counts(within + l)) {
-                    std::slice::from_raw_parts_mut(to.add(l * width), width).fill(T::ZERO);
+                if !all {
+                    self.zero_outside(within, len, to, width);
                 }
             }
             place += len;
