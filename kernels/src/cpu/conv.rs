@@ -3,14 +3,16 @@
 //!
 //! Images are padded in memory, some at a time; patches of them are packed straight into GEMM
 //! panels. A padded tap then multiplies by a zero, which is the same as leaving it out unless the
-//! other factor is NaN or infinite: such weights (in the weight gradient, such gradients) are rare
-//! and take the naive path, which leaves it out.
+//! other factor is NaN or infinite. Where there are such weights (in the weight gradient, such
+//! gradients), the places (there, the taps) that miss them are computed with zeros instead.
 
+mod classes;
 mod finite;
 mod forward;
 mod input_grad;
 mod pad;
 mod patches;
+mod product;
 #[cfg(test)]
 mod tests;
 mod weight_grad;

@@ -2,12 +2,11 @@
 
 use super::finite::AllFinite;
 use super::pad::{Frame, pad};
-use super::patches::Patches;
+use super::product::PatchProduct;
 use super::{Conv2dShape, window};
-use crate::cpu::gemm::{Activation, Bias, Dispatch, Epilogue, Output, Product, Strided, multiply};
+use crate::cpu::gemm::{Activation, Dispatch};
 use crate::element::Float;
 use crate::error::{Result, require};
-use crate::reference;
 
 impl Conv2dShape {
     /// Where the input lies in its padding (as much of it as is read).
@@ -48,10 +47,8 @@ pub(super) fn conv2d_on<T: Float>(
     if out.is_empty() {
         return Ok(());
     }
-    if shape.is_padded() && !d.call(AllFinite(weight)) {
-        reference::conv::conv2d(shape, x, weight, bias, activation, out);
-        return Ok(());
-    }
+    let missing = (shape.is_padded() && !d.call(AllFinite(weight)))
+        .then(|| [shape.output_classes(oh, 0), shape.output_classes(ow, 1)]);
     let frame = shape.input_frame([oh, ow]);
     let taps = shape.input_taps(frame.padded);
     let plane = frame.padded[0] * frame.padded[1];
@@ -71,28 +68,22 @@ pub(super) fn conv2d_on<T: Float>(
         let row = shape.stride[0].saturating_mul(frame.padded[1]);
         let strides = [shape.in_channels * plane, row, shape.stride[1]];
         for group in 0..shape.groups {
-            let bias = bias.map_or(Bias::None, |bias| Bias::Row(&bias[group * outputs..]));
-            let patches = Patches::<T, false> {
+            let product = PatchProduct {
                 images: &padded[group * inputs * plane..],
+                count: images,
+                weight: &weight[group * outputs * taps.len()..][..outputs * taps.len()],
+                rows: outputs,
                 taps: &taps,
-                last_tap: taps.iter().copied().max().unwrap_or(0),
                 places: [oh, ow],
                 strides,
-                first: 0,
+                bias: bias.map(|bias| &bias[group * outputs..]),
+                activation,
+                out_image,
             };
-            let weight = &weight[group * outputs * taps.len()..];
-            let a =
-                Strided { start: weight.as_ptr(), k_stride: 1, column_stride: taps.len() as isize };
-            let (m, n) = (outputs, images * oh * ow);
-            let epilogue = Epilogue { accumulate: false, bias, activation };
-            // SAFETY: the operands' lengths were checked: the group's channels of these images, and
-            // nobody else's.
-            unsafe {
-                let to = out.as_mut_ptr().add(group * outputs * oh * ow);
-                let output = Output::new(to, oh * ow, oh * ow, out_image);
-                let finish = epilogue.finish(false);
-                let (k, k_total) = (0..taps.len(), taps.len());
-                multiply(d, &Product { m, n, k, k_total, a: &a, b: &patches, output, finish })?;
+            let out = &mut out[group * outputs * oh * ow..];
+            product.compute(d, out)?;
+            if let Some(classes) = &missing {
+                product.correct(d, classes, out)?;
             }
         }
     }

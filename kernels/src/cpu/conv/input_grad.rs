@@ -4,13 +4,12 @@
 use super::finite::AllFinite;
 use super::forward::windows;
 use super::pad::{Frame, pad};
-use super::patches::Patches;
+use super::product::PatchProduct;
 use super::{Conv2dShape, window};
 use crate::buffer::Buffer;
-use crate::cpu::gemm::{Dispatch, Epilogue, Output, Product, Strided, multiply};
+use crate::cpu::gemm::{Activation, Dispatch};
 use crate::element::Float;
 use crate::error::Result;
-use crate::reference;
 
 impl Conv2dShape {
     /// Where the gradient lies in its frame: tap `i` of input place `y` reads frame place
@@ -65,10 +64,8 @@ pub(super) fn conv2d_input_grad_on<T: Float>(
         return Ok(());
     }
     let frame = shape.grad_frame([oh, ow]);
-    if !frame.is_identity() && !d.call(AllFinite(weight)) {
-        reference::conv::conv2d_input_grad(shape, grad, weight, out);
-        return Ok(());
-    }
+    let missing = (!frame.is_identity() && !d.call(AllFinite(weight)))
+        .then(|| [shape.input_classes(oh, 0), shape.input_classes(ow, 1)]);
     let taps = shape.grad_taps(frame.padded);
     let plane = frame.padded[0] * frame.padded[1];
     let [h, w] = shape.input;
@@ -86,26 +83,23 @@ pub(super) fn conv2d_input_grad_on<T: Float>(
         };
         let (inputs, outputs) = (shape.group_inputs(), shape.group_outputs());
         for group in 0..shape.groups {
-            let patches = Patches::<T, false> {
+            let weight = &by_inputs.as_slice::<T>()[group * inputs * taps.len()..];
+            let product = PatchProduct {
                 images: &padded[group * outputs * plane..],
+                count: images,
+                weight: &weight[..inputs * taps.len()],
+                rows: inputs,
                 taps: &taps,
-                last_tap: taps.iter().copied().max().unwrap_or(0),
                 places: [h, w],
                 strides: [shape.out_channels * plane, frame.padded[1], 1],
-                first: 0,
+                bias: None,
+                activation: Activation::None,
+                out_image,
             };
-            let weight = &by_inputs.as_slice::<T>()[group * inputs * taps.len()..];
-            let a =
-                Strided { start: weight.as_ptr(), k_stride: 1, column_stride: taps.len() as isize };
-            let (m, n) = (inputs, images * h * w);
-            // SAFETY: the operands' lengths were checked: the group's channels of these images, and
-            // nobody else's.
-            unsafe {
-                let to = out.as_mut_ptr().add(group * inputs * h * w);
-                let output = Output::new(to, h * w, h * w, out_image);
-                let finish = Epilogue::default().finish(false);
-                let (k, k_total) = (0..taps.len(), taps.len());
-                multiply(d, &Product { m, n, k, k_total, a: &a, b: &patches, output, finish })?;
+            let out = &mut out[group * inputs * h * w..];
+            product.compute(d, out)?;
+            if let Some(classes) = &missing {
+                product.correct(d, classes, out)?;
             }
         }
     }

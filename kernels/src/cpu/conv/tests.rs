@@ -138,6 +138,86 @@ fn padding_times_infinity_is_nothing() {
     assert_eq!(out, [6.0]);
 }
 
+/// Few, many or all numbers of one operand are not finite.
+fn spoil<T: Float>(values: &mut [T], every: usize) {
+    let bad = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY];
+    for (i, value) in values.iter_mut().skip(every / 2).step_by(every).enumerate() {
+        *value = T::from_f64(bad[i % 3]);
+    }
+}
+
+fn check_spoilt<T: Float>(shape: Conv2dShape)
+where
+    Tokens: HasTokens<T>,
+{
+    for every in [1, 7, 50] {
+        for place in 0..3 {
+            let mut operands = operands::<T>(&shape);
+            spoil(&mut operands[place], every);
+            let [x, weight, grad] = operands;
+            check_values(&shape, &x, &weight, &grad);
+        }
+    }
+    let mut operands = operands::<T>(&shape);
+    operands.iter_mut().for_each(|operand| spoil(operand, 11));
+    let [x, weight, grad] = operands;
+    check_values(&shape, &x, &weight, &grad);
+}
+
+#[test]
+fn what_is_not_finite_spreads_only_along_taps() {
+    let base = plain(2, [3, 4], [9, 8]);
+    for kernel in [[1, 1], [2, 3], [5, 1]] {
+        for stride in [[1, 1], [2, 1], [3, 2], [20, 30]] {
+            for padding in [[0, 0], [1, 0], [2, 4], [0, 9]] {
+                for dilation in [[1, 1], [2, 1], [1, 3]] {
+                    let shape = Conv2dShape { kernel, stride, padding, dilation, ..base };
+                    if shape.output().is_some() {
+                        check_spoilt::<f32>(shape);
+                    }
+                }
+            }
+        }
+    }
+    check_spoilt::<f64>(base);
+    check_spoilt::<f64>(Conv2dShape { stride: [2, 2], dilation: [1, 2], ..base });
+    check_spoilt::<f32>(plain(3, [1, 32], [14, 14]));
+    check_spoilt::<f32>(plain(2, [40, 7], [1, 2]));
+    check_spoilt::<f32>(plain(0, [2, 2], [4, 4]));
+}
+
+#[test]
+fn what_is_not_finite_stays_in_its_group() {
+    for groups in [2, 4] {
+        let shape = Conv2dShape { groups, ..plain(2, [4, 8], [6, 5]) };
+        check_spoilt::<f32>(shape);
+        check_spoilt::<f64>(Conv2dShape { stride: [2, 3], padding: [2, 1], ..shape });
+    }
+}
+
+#[test]
+fn what_is_not_finite_in_several_windows_of_images() {
+    let shape = plain(5, [2, 3], [60, 61]);
+    let mut operands = operands::<f32>(&shape);
+    operands[1][0] = f32::NAN;
+    operands[1][23] = f32::INFINITY;
+    let last = operands[2].len() - 1;
+    operands[2][0] = f32::NEG_INFINITY;
+    operands[2][last] = f32::NAN;
+    let [x, weight, grad] = operands;
+    check_values(&shape, &x, &weight, &grad);
+    // Several parts of the weight gradient.
+    let shape = plain(3, [160, 2], [80, 64]);
+    let [x, weight, mut grad] = self::operands::<f32>(&shape);
+    grad[0] = f32::NAN;
+    let mut want = vec![1.0; weight.len()];
+    let mut got = want.clone();
+    reference::conv2d_weight_grad(&shape, &x, &grad, &mut want);
+    conv2d_weight_grad(&shape, &x, &grad, &mut got).unwrap();
+    assert!(same(&got, &want));
+    assert!(got[0].is_finite() && got[4].is_nan(), "only taps that see the corner are NaN");
+}
+
 #[test]
 fn a_broken_contract_is_an_error() {
     let good = plain(1, [2, 2], [4, 4]);

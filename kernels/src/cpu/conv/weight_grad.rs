@@ -14,7 +14,6 @@ use crate::cpu::gemm::{Dispatch, Epilogue, KC, Output, Panels, Product, Strided,
 use crate::cpu::simd::Simd;
 use crate::element::Float;
 use crate::error::Result;
-use crate::reference;
 
 /// The gradient as `[(n, oh, ow), o]`: contiguous along places, images apart.
 struct ByPlaces<'a, T> {
@@ -22,6 +21,35 @@ struct ByPlaces<'a, T> {
     grad: &'a [T],
     places: usize,
     image: usize,
+    /// Columns of the places.
+    width: usize,
+    /// The rows and columns of places whose gradients count; the others' are taken as zero.
+    inside: &'a [Range<usize>; 2],
+}
+
+impl<T: Float> ByPlaces<'_, T> {
+    /// Zeroes the packed rows of those of `len` places from `place` on that don't count.
+    ///
+    /// # Safety
+    /// - `to` must hold `len` rows of `width` elements.
+    #[inline(always)]
+    unsafe fn zero_outside(&self, place: usize, len: usize, to: *mut T, width: usize) {
+        let [rows, columns] = self.inside;
+        let mut done = 0;
+        while done < len {
+            let (y, x) = ((place + done) / self.width, (place + done) % self.width);
+            let end = self.width.min(x + len - done);
+            let counts = if rows.contains(&y) { columns.clone() } else { end..end };
+            for outside in [x..counts.start.clamp(x, end), counts.end.clamp(x, end)..end] {
+                // SAFETY: places of this line, `x` of which is row `done`.
+                unsafe {
+                    let to = to.add((done + outside.start - x) * width);
+                    std::slice::from_raw_parts_mut(to, outside.len() * width).fill(T::ZERO);
+                }
+            }
+            done += end - x;
+        }
+    }
 }
 
 impl<T: Float> Panels<T> for ByPlaces<'_, T> {
@@ -34,6 +62,8 @@ impl<T: Float> Panels<T> for ByPlaces<'_, T> {
         to: *mut T,
         width: usize,
     ) {
+        let [rows, row_columns] = self.inside;
+        let all = rows.len() * row_columns.len() == self.places;
         let mut place = k.start;
         while place < k.end {
             let (image, within) = (place / self.places, place % self.places);
@@ -47,6 +77,9 @@ impl<T: Float> Panels<T> for ByPlaces<'_, T> {
             unsafe {
                 let to = to.add((place - k.start) * width);
                 part.pack(s, 0..len, columns.clone(), to, width);
+                if !all {
+                    self.zero_outside(within, len, to, width);
+                }
             }
             place += len;
         }
@@ -65,36 +98,86 @@ pub(super) fn conv2d_weight_grad_on<T: Float>(
     if out.is_empty() {
         return Ok(());
     }
-    if shape.is_padded() && !d.call(AllFinite(grad)) {
-        reference::conv::conv2d_weight_grad(shape, x, grad, out);
-        return Ok(());
-    }
     if grad.is_empty() {
         out.fill(T::ZERO);
         return Ok(());
     }
     let mut sums = Buffer::new(size_of_val(out))?;
+    let exact = shape.is_padded() && !d.call(AllFinite(grad));
+    let classes = tap_classes(shape, [oh, ow], exact.then_some(grad));
     let frame = shape.input_frame([oh, ow]);
     let blocks = (shape.batch * oh * ow).div_ceil(KC);
     let mut start = 0;
     while start < blocks {
         let part = Part::new(shape, &frame, [oh, ow], start, blocks);
-        part.add_to(d, shape, &frame, x, grad, sums.as_mut_slice())?;
+        part.add_to(d, shape, &frame, &classes, x, grad, sums.as_mut_slice())?;
         start = part.blocks.end;
     }
-    transpose(shape, sums.as_slice(), out);
+    transpose(shape, &classes, sums.as_slice(), out);
     Ok(())
 }
 
-/// `out[o, tap] = sums[tap, o]`, per group.
-fn transpose<T: Float>(shape: &Conv2dShape, sums: &[T], out: &mut [T]) {
+/// Taps that are computed together.
+struct TapClass {
+    /// Which, of a group's (c, kh, kw).
+    taps: Vec<usize>,
+    /// The rows and columns of places that count.
+    inside: [Range<usize>; 2],
+}
+
+/// All taps, if the gradient is finite. Else those that miss a gradient that is not finite at some
+/// place apart, by the places that they miss: there a gradient of zero, times a padding zero, is
+/// nothing.
+fn tap_classes<T: Float>(
+    shape: &Conv2dShape,
+    places: [usize; 2],
+    not_finite: Option<&[T]>,
+) -> Vec<TapClass> {
+    let [kh, kw] = shape.kernel;
+    let all = places.map(|size| 0..size);
+    let mut classes = vec![TapClass { taps: Vec::new(), inside: all.clone() }];
+    let mut bad = Vec::new();
+    if let Some(grad) = not_finite {
+        bad.resize(places[0] * places[1], false);
+        for plane in grad.chunks_exact(places[0] * places[1]) {
+            bad.iter_mut().zip(plane).for_each(|(bad, grad)| *bad |= !grad.is_finite());
+        }
+    }
+    let bad: Vec<usize> = (0..bad.len()).filter(|place| bad[*place]).collect();
+    for tap in 0..kh * kw {
+        let reading = |d: usize, tap: usize| {
+            let first = (0..places[d]).find(|at| shape.reads(d, *at, tap)).unwrap_or(0);
+            let count = (first..places[d]).take_while(|at| shape.reads(d, *at, tap)).count();
+            first..first + count
+        };
+        let reads = [reading(0, tap / kw), reading(1, tap % kw)];
+        let counts = |place: usize| {
+            reads[0].contains(&(place / places[1])) && reads[1].contains(&(place % places[1]))
+        };
+        let exact = bad.iter().any(|place| !counts(*place));
+        let inside = if exact { reads } else { all.clone() };
+        let channels = (0..shape.group_inputs()).map(|c| c * kh * kw + tap);
+        match classes.iter_mut().find(|class| class.inside == inside) {
+            Some(class) => class.taps.extend(channels),
+            None => classes.push(TapClass { taps: channels.collect(), inside }),
+        }
+    }
+    for class in &mut classes {
+        class.taps.sort_unstable();
+    }
+    classes
+}
+
+/// `out[o, tap] = sums[rank of tap, o]`, per group.
+fn transpose<T: Float>(shape: &Conv2dShape, classes: &[TapClass], sums: &[T], out: &mut [T]) {
     let outputs = shape.group_outputs();
     let taps = out.len() / shape.out_channels;
     let groups = out.chunks_exact_mut(outputs * taps).zip(sums.chunks_exact(outputs * taps));
     for (out, sums) in groups {
         for (o, row) in out.chunks_exact_mut(taps).enumerate() {
-            for (tap, out) in row.iter_mut().enumerate() {
-                *out = sums[tap * outputs + o];
+            let ranked = classes.iter().flat_map(|class| &class.taps);
+            for (rank, &tap) in ranked.enumerate() {
+                row[tap] = sums[rank * outputs + o];
             }
         }
     }
@@ -132,11 +215,13 @@ impl Part {
     }
 
     /// Adds this part's products to the sums, `[groups, (c, kh, kw), o]`.
+    #[allow(clippy::too_many_arguments)]
     fn add_to<T: Float>(
         &self,
         d: impl Dispatch<T>,
         shape: &Conv2dShape,
         frame: &Frame,
+        classes: &[TapClass],
         x: &[T],
         grad: &[T],
         sums: &mut [T],
@@ -157,27 +242,35 @@ impl Part {
         let strides =
             [shape.in_channels * plane, shape.stride[0] * frame.padded[1], shape.stride[1]];
         let k_total = shape.batch * per_image;
-        for (group, sums) in sums.chunks_exact_mut(taps.len() * outputs).enumerate() {
-            let patches = Patches::<T, true> {
-                images: &padded[group * inputs * plane..],
-                taps: &taps,
-                last_tap: taps.iter().copied().max().unwrap_or(0),
-                places: self.places,
-                strides,
-                first: self.images.start * per_image,
-            };
-            let grad = ByPlaces {
-                grad: &grad[group * outputs * per_image..],
-                places: per_image,
-                image: shape.out_channels * per_image,
-            };
-            // SAFETY: the operands' lengths were checked; the sums are this group's.
-            unsafe {
-                let output = Output::new(sums.as_mut_ptr(), outputs, outputs, 0);
+        for (group, mut sums) in sums.chunks_exact_mut(taps.len() * outputs).enumerate() {
+            for class in classes {
+                let own;
+                (own, sums) = sums.split_at_mut(class.taps.len() * outputs);
+                let taps: Vec<usize> = class.taps.iter().map(|tap| taps[*tap]).collect();
+                let patches = Patches::<T, true> {
+                    images: &padded[group * inputs * plane..],
+                    taps: &taps,
+                    last_tap: taps.iter().copied().max().unwrap_or(0),
+                    places: self.places,
+                    strides,
+                    first: self.images.start * per_image,
+                };
+                let grad = ByPlaces {
+                    grad: &grad[group * outputs * per_image..],
+                    places: per_image,
+                    image: shape.out_channels * per_image,
+                    width: self.places[1],
+                    inside: &class.inside,
+                };
                 let finish = Epilogue::default().finish(false);
                 let k = self.blocks.start * KC..(self.blocks.end * KC).min(k_total);
                 let (m, n) = (taps.len(), outputs);
-                multiply(d, &Product { m, n, k, k_total, a: &patches, b: &grad, output, finish })?;
+                // SAFETY: the operands' lengths were checked; the sums are this class's.
+                unsafe {
+                    let output = Output::new(own.as_mut_ptr(), outputs, outputs, 0);
+                    let (a, b) = (&patches, &grad);
+                    multiply(d, &Product { m, n, k, k_total, a, b, output, finish })?;
+                }
             }
         }
         Ok(())
