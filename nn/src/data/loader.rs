@@ -1,5 +1,6 @@
 //! A prefetching loader: worker threads make batches ahead; their order is that of the seed, for any number of workers.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
@@ -113,9 +114,17 @@ impl<D: Dataset> DataLoader<D> {
     /// Holds as many batches at once as workers, queues and the caller ever can, so that the memory pool has room for them all and
     /// no later epoch, however its threads race, asks the system for more.
     fn reserve(&self, plan: &Epoch<D>, workers: usize) -> Result<()> {
+        if workers == 0 {
+            return Ok(());
+        }
         let most = (workers * (self.prefetch + 2) + 1).min(plan.batches);
-        let held = (0..most).map(|_| plan.make(0)).collect::<Result<Vec<_>>>()?;
-        drop(held);
+        // Not on this thread's account: what a worker's panic is, an error, is this one's too.
+        let held = || (0..most).map(|_| plan.make(0)).collect::<Result<Vec<_>>>();
+        let Ok(held) = catch_unwind(AssertUnwindSafe(held)) else {
+            let message = "loader: the data set panicked at batch 0".into();
+            return Err(Error::new(ErrorKind::Module(message)));
+        };
+        drop(held?);
         Ok(())
     }
 }
