@@ -268,7 +268,12 @@ fn checkpoints_lower_the_peak() {
             (Device::cpu().memory_stats().peak - start, bits(&step.loss), gradients)
         };
         let (plain, saving) = (run(false), run(true));
-        assert!(saving.0 * 3 < plain.0 * 2, "peak {} with checkpoints, {} without", saving.0, plain.0);
+        assert!(
+            saving.0 * 3 < plain.0 * 2,
+            "peak {} with checkpoints, {} without",
+            saving.0,
+            plain.0
+        );
         assert_eq!((saving.1, saving.2), (plain.1, plain.2));
     });
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
 
-use ferrotape_tensor::{Error, ErrorKind, Generator, Result};
+use ferrotape_tensor::{Device, Error, ErrorKind, Generator, Result};
 
 use super::dataset::Dataset;
 
@@ -125,6 +125,7 @@ impl<D: Dataset> DataLoader<D> {
             return Err(Error::new(ErrorKind::Module(message)));
         };
         drop(held?);
+        Device::cpu().share_cache();
         Ok(())
     }
 }
@@ -183,6 +184,8 @@ impl<D: Dataset> Iterator for Epoch<D> {
         if self.channels.is_empty() {
             return Some(self.make(batch));
         }
+        // The caller frees what the workers allocate.
+        Device::cpu().share_cache();
         let received = self.channels[batch % self.channels.len()].recv();
         Some(received.unwrap_or_else(|_| {
             // The worker has ended without an answer: its data set panicked.
