@@ -50,6 +50,11 @@ pub fn set_memory_limit(limit: Option<usize>) {
     }
 }
 
+/// Puts the free blocks that this thread keeps for itself where all threads find them: for one that frees what others allocate.
+pub fn share_cache() {
+    pool::share();
+}
+
 /// Gives all cached blocks back to the system. The few small ones that another thread keeps (at most 256 KiB a class) follow
 /// when it next uses the pool or ends.
 pub fn empty_cache() {

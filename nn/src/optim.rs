@@ -81,7 +81,9 @@ pub(crate) fn update(
             targets.push(Target { path: &entry.path, value, gradient });
         }
     }
-    let result = update(&mut targets);
+    // All memory first: should it run out here, no weight has changed.
+    let result = targets.iter_mut().try_for_each(|target| target.value.make_exclusive());
+    let result = result.and_then(|()| update(&mut targets));
     let mut order = order.into_iter();
     each_mut(
         model,

@@ -355,6 +355,14 @@ fn operands_changed(op: &Op) -> usize {
     }
 }
 
+/// The same value in memory that `target` alone owns.
+pub(crate) fn make_exclusive(target: &mut Tensor) -> Result<()> {
+    let (id, tag) = (target.id(), target.tag());
+    own_memory(&Op::Copy, target, false)?;
+    target.restore_name(id, tag);
+    Ok(())
+}
+
 /// Makes `target` the only owner of a contiguous buffer of exactly its size, with its contents unless they are `stale` anyway.
 fn own_memory(op: &Op, target: &mut Tensor, stale: bool) -> Result<()> {
     let bytes = target.len() * target.dtype().size();

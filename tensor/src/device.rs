@@ -44,6 +44,12 @@ impl Device {
         ferrotape_kernels::buffer::set_memory_limit(limit);
     }
 
+    /// Lets all threads have the free memory that this one keeps for itself: for a thread that frees what others allocate, so
+    /// that they need not ask the system.
+    pub fn share_cache(self) {
+        ferrotape_kernels::buffer::share_cache();
+    }
+
     /// Gives cached memory back to the system.
     pub fn empty_cache(self) {
         ferrotape_kernels::buffer::empty_cache();

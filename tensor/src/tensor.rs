@@ -69,6 +69,14 @@ impl Tensor {
         Some(())
     }
 
+    /// Gives a copy of a value that value's name and tag, for it is the same value.
+    pub(crate) fn restore_name(&mut self, id: TensorId, tag: Tag) {
+        if let Some(inner) = Arc::get_mut(&mut self.0) {
+            inner.id = id;
+            inner.tag = AtomicU64::new(tag.bits());
+        }
+    }
+
     /// Names this value.
     pub fn id(&self) -> TensorId {
         self.0.id

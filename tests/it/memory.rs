@@ -187,7 +187,7 @@ fn any_limit(shared: bool, momentum: bool) {
         let (start, weights) = (live(), hash_model(&model));
         Device::cpu().set_memory_limit(Some(start + extra));
         let step = value_and_grad(&model, &mut Generator::new(1), |m, ctx| forward(m, ctx));
-        let Ok(step) = step else {
+        let Ok(step) = step.map_err(refusal) else {
             refused[0] += 1;
             assert_eq!(live(), start, "after a refused backward pass");
             assert_eq!(hash_model(&model), weights);
@@ -203,7 +203,7 @@ fn any_limit(shared: bool, momentum: bool) {
             }
             Err(error) => {
                 refused[1] += 1;
-                assert!(matches!(error.kind(), ErrorKind::OutOfMemory { .. }), "{error}");
+                refusal(error);
                 assert_eq!(hash_model(&model), weights, "after a refused update");
                 // Neither model nor optimizer has noticed: the same step applies now.
                 optimizer.apply(&mut model, &step.gradients).unwrap();
@@ -216,6 +216,10 @@ fn any_limit(shared: bool, momentum: bool) {
     }
     assert!(refused[0] > 3, "{refused:?}");
     assert!(refused[1] > 0 || !shared, "{refused:?}");
+}
+
+fn refusal(error: ferrotape::Error) {
+    assert!(matches!(error.kind(), ErrorKind::OutOfMemory { .. }), "{error}");
 }
 
 fn unshare<M: Module>(model: &mut M) {
@@ -264,7 +268,12 @@ fn checkpoints_lower_the_peak() {
             (Device::cpu().memory_stats().peak - start, bits(&step.loss), gradients)
         };
         let (plain, saving) = (run(false), run(true));
-        assert!(saving.0 * 2 < plain.0, "peak {} with checkpoints, {} without", saving.0, plain.0);
+        assert!(
+            saving.0 * 3 < plain.0 * 2,
+            "peak {} with checkpoints, {} without",
+            saving.0,
+            plain.0
+        );
         assert_eq!((saving.1, saving.2), (plain.1, plain.2));
     });
 }

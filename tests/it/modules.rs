@@ -171,7 +171,7 @@ fn frozen_parameters_are_neither_watched_nor_changed() {
     // Frozen within the loss: a gradient passes through it and none reaches it.
     let x = Tensor::from([[1f32, 2., 3.]]);
     let square = |m: &Pair, ctx: &mut Ctx<'_>| {
-        m.1.forward(&x, ctx).matmul(&m.0.weight.tensor().clone()).square().sum(..)
+        m.1.forward(&x, ctx).matmul(m.0.weight.tensor()).square().sum(..)
     };
     let step = value_and_grad(&model, &mut Generator::new(0), square).unwrap();
     assert!(step.gradients.get("0.weight").is_some() && step.gradients.get("1.weight").is_none());

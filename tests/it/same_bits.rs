@@ -141,6 +141,8 @@ fn draws(dtype: DType) -> Result<()> {
     Ok(())
 }
 
+type Function = fn(&Tensor) -> Result<Tensor>;
+
 fn elementwise(dtype: DType) -> Result<()> {
     let mut rng = Generator::new(4);
     let special = [0., -0., 1., -1., f64::INFINITY, f64::NEG_INFINITY, f64::NAN, 1e-310, 1e-42];
@@ -149,7 +151,7 @@ fn elementwise(dtype: DType) -> Result<()> {
         (rng.uniform([50_021], -100., 100., dtype)?, rng.normal([50_021], 0., 2., dtype)?);
     let huge = wide.mul(1e30)?;
     let x = Tensor::cat(&[&special, &wide, &near, &huge], 0)?;
-    let functions: &[(&str, fn(&Tensor) -> Result<Tensor>)] = &[
+    let functions: &[(&str, Function)] = &[
         ("exp", |x| x.exp()),
         ("expm1", |x| x.expm1()),
         ("log", |x| x.log()),
@@ -259,7 +261,7 @@ fn convolutions(dtype: DType) -> Result<()> {
         let b = rng.normal([12], 0., 1., dtype)?;
         let pool = Pool2dOp::new([2, 3]);
         let (loss, tape) = Tape::record(|tape| {
-            [&x, &w, &b].map(|leaf| tape.watch(leaf));
+            [&x, &w, &b].into_iter().for_each(|leaf| tape.watch(leaf));
             x.conv2d(&w, Some(&b), settings).max_pool2d(pool).tanh().sum(..)
         })?;
         let gradients = tape.gradient(&loss, &[&x, &w, &b])?;

@@ -1,7 +1,7 @@
 //! The pool: each thread keeps a few small blocks of every class, the shelves keep the rest.
 //!
-//! A thread that only frees spills half of its list onto the shelf, a thread that only allocates refills from it: blocks
-//! travel round, and a loader on a thread of its own asks the system for nothing once enough of them exist.
+//! A thread that only frees spills half of its list onto the shelf (or all of it, by [`share`]), a thread that only allocates
+//! takes from it one by one: blocks travel round, and a loader on a thread of its own asks the system for nothing once enough of them exist.
 
 use std::cell::Cell;
 use std::ptr::NonNull;
@@ -76,6 +76,12 @@ pub(super) fn empty() {
     }
 }
 
+/// Puts what this thread keeps where all threads find it.
+pub(super) fn share() {
+    // A thread that is ending has shared already.
+    let _ = OWN.try_with(Own::share);
+}
+
 /// A block from the system, for bytes already counted as live.
 #[cold]
 fn request(class: Class) -> Result<Taken> {
@@ -138,7 +144,8 @@ impl Own {
         let own = &self.chains[class.index];
         let mut chain = own.get();
         if chain.count() == 0 {
-            chain = shelf(class.index).cut(class.bound() / 2);
+            // One block: more would be missing where another thread looks next, and that would ask the system.
+            return shelf(class.index).pop();
         }
         let block = chain.pop();
         own.set(chain);
@@ -163,6 +170,15 @@ impl Own {
         }
     }
 
+    /// Puts all of them on the shelves.
+    fn share(&self) {
+        for (index, own) in self.chains.iter().enumerate() {
+            if own.get().count() > 0 {
+                shelf(index).append(own.replace(Chain::EMPTY));
+            }
+        }
+    }
+
     /// Gives all of them back to the system.
     #[cold]
     fn drain(&self) {
@@ -175,8 +191,6 @@ impl Own {
 
 impl Drop for Own {
     fn drop(&mut self) {
-        for (index, own) in self.chains.iter().enumerate() {
-            shelf(index).append(own.replace(Chain::EMPTY));
-        }
+        self.share();
     }
 }

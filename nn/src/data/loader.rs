@@ -1,10 +1,12 @@
 //! A prefetching loader: worker threads make batches ahead; their order is that of the seed, for any number of workers.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
 
-use ferrotape_tensor::{Error, ErrorKind, Generator, Result};
+use ferrotape_tensor::{Device, Error, ErrorKind, Generator, Result};
 
 use super::dataset::Dataset;
 
@@ -27,6 +29,8 @@ pub struct DataLoader<D: Dataset> {
     workers: usize,
     prefetch: usize,
     drop_last: bool,
+    /// Whether memory for the batches that exist at once has been seen to.
+    reserved: AtomicBool,
 }
 
 impl<D: Dataset> DataLoader<D> {
@@ -39,7 +43,15 @@ impl<D: Dataset> DataLoader<D> {
             return Err(Error::new(ErrorKind::Module("loader: batch size 0".into())));
         }
         let data = Arc::new(data);
-        Ok(DataLoader { data, batch_size, seed: None, workers: 1, prefetch: 2, drop_last: false })
+        Ok(DataLoader {
+            data,
+            batch_size,
+            seed: None,
+            workers: 1,
+            prefetch: 2,
+            drop_last: false,
+            reserved: AtomicBool::new(false),
+        })
     }
 
     /// Every epoch in another random order, a function of the seed and the epoch's number alone.
@@ -101,22 +113,29 @@ impl<D: Dataset> DataLoader<D> {
             next: 0,
             channels: Vec::new(),
             threads: Vec::new(),
+            reserve: Vec::new(),
         };
         let workers = self.workers.min(plan.batches);
-        self.reserve(&plan, workers)?;
+        if workers > 0 && !self.reserved.load(Relaxed) {
+            plan.reserve = self.reserve(&plan, workers);
+            self.reserved.store(true, Relaxed);
+        }
+        Device::cpu().share_cache();
         for worker in 0..workers {
             plan.spawn(worker, workers, self.prefetch)?;
         }
         Ok(plan)
     }
 
-    /// Holds as many batches at once as workers, queues and the caller ever can, so that the memory pool has room for them all and
-    /// no later epoch, however its threads race, asks the system for more.
-    fn reserve(&self, plan: &Epoch<D>, workers: usize) -> Result<()> {
+    /// As many batches as workers, queues and the caller ever hold at once, and a last one. Kept through the first epoch beside
+    /// those in use, so that the memory pool has room for them all and no later epoch, however its threads race, asks the system
+    /// for more.
+    fn reserve(&self, plan: &Epoch<D>, workers: usize) -> Vec<D::Batch> {
         let most = (workers * (self.prefetch + 2) + 1).min(plan.batches);
-        let held = (0..most).map(|_| plan.make(0)).collect::<Result<Vec<_>>>()?;
-        drop(held);
-        Ok(())
+        let batches = (0..most).map(|_| 0).chain(plan.batches.checked_sub(1));
+        // A batch that fails or panics here does so again in a worker, which says so in its turn.
+        let make = || batches.map_while(|batch| plan.make(batch).ok()).collect();
+        catch_unwind(AssertUnwindSafe(make)).unwrap_or_default()
     }
 }
 
@@ -129,6 +148,8 @@ pub struct Epoch<D: Dataset> {
     next: usize,
     channels: Vec<Receiver<Result<D::Batch>>>,
     threads: Vec<JoinHandle<()>>,
+    /// Batches that only hold memory.
+    reserve: Vec<D::Batch>,
 }
 
 impl<D: Dataset> Epoch<D> {
@@ -174,6 +195,8 @@ impl<D: Dataset> Iterator for Epoch<D> {
         if self.channels.is_empty() {
             return Some(self.make(batch));
         }
+        // The caller frees what the workers allocate.
+        Device::cpu().share_cache();
         let received = self.channels[batch % self.channels.len()].recv();
         Some(received.unwrap_or_else(|_| {
             // The worker has ended without an answer: its data set panicked.
@@ -193,6 +216,7 @@ impl<D: Dataset> ExactSizeIterator for Epoch<D> {}
 impl<D: Dataset> Drop for Epoch<D> {
     fn drop(&mut self) {
         self.channels.clear();
+        self.reserve.clear();
         for thread in self.threads.drain(..) {
             // A panic was reported as an error when its batch was asked for.
             let _ = thread.join();

@@ -79,6 +79,10 @@ impl Optimizer for Adam {
                 let (first, second) = (target.value.zeros_like()?, target.value.zeros_like()?);
                 fresh.push((target.path.to_string(), State { first, second, step: 0 }));
             }
+            for state in state.values_mut() {
+                state.first.make_exclusive()?;
+                state.second.make_exclusive()?;
+            }
             state.extend(fresh);
             for target in targets {
                 if let Some(state) = state.get_mut(target.path) {

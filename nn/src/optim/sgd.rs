@@ -75,6 +75,7 @@ impl Optimizer for Sgd {
                     fresh.push((target.path.to_string(), target.value.zeros_like()?));
                 }
             }
+            velocity.values_mut().try_for_each(Tensor::make_exclusive)?;
             let first: Vec<bool> = targets.iter().map(|t| !velocity.contains_key(t.path)).collect();
             velocity.extend(fresh);
             for (target, first) in targets.iter_mut().zip(first) {

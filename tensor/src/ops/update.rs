@@ -1,6 +1,6 @@
 //! Updates: the operations that change their operands.
 
-use crate::apply::{Operand, apply};
+use crate::apply::{Operand, apply, make_exclusive};
 use crate::error::{Error, Result};
 use crate::op::{Op, OptimizeOp};
 use crate::tensor::Tensor;
@@ -29,6 +29,17 @@ impl Tensor {
             apply(&Op::Assign, &mut [Operand::Mut(self), Operand::Own(value)]).map(drop)
         };
         update().map_err(|error| error.at(here))
+    }
+
+    /// Makes this tensor the only owner of its memory, by a copy if it shares any; it stays the same value. An update does so by
+    /// itself: done ahead for several, memory can't run out between one update and the next.
+    ///
+    /// # Errors
+    /// Memory over the limit; then nothing has changed.
+    #[track_caller]
+    pub fn make_exclusive(&mut self) -> Result<()> {
+        let here = std::panic::Location::caller();
+        make_exclusive(self).map_err(|error| error.at(here))
     }
 
     /// One step of SGD in one pass, `velocity` being the state if there is momentum.
