@@ -420,7 +420,7 @@ fn backward(op: &Op, tensors: &[Tensor]) -> Result<()> {
     let (sum, tape) = Tape::record(|tape| {
         tensors.iter().for_each(|x| tape.watch(x));
         let mut operands: Vec<Operand<'_>> = tensors.iter().map(Operand::Ref).collect();
-        apply(op, &mut operands)?.into_iter().next().map_or(Err(Error::other("none")), Ok).sum(..)
+        apply(op, &mut operands)?.into_iter().next().ok_or_else(|| Error::other("none")).sum(..)
     })?;
     tape.gradient_or_none(&sum, &tensors.iter().collect::<Vec<_>>()).map(drop)
 }

@@ -193,9 +193,14 @@ fn indexing_takes_parts() -> Result<()> {
     assert_eq!(part(x.i(..))?.0, [2, 3, 4]);
     // A view: no copy.
     assert_eq!(x.i((1, 0, 0))?.address(), x.address() + 12 * 8);
-    for wrong in
-        [x.i(2), x.i(-3), x.i((0, 0, 4)), x.i((.., 2..1)), x.i((.., 0..4)), x.i((0, 0, 0, 0))]
-    {
+    for wrong in [
+        x.i(2),
+        x.i(-3),
+        x.i((0, 0, 4)),
+        x.i((.., ferrotape::Index::Range(2, Some(1)))),
+        x.i((.., 0..4)),
+        x.i((0, 0, 0, 0)),
+    ] {
         assert!(wrong.unwrap_err().to_string().starts_with("index:"));
     }
     Ok(())

@@ -114,7 +114,8 @@ fn differs(what: &str, got: &Tensor, expected: &Tensor, rtol: f64, atol: f64) ->
     let wrong = |&(x, y): &(f64, f64)| {
         let same = x == y || (x.is_nan() && y.is_nan());
         // Not `>`: a NaN where none is expected is wrong.
-        !same && !((x - y).abs() <= atol + rtol * y.abs())
+        let close = (x - y).abs() <= atol + rtol * y.abs();
+        !(same || close)
     };
     let wrong: Vec<(f64, f64)> = pairs.filter(wrong).collect();
     wrong.first().map(|(x, y)| format!("{what}: {x:e} for {y:e} ({} such)", wrong.len()))

@@ -106,7 +106,7 @@ fn select<T: Pod>(
         IndexOp::Unslice { dim, start, step, .. } => {
             let whole = Layout::contiguous(out.meta.shape.clone());
             let mut strides = Strides::from_slice(whole.strides());
-            let offset = start * strides[*dim].unsigned_abs();
+            let offset = start.saturating_mul(strides[*dim].unsigned_abs());
             strides[*dim] = strides[*dim].saturating_mul(*step);
             let data = out.buffer.as_mut_slice::<T>();
             data.fill(T::default());

@@ -239,11 +239,9 @@ impl Part {
         let (inputs, outputs) = (shape.group_inputs(), shape.group_outputs());
         let plane = frame.padded[0] * frame.padded[1];
         let taps = shape.input_taps(frame.padded);
-        let strides = [
-            shape.in_channels * plane,
-            shape.stride[0].saturating_mul(frame.padded[1]),
-            shape.stride[1],
-        ];
+        // A stride whose product overflows is longer than the image: no second row uses it.
+        let row = shape.stride[0].saturating_mul(frame.padded[1]);
+        let strides = [shape.in_channels * plane, row, shape.stride[1]];
         let k_total = shape.batch * per_image;
         for (group, mut sums) in sums.chunks_exact_mut(taps.len() * outputs).enumerate() {
             for class in classes {
