@@ -168,14 +168,14 @@ fn wrong_values() {
     assert!(logits.gather(0, &Tensor::from([[0i64, 1, -1]])).is_err());
     assert!(logits.item::<f32>().is_err() && logits.to_vec::<f64>().is_err());
     assert!(
-        logits.mse_loss(&ones(&[3])).is_err() && logits.bce_with_logits(&ones(&[2, 1])).is_err()
+        logits.mse_loss(ones(&[3])).is_err() && logits.bce_with_logits(&ones(&[2, 1])).is_err()
     );
 }
 
 #[test]
 fn a_wrong_assignment_changes_nothing() {
     let mut x = ones(&[2, 3]);
-    assert_eq!(words(x.assign(&ones(&[3, 2]))), "assign: [2, 3] and [3, 2] differ");
+    assert_eq!(words(x.assign(ones(&[3, 2]))), "assign: [2, 3] and [3, 2] differ");
     assert_eq!(
         words(x.assign(Tensor::zeros([2, 3], DType::F64))),
         "assign: operands of f32 and f64"
