@@ -1,6 +1,7 @@
 //! Elementwise operations, reductions, rows, a transpose, the cost of a tiny operation and of a fork and join.
 
 use std::hint::black_box;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use criterion::Criterion;
@@ -64,7 +65,22 @@ fn cases<'a>() -> Result<Vec<Case<'a>>> {
     // Claimed to be worth a team, and nothing to do: what remains is the fork and the join.
     let fork_join = || parallel::run(2, 1_000_000, &|piece| _ = black_box(piece));
     add(0, "fork_join".into(), Box::new(fork_join));
+    if parallel::threads() > 1 {
+        add(0, "hand_over".into(), Box::new(hand_over));
+    }
     Ok(cases)
+}
+
+/// Two pieces that wait for each other: a fork and join in which a member of the team really took one. (An empty piece is mostly
+/// done by the caller before anyone can claim it.)
+fn hand_over() {
+    let here = AtomicUsize::new(0);
+    parallel::run(2, 1_000_000, &|_| {
+        here.fetch_add(1, Ordering::AcqRel);
+        while here.load(Ordering::Acquire) < 2 {
+            std::hint::spin_loop();
+        }
+    });
 }
 
 fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
