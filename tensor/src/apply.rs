@@ -8,6 +8,7 @@ use crate::execute::{self, Input, Output};
 use crate::layout::Layout;
 use crate::observe::{self, Listeners, Tag};
 use crate::op::{Meta, Op, ViewOp, output_metas};
+use crate::shape::Dims;
 use crate::storage::Storage;
 use crate::tensor::Tensor;
 
@@ -203,7 +204,7 @@ fn compute(op: &Op, operands: &mut [Operand<'_>], metas: &[Meta], tag: Tag) -> R
     let mut storages: SmallVec<[(Storage, Layout); 2]> = SmallVec::new();
     if reused.is_none() {
         for meta in metas {
-            let layout = Layout::contiguous(meta.shape.clone());
+            let layout = Layout::contiguous(Dims::from_slice(&meta.shape));
             let bytes = crate::shape::len(&meta.shape) * meta.dtype.size();
             storages.push((Storage::new(op.name(), bytes, meta.device)?, layout));
         }

@@ -8,11 +8,19 @@ use crate::shape::Dims;
 pub(crate) type Strides = SmallVec<[isize; 6]>;
 
 /// Element `i` of a tensor lies at `offset + sum(i[d] * strides[d])` of its storage.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Layout {
     pub(crate) shape: Dims,
     pub(crate) strides: Strides,
     pub(crate) offset: usize,
+}
+
+// As Meta's: SmallVec's own clone goes element by element.
+impl Clone for Layout {
+    fn clone(&self) -> Self {
+        let (shape, strides) = (Dims::from_slice(&self.shape), Strides::from_slice(&self.strides));
+        Layout { shape, strides, offset: self.offset }
+    }
 }
 
 impl Layout {
@@ -50,6 +58,9 @@ impl Layout {
 
     /// The strides of this layout broadcast to `shape` (which must be a valid broadcast of it).
     pub(crate) fn broadcast_strides(&self, shape: &[usize]) -> Strides {
+        if *shape == self.shape[..] {
+            return Strides::from_slice(&self.strides);
+        }
         let lead = shape.len() - self.shape.len();
         (0..shape.len())
             .map(|d| match d.checked_sub(lead) {

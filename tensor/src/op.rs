@@ -22,7 +22,7 @@ use crate::shape::Dims;
 use crate::tensor::Tensor;
 
 /// Shape, type and device of a tensor.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Meta {
     /// Sizes, outermost first.
     pub shape: Dims,
@@ -30,6 +30,13 @@ pub struct Meta {
     pub dtype: DType,
     /// Where it lives.
     pub device: Device,
+}
+
+// SmallVec's own clone goes element by element; this one is a copy of memory, and every operation makes several.
+impl Clone for Meta {
+    fn clone(&self) -> Self {
+        Meta { shape: Dims::from_slice(&self.shape), ..*self }
+    }
 }
 
 /// An operation: everything about it but its operands. Operands are named `a, b, c`, results `y, z`.

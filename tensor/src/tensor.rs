@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::layout::Layout;
 use crate::observe::Tag;
 use crate::op::{Meta, Op};
-use crate::shape;
+use crate::shape::{self, Dims};
 use crate::storage::Storage;
 
 /// Names a value: every output of an operation gets a new one, an assignment gives a new one, clones share it.
@@ -137,7 +137,7 @@ impl Tensor {
 
     /// Shape, type and device.
     pub fn meta(&self) -> Meta {
-        Meta { shape: self.0.layout.shape.clone(), dtype: self.0.dtype, device: self.device() }
+        Meta { shape: Dims::from_slice(self.shape()), dtype: self.0.dtype, device: self.device() }
     }
 
     /// How it lies in its storage.

@@ -46,7 +46,7 @@ pub fn output_metas(op: &Op, inputs: &[Meta]) -> Result<Metas> {
 }
 
 fn like(meta: &Meta, shape: Dims) -> Meta {
-    Meta { shape, ..meta.clone() }
+    Meta { shape, dtype: meta.dtype, device: meta.device }
 }
 
 /// The number of operands, their devices, and that those which must share a type do.

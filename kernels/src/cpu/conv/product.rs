@@ -94,7 +94,12 @@ impl<T: Float> PatchProduct<'_, T> {
                 let [image, row, column] = self.strides;
                 let part = PatchProduct {
                     places,
-                    strides: [image, row * rows.step, column * columns.step],
+                    // What overflows is longer than the image: there is no second place to use it.
+                    strides: [
+                        image,
+                        row.saturating_mul(rows.step),
+                        column.saturating_mul(columns.step),
+                    ],
                     out_image: self.rows * places[0] * places[1],
                     ..*self
                 };
