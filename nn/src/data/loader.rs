@@ -1,12 +1,16 @@
 //! A prefetching loader: worker threads make batches ahead; their order is that of the seed, for any number of workers.
 
+use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
 
-use ferrotape_tensor::{Device, Error, ErrorKind, Generator, Result};
+use ferrotape_tensor::{
+    Device, Error, ErrorKind, Generator, Meta, Observer, Op, Result, Tensor, observe,
+};
 
 use super::dataset::Dataset;
 
@@ -114,10 +118,11 @@ impl<D: Dataset> DataLoader<D> {
             channels: Vec::new(),
             threads: Vec::new(),
             reserve: Vec::new(),
+            temporaries: Vec::new(),
         };
         let workers = self.workers.min(plan.batches);
         if workers > 0 && !self.reserved.load(Relaxed) {
-            plan.reserve = self.reserve(&plan, workers);
+            (plan.reserve, plan.temporaries) = self.reserve(&plan, workers);
             self.reserved.store(true, Relaxed);
         }
         Device::cpu().share_cache();
@@ -127,15 +132,39 @@ impl<D: Dataset> DataLoader<D> {
         Ok(plan)
     }
 
-    /// As many batches as workers, queues and the caller ever hold at once, and a last one. Kept through the first epoch beside
-    /// those in use, so that the memory pool has room for them all and no later epoch, however its threads race, asks the system
-    /// for more.
-    fn reserve(&self, plan: &Epoch<D>, workers: usize) -> Vec<D::Batch> {
+    /// As many batches as workers, queues and the caller ever hold at once, and a last one, with what each worker needs beside to
+    /// make one. Kept through the first epoch beside those in use, so that the memory pool has room for them all and no later
+    /// epoch, however its threads race, asks the system for more.
+    fn reserve(&self, plan: &Epoch<D>, workers: usize) -> (Vec<D::Batch>, Vec<Tensor>) {
         let most = (workers * (self.prefetch + 2) + 1).min(plan.batches);
         let batches = (0..most).map(|_| 0).chain(plan.batches.checked_sub(1));
+        let held = Rc::new(Hold::default());
         // A batch that fails or panics here does so again in a worker, which says so in its turn.
-        let make = || batches.map_while(|batch| plan.make(batch).ok()).collect();
-        catch_unwind(AssertUnwindSafe(make)).unwrap_or_default()
+        let make = || {
+            let made = batches.enumerate().map_while(|(i, batch)| match i <= workers {
+                true => observe(held.clone(), || plan.make(batch)).ok(),
+                false => plan.make(batch).ok(),
+            });
+            made.collect()
+        };
+        let made = catch_unwind(AssertUnwindSafe(make)).unwrap_or_default();
+        (made, held.0.take())
+    }
+}
+
+/// Keeps every tensor that operations read or make.
+#[derive(Default)]
+struct Hold(RefCell<Vec<Tensor>>);
+
+impl Observer for Hold {
+    fn begin(&self, _: &Op, inputs: &[&Tensor]) -> Result<()> {
+        self.0.borrow_mut().extend(inputs.iter().map(|&input| input.clone()));
+        Ok(())
+    }
+
+    fn end(&self, _: &Op, _: &[Meta], outcome: Result<&[Tensor], &Error>) -> Result<()> {
+        self.0.borrow_mut().extend(outcome.into_iter().flatten().cloned());
+        Ok(())
     }
 }
 
@@ -150,6 +179,7 @@ pub struct Epoch<D: Dataset> {
     threads: Vec<JoinHandle<()>>,
     /// Batches that only hold memory.
     reserve: Vec<D::Batch>,
+    temporaries: Vec<Tensor>,
 }
 
 impl<D: Dataset> Epoch<D> {
@@ -217,6 +247,7 @@ impl<D: Dataset> Drop for Epoch<D> {
     fn drop(&mut self) {
         self.channels.clear();
         self.reserve.clear();
+        self.temporaries.clear();
         for thread in self.threads.drain(..) {
             // A panic was reported as an error when its batch was asked for.
             let _ = thread.join();
