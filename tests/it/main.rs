@@ -14,7 +14,6 @@ mod modules;
 mod no_panic;
 mod operators;
 mod opinfo;
-mod opinfo_ops;
 mod ownership;
 mod safetensors;
 mod same_bits;

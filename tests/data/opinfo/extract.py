@@ -1,21 +1,14 @@
-"""Takes the cases of the operations we have from a dump of PyTorch's OpInfo samples (BSD-3-Clause): opinfo.json and opinfo.safetensors,
+"""Takes the cases from a dump of PyTorch's OpInfo samples (BSD-3-Clause): opinfo.json and opinfo.safetensors,
 the latter with inputs in f32 and outputs and gradients in f64. Writes cases.txt and cases.safetensors here.
 
 A line of cases.txt: operation, arguments, outputs, cotangents (or -), gradients, errors and largest values of PyTorch's own f32 run.
-Arguments: `t:KEY:WATCHED`, `i:`, `f:`, `b:`, `s:` values, `n` None, `[ ... ]`, `k:NAME` before a named one. usage: extract.py DIR"""
+An operation is NAME or NAME/VARIANT. Arguments: `t:KEY:WATCHED`, `i:`, `f:`, `b:`, `s:` values, `r:START:STOP:STEP` a slice, `...`, `n` None,
+`[ ... ]`, `k:NAME` before a named one. usage: extract.py DIR"""
 import json
 import sys
 
 import numpy as np
 from safetensors.numpy import load_file, save_file
-
-OPS = """add sub rsub mul div.no_rounding_mode pow maximum minimum max.binary min.binary neg abs sign reciprocal square sqrt rsqrt exp
-expm1 log log1p sin cos tanh sigmoid erf floor ceil round eq ne lt le gt ge where sum mean amax amin argmax argmin var
-var.unbiased matmul __rmatmul__ mm bmm mv dot reshape view permute transpose t expand broadcast_to unsqueeze squeeze flatten cat stack narrow
-flip gather index_select scatter_add index_add softmax log_softmax softmax.with_dtype log_softmax.with_dtype logsumexp clamp clamp_max
-clamp_min select nn.functional.linear nn.functional.conv2d nn.functional.max_pool2d nn.functional.relu nn.functional.gelu
-nn.functional.silu nn.functional.softplus nn.functional.leaky_relu nn.functional.cross_entropy nn.functional.mse_loss
-nn.functional.binary_cross_entropy_with_logits""".split()
 
 source = json.load(open(sys.argv[1] + "/opinfo.json"))
 tensors = load_file(sys.argv[1] + "/opinfo.safetensors")
@@ -36,6 +29,10 @@ def words(a):
     if "list" in a:
         parts = [words(x) for x in a["list"]]
         return " ".join(["[", *(p[0] for p in parts), "]"]), {k: v for p in parts for k, v in p[1].items()}
+    if "slice" in a:
+        return "r:" + ":".join("" if x is None else str(x) for x in a["slice"]), {}
+    if "ellipsis" in a:
+        return "...", {}
     if "dtype" in a:
         return "s:" + a["dtype"], {}
     if "float" in a:
@@ -47,9 +44,7 @@ def words(a):
 
 
 for c in source["cases"]:
-    op = c["op"] + ("." + c["variant"] if c["variant"] else "")
-    if op not in OPS:
-        continue
+    op = c["op"] + ("/" + c["variant"].replace(" ", "_") if c["variant"] else "")
     parts, names = [], {}
     for name, a in [("", c["input"]), *(("", a) for a in c["args"]), *c["kwargs"].items()]:
         text, found = words(a)
@@ -64,4 +59,4 @@ for c in source["cases"]:
 
 open("cases.txt", "w").write("\n".join(lines) + "\n")
 save_file(kept, "cases.safetensors")
-print(len(lines), "cases of", len(OPS), "operations", {str(t.dtype) for t in kept.values()})
+print(len(lines), "cases of", len({c["op"] for c in source["cases"]}), "operations", {str(t.dtype) for t in kept.values()})
