@@ -4,6 +4,7 @@ mod images;
 mod maps;
 mod products;
 mod rows;
+mod sequence;
 
 use ferrotape_kernels::buffer::Buffer;
 use ferrotape_kernels::strided::View;
@@ -107,6 +108,9 @@ pub(crate) fn execute(op: &Op, inputs: &[Input<'_>], outputs: &mut [Output<'_>])
         }
         (Op::MaxPool2d(_) | Op::MaxPool2dScatter(..) | Op::MaxPool2dGather(_), Device::Cpu) => {
             images::execute(op, inputs, outputs)
+        }
+        (Op::Sequence(_) | Op::SequenceBackward(_), Device::Cpu) => {
+            sequence::execute(op, inputs, outputs)
         }
         (Op::View(_) | Op::StopGradient | Op::Custom(_), _) => {
             Err(Error::argument(op.name(), "is not executed into memory"))

@@ -6,10 +6,13 @@ mod image;
 mod product;
 mod reduce;
 mod select;
+mod sequence;
 mod shape;
 mod softmax;
 mod unary;
 mod update;
+
+pub use sequence::SequenceOutput;
 
 pub(crate) use binary::{binary, promoted};
 
