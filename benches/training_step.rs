@@ -90,6 +90,28 @@ fn cnn() -> Result<Training> {
     Training::new(net, &[64, 1, 28, 28], labels(64)?)
 }
 
+/// An LSTM's last state, and a linear layer on it; x: `[steps, batch, features]`.
+#[derive(Module)]
+struct Last {
+    lstm: LSTM,
+    fc: Linear,
+}
+
+impl Forward for Last {
+    fn forward(&self, x: &Tensor, ctx: &mut Ctx<'_>) -> Result<Tensor> {
+        let (_, (h_n, _)) = self.lstm.forward(x, ctx)?;
+        self.fc.forward(&h_n.squeeze(0)?, ctx)
+    }
+}
+
+fn recurrent(x: [usize; 3], hidden: usize) -> Result<Training> {
+    let net = |rng: &mut Generator| {
+        let (lstm, fc) = (LSTM::new(x[2], hidden, rng)?, Linear::new(hidden, 1, rng)?);
+        Ok(Sequential::new().then(Last { lstm, fc }))
+    };
+    Training::new(net, &x, Tensor::from_vec(data(x[1], 2), [x[1], 1])?)
+}
+
 /// What a step fails with ends the bench.
 #[allow(clippy::panic)]
 fn done<T>(result: Result<T>) {
@@ -100,6 +122,10 @@ fn done<T>(result: Result<T>) {
 
 fn contenders<'a>() -> Result<Vec<Contender<'a>>> {
     let (mut xor, mut mlp, mut train) = (xor()?, mlp()?, cnn()?);
+    let (mut flights, mut big) = (recurrent([12, 132, 1], 32)?, recurrent([32, 32, 128], 256)?);
+    let (mut flights_adam, mut big_adam) = (Adam::new(0.01), Adam::new(1e-3));
+    let small = recurrent([12, 132, 1], 32)?;
+    let window = small.x.narrow(1, 0, 1)?;
     let (mut sgd, mut mlp_sgd, mut adam) = (Sgd::new(0.5), Sgd::new(0.01), Adam::new(1e-3));
     let (one, many) = (cnn()?, cnn()?);
     let first = one.x.narrow(0, 0, 1)?;
@@ -109,6 +135,11 @@ fn contenders<'a>() -> Result<Vec<Contender<'a>>> {
         Contender::new("mnist_cnn/train_b64", move || done(train.step(&mut adam, cross_entropy))),
         Contender::new("mnist_cnn/infer_b1", move || done(one.infer(&first))),
         Contender::new("mnist_cnn/infer_b64", move || done(many.infer(&many.x))),
+        Contender::new("lstm_flights/train_b132", move || {
+            done(flights.step(&mut flights_adam, mse))
+        }),
+        Contender::new("lstm_flights/infer_b1", move || done(small.infer(&window))),
+        Contender::new("lstm_big/train_b32", move || done(big.step(&mut big_adam, mse))),
     ])
 }
 

@@ -8,4 +8,5 @@ pub mod optimize;
 pub mod pool;
 pub mod random;
 pub mod reduce;
+pub mod sequence;
 pub mod softmax;

@@ -8,6 +8,7 @@ use ferrotape::prelude::*;
 
 use crate::child;
 use crate::cnn::{Cnn, Hash, bits, digits, hash_model};
+use crate::recurrent::all_settings;
 
 const ISAS: [&str; 3] = ["scalar", "avx2", "avx512"];
 const THREADS: [&str; 4] = ["1", "2", "3", "7"];
@@ -125,8 +126,41 @@ fn single_operations() {
         products(dtype).unwrap();
         reductions(dtype).unwrap();
         convolutions(dtype).unwrap();
+        sequences(dtype).unwrap();
     }
     sign();
+}
+
+fn sequences(dtype: DType) -> Result<()> {
+    let mut rng = Generator::new(8);
+    for settings in all_settings() {
+        let (steps, batch, input, hidden) = (5, 67, 9, 35);
+        let output = if settings.projection { 19 } else { hidden };
+        let gates = settings.cell.gates() * hidden;
+        let mut shapes = vec![vec![steps, batch, input], vec![batch, output]];
+        shapes.extend(settings.places().c0.map(|_| vec![batch, hidden]));
+        shapes.extend([vec![gates, input], vec![gates, output]]);
+        shapes.extend(std::iter::repeat_n(vec![gates], if settings.bias { 2 } else { 0 }));
+        shapes.extend(settings.places().w_hr.map(|_| vec![output, hidden]));
+        let mut all = Vec::new();
+        for shape in shapes {
+            all.push(rng.normal(&shape[..], 0., 0.4, dtype)?);
+        }
+        let lengths = (0..batch as i64).map(|row| row % steps as i64 + 1).collect();
+        all.extend(settings.lengths.then(|| Tensor::from_vec(lengths, [batch]).unwrap()));
+        let all: Vec<&Tensor> = all.iter().collect();
+        let ((out, loss), tape) = Tape::record(|tape| {
+            all.iter().for_each(|leaf| tape.watch(leaf));
+            let out = settings.fused(&all)?;
+            let loss = out.y.square().sum(..).add(out.h_n.sum(..))?;
+            Ok((out, loss))
+        })?;
+        let gradients = tape.gradient_or_none(&loss, &all)?;
+        say(&format!("{settings:?}"), dtype, &[&out.y, &out.h_n]);
+        let gradients: Vec<&Tensor> = gradients.iter().flatten().collect();
+        say(&format!("{settings:?} gradients"), dtype, &gradients);
+    }
+    Ok(())
 }
 
 fn draws(dtype: DType) -> Result<()> {
