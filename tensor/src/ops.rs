@@ -82,3 +82,24 @@ pub(crate) fn look<'a>(
 ) -> crate::error::Result<&'a crate::tensor::Tensor> {
     x.tensor().ok_or_else(|| crate::error::Error::argument(op, "needs a tensor"))
 }
+
+/// `body` of floats, 2-byte ones as f32 and the result cast back: for expressions whose intermediate values (a sum before its
+/// division) a 2-byte float can't hold.
+///
+/// # Errors
+/// Integers, and what `body` says.
+pub(crate) fn through_f32(
+    op: &'static str,
+    x: crate::apply::Operand<'_>,
+    body: impl FnOnce(crate::apply::Operand<'_>) -> crate::error::Result<crate::tensor::Tensor>,
+) -> crate::error::Result<crate::tensor::Tensor> {
+    let dtype = look(op, &x)?.dtype();
+    if !dtype.is_float() {
+        let message = format!("not defined for {dtype}: cast to a float type first");
+        return Err(crate::error::Error::dtype(op, message));
+    }
+    if !dtype.is_half() {
+        return body(x);
+    }
+    body(look(op, &x)?.to_dtype(crate::dtype::DType::F32)?.into())?.to_dtype(dtype)
+}
