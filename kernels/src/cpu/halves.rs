@@ -111,7 +111,7 @@ loops! {
 impl Convert for f16 {
     fn widen_slice(from: &[f16], to: &mut [f32]) {
         #[cfg(target_arch = "x86_64")]
-        if has_f16c() {
+        if super::isa::has_f16c() {
             // SAFETY: F16C and AVX were detected.
             return unsafe { f16c::widen(from, to) };
         }
@@ -119,7 +119,7 @@ impl Convert for f16 {
     }
     fn narrow_slice(from: &[f32], to: &mut [f16]) {
         #[cfg(target_arch = "x86_64")]
-        if has_f16c() {
+        if super::isa::has_f16c() {
             // SAFETY: F16C and AVX were detected.
             return unsafe { f16c::narrow(from, to) };
         }
@@ -134,11 +134,6 @@ impl Convert for bf16 {
     fn narrow_slice(from: &[f32], to: &mut [bf16]) {
         narrow_bf16(from, to);
     }
-}
-
-#[cfg(target_arch = "x86_64")]
-fn has_f16c() -> bool {
-    super::isa::isa() >= super::isa::Isa::Avx2 && is_x86_feature_detected!("f16c")
 }
 
 #[cfg(target_arch = "x86_64")]

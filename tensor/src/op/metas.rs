@@ -110,9 +110,14 @@ fn single_output(op: &Op, inputs: &[Meta]) -> Result<Meta> {
     let broadcast = |a: usize, b: usize| shape::broadcast(name, &inputs[a].shape, &inputs[b].shape);
     Ok(match op {
         Op::Unary(unary) => {
-            let dtype = inputs[0].dtype;
-            let fits = dtype.is_float() || (dtype.is_integer() && has_integer_form(*unary));
-            fits.then(|| inputs[0].clone()).ok_or_else(|| Error::unsupported(name, dtype))?
+            match inputs[0].dtype {
+                // Integers become floats first, as in PyTorch.
+                dtype if !dtype.is_float() && !has_integer_form(*unary) => {
+                    Meta { dtype: DType::F32, ..inputs[0].clone() }
+                }
+                DType::Bool => return Err(Error::unsupported(name, DType::Bool)),
+                _ => inputs[0].clone(),
+            }
         }
         Op::Binary(binary) => {
             use BinaryOp::*;

@@ -1,6 +1,7 @@
 //! Integers, comparisons, booleans and selections: nothing rounds, so these are plain loops that the compiler vectorises.
 
 use super::plain;
+use crate::cpu::copy;
 use crate::element::{Integer, Number, Pod};
 use crate::elementwise::{BinaryOp, CompareOp, LogicalOp, UnaryOp};
 use crate::error::{Error, Result};
@@ -27,7 +28,7 @@ fn two<T: Pod, O: Pod>(
     })
 }
 
-/// `out = op(x)` for integers: neg, abs, sign, square, relu; wraps on overflow.
+/// `out = op(x)` for integers: neg, abs, sign, square, relu, and the roundings, which change nothing; wraps on overflow.
 ///
 /// # Errors
 /// [`Contract`](Error::Contract) for other ops or lengths that differ.
@@ -38,6 +39,7 @@ pub fn unary_integer<T: Integer>(op: UnaryOp, x: View<'_, T>, out: &mut [T]) -> 
         UnaryOp::Sign => one(x, out, T::sign),
         UnaryOp::Square => one(x, out, |x| x.times(x)),
         UnaryOp::Relu => one(x, out, |x| x.max(T::ZERO)),
+        UnaryOp::Floor | UnaryOp::Ceil | UnaryOp::Round => copy::copy(x, out),
         _ => Err(Error::Contract("map: this operation is not defined for integers")),
     }
 }
