@@ -8,6 +8,7 @@ mod float;
 mod plain;
 #[cfg(test)]
 mod tests;
+mod wide;
 
 use crate::cpu::parallel;
 use crate::element::{Float, Number, Pod};
