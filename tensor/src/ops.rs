@@ -8,10 +8,13 @@ mod maths;
 mod product;
 mod reduce;
 mod select;
+mod sequence;
 mod shape;
 mod softmax;
 mod unary;
 mod update;
+
+pub use sequence::SequenceOutput;
 
 pub(crate) use binary::{binary, promoted};
 
