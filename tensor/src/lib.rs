@@ -38,6 +38,10 @@ pub use op::{
     output_metas,
 };
 pub use ops::chain;
+pub use ops::{
+    BceLoss, BceWithLogitsLoss, CrossEntropyLoss, HingeEmbeddingLoss, HuberLoss, KlDivLoss, L1Loss,
+    MseLoss, NllLoss, PoissonNllLoss, Reduction, SmoothL1Loss,
+};
 pub use random::Generator;
 pub use shape::{Dims, IntoDims, IntoShape};
 pub use tensor::{Tensor, TensorId};

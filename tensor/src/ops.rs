@@ -3,6 +3,7 @@
 
 mod binary;
 mod image;
+mod loss;
 mod product;
 mod reduce;
 mod select;
@@ -12,11 +13,16 @@ mod unary;
 mod update;
 
 pub(crate) use binary::{binary, promoted};
+pub use loss::{
+    BceLoss, BceWithLogitsLoss, CrossEntropyLoss, HingeEmbeddingLoss, HuberLoss, KlDivLoss, L1Loss,
+    MseLoss, NllLoss, PoissonNllLoss, Reduction, SmoothL1Loss,
+};
 
 /// The traits that put the methods on `Result<Tensor>`.
 pub mod chain {
     pub use super::binary::BinaryChain;
     pub use super::image::ImageChain;
+    pub use super::loss::LossChain;
     pub use super::product::ProductChain;
     pub use super::reduce::ReduceChain;
     pub use super::select::SelectChain;

@@ -3,6 +3,7 @@
 mod composites;
 mod elementwise;
 mod images;
+mod losses;
 mod products;
 mod shapes;
 
@@ -119,7 +120,7 @@ fn one(op: &Op, inputs: &[&Tensor]) -> Result<Tensor> {
     apply(op, &mut operands).map(|mut outputs| outputs.swap_remove(0))
 }
 
-const FAMILIES: [fn(&mut Cases); 9] = [
+const FAMILIES: [fn(&mut Cases); 10] = [
     elementwise::unary,
     elementwise::binary,
     elementwise::others,
@@ -127,6 +128,7 @@ const FAMILIES: [fn(&mut Cases); 9] = [
     shapes::selections,
     products::cases,
     images::cases,
+    losses::cases,
     composites::cases,
     composites::casts,
 ];
@@ -170,6 +172,11 @@ fn products_and_softmax() {
 #[test]
 fn convolution_and_pooling() {
     family(images::cases).check();
+}
+
+#[test]
+fn losses_with_settings() {
+    family(losses::cases).check();
 }
 
 #[test]
