@@ -6,6 +6,7 @@
 
 mod elementwise;
 mod image;
+mod norm;
 mod product;
 mod reduce;
 mod shape;
@@ -70,6 +71,9 @@ pub fn derivative(op: &Op) -> Derivative {
         Op::Conv2d(..) | Op::Conv2dInput(..) | Op::Conv2dWeight(..) => image::convolution(op),
         Op::MaxPool2d(_) | Op::MaxPool2dScatter(..) | Op::MaxPool2dGather(_) => image::pooling(op),
         Op::Softmax { log, .. } => softmax::softmax(*log),
+        Op::LayerNorm { .. } => Derivative::Rule(norm::LAYER_NORM),
+        Op::LayerNormInput { .. } => Derivative::Rule(norm::LAYER_NORM_INPUT),
+        Op::LayerNormWeight { .. } => Derivative::Rule(norm::LAYER_NORM_WEIGHT),
         Op::CrossEntropy => Derivative::Rule(softmax::CROSS_ENTROPY),
         Op::CrossEntropyInput => Derivative::Rule(softmax::CROSS_ENTROPY_INPUT),
         Op::Custom(_) => Derivative::Custom,

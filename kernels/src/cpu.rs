@@ -7,6 +7,7 @@ pub mod gemm;
 pub mod isa;
 pub mod map;
 pub mod math;
+pub mod norm;
 pub mod optimize;
 pub mod parallel;
 pub mod peak;

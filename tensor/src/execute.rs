@@ -2,6 +2,7 @@
 
 mod images;
 mod maps;
+mod norms;
 mod products;
 mod rows;
 
@@ -100,6 +101,10 @@ pub(crate) fn execute(op: &Op, inputs: &[Input<'_>], outputs: &mut [Output<'_>])
         (Op::CrossEntropy | Op::CrossEntropyInput, Device::Cpu) => {
             rows::execute(op, inputs, &mut outputs[0])
         }
+        (
+            Op::LayerNorm { .. } | Op::LayerNormInput { .. } | Op::LayerNormWeight { .. },
+            Device::Cpu,
+        ) => norms::execute(op, inputs, outputs),
         (Op::Matmul | Op::Linear(_), Device::Cpu) => products::execute(op, inputs, &mut outputs[0]),
         (Op::Assign | Op::Optimize(_), Device::Cpu) => products::update(op, inputs, outputs),
         (Op::Conv2d(..) | Op::Conv2dInput(..) | Op::Conv2dWeight(..), Device::Cpu) => {

@@ -4,6 +4,7 @@
 mod binary;
 mod image;
 mod loss;
+mod norm;
 mod product;
 mod reduce;
 mod select;
@@ -23,6 +24,7 @@ pub mod chain {
     pub use super::binary::BinaryChain;
     pub use super::image::ImageChain;
     pub use super::loss::LossChain;
+    pub use super::norm::NormChain;
     pub use super::product::ProductChain;
     pub use super::reduce::ReduceChain;
     pub use super::select::SelectChain;

@@ -4,6 +4,7 @@ mod composites;
 mod elementwise;
 mod images;
 mod losses;
+mod norms;
 mod products;
 mod shapes;
 
@@ -120,7 +121,7 @@ fn one(op: &Op, inputs: &[&Tensor]) -> Result<Tensor> {
     apply(op, &mut operands).map(|mut outputs| outputs.swap_remove(0))
 }
 
-const FAMILIES: [fn(&mut Cases); 10] = [
+const FAMILIES: [fn(&mut Cases); 11] = [
     elementwise::unary,
     elementwise::binary,
     elementwise::others,
@@ -129,6 +130,7 @@ const FAMILIES: [fn(&mut Cases); 10] = [
     products::cases,
     images::cases,
     losses::cases,
+    norms::cases,
     composites::cases,
     composites::casts,
 ];
@@ -172,6 +174,11 @@ fn products_and_softmax() {
 #[test]
 fn convolution_and_pooling() {
     family(images::cases).check();
+}
+
+#[test]
+fn normalisations() {
+    family(norms::cases).check();
 }
 
 #[test]

@@ -14,7 +14,7 @@ const CASES: usize = 40_000;
 const DTYPES: [DType; 5] = [DType::Bool, DType::U8, DType::I64, DType::F32, DType::F64];
 
 /// Every variant of [`Op`]; compared with the source, so that a new one must be added here and in [`draw_op`].
-const VARIANTS: [&str; 25] = [
+const VARIANTS: [&str; 28] = [
     "Unary",
     "Binary",
     "Compare",
@@ -35,6 +35,9 @@ const VARIANTS: [&str; 25] = [
     "MaxPool2dScatter",
     "MaxPool2dGather",
     "Softmax",
+    "LayerNorm",
+    "LayerNormInput",
+    "LayerNormWeight",
     "CrossEntropy",
     "CrossEntropyInput",
     "Random",
@@ -337,6 +340,17 @@ fn draw_network_op(rng: &mut Rng, variant: &str, activation: Activation) -> (Op,
         "Matmul" => (Op::Matmul, vec![float(&[s[3], a, b]), float(&[b, c])]),
         "Linear" => {
             (Op::Linear(activation), vec![float(&[s[3], a, b]), float(&[c, b]), float(&[c])])
+        }
+        "LayerNorm" | "LayerNormInput" | "LayerNormWeight" => {
+            let eps = if rng.chance(2) { 1e-5 } else { rng.number() };
+            let mut float = |shape: &[usize]| rng.tensor(shape, dtype);
+            let (x, g, w) = (float(&[a, b, c]), float(&[a, b, c]), float(&[c]));
+            let stats = float(&[a, b, 2]);
+            match variant {
+                "LayerNorm" => (Op::LayerNorm { eps }, vec![x, w.clone(), w]),
+                "LayerNormInput" => (Op::LayerNormInput { eps }, vec![g, x, stats, w]),
+                _ => (Op::LayerNormWeight { eps }, vec![g, x, stats]),
+            }
         }
         "CrossEntropy" | "CrossEntropyInput" => {
             let mut operands = vec![float(&[a, b]), float(&[a])];
