@@ -8,6 +8,7 @@ pub mod halves;
 pub mod isa;
 pub mod map;
 pub mod math;
+pub mod norm;
 pub mod optimize;
 pub mod parallel;
 pub mod peak;

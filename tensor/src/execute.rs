@@ -3,6 +3,7 @@
 mod halves;
 mod images;
 mod maps;
+mod norms;
 mod products;
 mod rows;
 mod sequence;
@@ -175,6 +176,10 @@ fn dispatch(op: &Op, inputs: &[Input<'_>], outputs: &mut [Output<'_>]) -> Result
         (Op::CrossEntropy | Op::CrossEntropyInput, Device::Cpu) => {
             rows::execute(op, inputs, &mut outputs[0])
         }
+        (
+            Op::LayerNorm { .. } | Op::LayerNormInput { .. } | Op::LayerNormWeight { .. },
+            Device::Cpu,
+        ) => norms::execute(op, inputs, outputs),
         (Op::Matmul | Op::Linear(_), Device::Cpu) => products::execute(op, inputs, &mut outputs[0]),
         (Op::Assign | Op::Optimize(_), Device::Cpu) => products::update(op, inputs, outputs),
         (Op::Conv2d(..) | Op::Conv2dInput(..) | Op::Conv2dWeight(..), Device::Cpu) => {

@@ -4,7 +4,9 @@
 mod activation;
 mod binary;
 mod image;
+mod loss;
 mod maths;
+mod norm;
 mod product;
 mod reduce;
 mod select;
@@ -17,13 +19,19 @@ mod update;
 pub use sequence::SequenceOutput;
 
 pub(crate) use binary::{binary, promoted};
+pub use loss::{
+    BceLoss, BceWithLogitsLoss, CrossEntropyLoss, HingeEmbeddingLoss, HuberLoss, KlDivLoss, L1Loss,
+    MseLoss, NllLoss, PoissonNllLoss, Reduction, SmoothL1Loss,
+};
 
 /// The traits that put the methods on `Result<Tensor>`.
 pub mod chain {
     pub use super::activation::ActivationChain;
     pub use super::binary::BinaryChain;
     pub use super::image::ImageChain;
+    pub use super::loss::LossChain;
     pub use super::maths::MathsChain;
+    pub use super::norm::NormChain;
     pub use super::product::ProductChain;
     pub use super::reduce::ReduceChain;
     pub use super::select::SelectChain;

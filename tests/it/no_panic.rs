@@ -14,7 +14,7 @@ const CASES: usize = 40_000;
 const DTYPES: [DType; 9] = DType::ALL;
 
 /// Every variant of [`Op`]; compared with the source, so that a new one must be added here and in [`draw_op`].
-const VARIANTS: [&str; 27] = [
+const VARIANTS: &[&str] = &[
     "Unary",
     "Binary",
     "Compare",
@@ -35,6 +35,9 @@ const VARIANTS: [&str; 27] = [
     "MaxPool2dScatter",
     "MaxPool2dGather",
     "Softmax",
+    "LayerNorm",
+    "LayerNormInput",
+    "LayerNormWeight",
     "CrossEntropy",
     "CrossEntropyInput",
     "Sequence",
@@ -46,7 +49,7 @@ const VARIANTS: [&str; 27] = [
 const MORE_VARIANTS: [&str; 3] = ["Optimize", "StopGradient", "Custom"];
 
 fn variants() -> impl Iterator<Item = &'static str> {
-    VARIANTS.into_iter().chain(MORE_VARIANTS)
+    VARIANTS.iter().copied().chain(MORE_VARIANTS)
 }
 
 struct Rng(u64);
@@ -343,6 +346,17 @@ fn draw_network_op(rng: &mut Rng, variant: &str, activation: Activation) -> (Op,
         "Matmul" => (Op::Matmul, vec![float(&[s[3], a, b]), float(&[b, c])]),
         "Linear" => {
             (Op::Linear(activation), vec![float(&[s[3], a, b]), float(&[c, b]), float(&[c])])
+        }
+        "LayerNorm" | "LayerNormInput" | "LayerNormWeight" => {
+            let eps = if rng.chance(2) { 1e-5 } else { rng.number() };
+            let mut float = |shape: &[usize]| rng.tensor(shape, dtype);
+            let (x, g, w) = (float(&[a, b, c]), float(&[a, b, c]), float(&[c]));
+            let stats = float(&[a, b, 2]);
+            match variant {
+                "LayerNorm" => (Op::LayerNorm { eps }, vec![x, w.clone(), w]),
+                "LayerNormInput" => (Op::LayerNormInput { eps }, vec![g, x, stats, w]),
+                _ => (Op::LayerNormWeight { eps }, vec![g, x, stats]),
+            }
         }
         "CrossEntropy" | "CrossEntropyInput" => {
             let mut operands = vec![float(&[a, b]), float(&[a])];
