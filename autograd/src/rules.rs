@@ -6,6 +6,7 @@
 
 mod elementwise;
 mod image;
+mod norm;
 mod product;
 mod reduce;
 mod sequence;
@@ -78,6 +79,9 @@ pub fn derivative(op: &Op) -> Derivative {
         Op::MaxPool2d(_) | Op::MaxPool2dScatter(..) | Op::MaxPool2dGather(_) => image::pooling(op),
         Op::Softmax { log, .. } => softmax::softmax(*log),
         Op::Sequence(_) => Derivative::Rule(sequence::SEQUENCE),
+        Op::LayerNorm { .. } => Derivative::Rule(norm::LAYER_NORM),
+        Op::LayerNormInput { .. } => Derivative::Rule(norm::LAYER_NORM_INPUT),
+        Op::LayerNormWeight { .. } => Derivative::Rule(norm::LAYER_NORM_WEIGHT),
         Op::CrossEntropy => Derivative::Rule(softmax::CROSS_ENTROPY),
         Op::CrossEntropyInput => Derivative::Rule(softmax::CROSS_ENTROPY_INPUT),
         Op::Custom(_) => Derivative::Custom,

@@ -28,7 +28,7 @@ pub mod io;
 pub use apply::{Operand, Outputs, apply, apply_one};
 pub use create::{Full, IntoTensor};
 pub use device::{Device, MemoryStats};
-pub use dtype::{DType, Element};
+pub use dtype::{DType, Element, bf16, f16};
 pub use error::{Error, ErrorKind, Result};
 pub use index::{Index, IndexList};
 pub use layout::Layout;
@@ -37,7 +37,12 @@ pub use op::{
     Conv2dOp, CustomOp, IndexOp, Meta, Op, OptimizeOp, Pool2dOp, RandomOp, ReduceDims, SequenceOp,
     SequencePlaces, ViewOp, output_metas,
 };
-pub use ops::{SequenceOutput, chain};
+pub use ops::SequenceOutput;
+pub use ops::chain;
+pub use ops::{
+    BceLoss, BceWithLogitsLoss, CrossEntropyLoss, HingeEmbeddingLoss, HuberLoss, KlDivLoss, L1Loss,
+    MseLoss, NllLoss, PoissonNllLoss, Reduction, SmoothL1Loss,
+};
 pub use random::Generator;
 pub use shape::{Dims, IntoDims, IntoShape};
 pub use tensor::{Tensor, TensorId};

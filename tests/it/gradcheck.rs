@@ -3,6 +3,8 @@
 mod composites;
 mod elementwise;
 mod images;
+mod losses;
+mod norms;
 mod products;
 mod sequence;
 mod shapes;
@@ -120,7 +122,7 @@ fn one(op: &Op, inputs: &[&Tensor]) -> Result<Tensor> {
     apply(op, &mut operands).map(|mut outputs| outputs.swap_remove(0))
 }
 
-const FAMILIES: [fn(&mut Cases); 10] = [
+const FAMILIES: &[fn(&mut Cases)] = &[
     elementwise::unary,
     elementwise::binary,
     elementwise::others,
@@ -129,8 +131,11 @@ const FAMILIES: [fn(&mut Cases); 10] = [
     products::cases,
     images::cases,
     sequence::cases,
+    losses::cases,
+    norms::cases,
     composites::cases,
     composites::casts,
+    composites::short_casts,
 ];
 
 fn family(add: fn(&mut Cases)) -> Cases {
@@ -177,6 +182,16 @@ fn convolution_and_pooling() {
 #[test]
 fn recurrent_layers() {
     family(sequence::cases).check();
+}
+
+#[test]
+fn normalisations() {
+    family(norms::cases).check();
+}
+
+#[test]
+fn losses_with_settings() {
+    family(losses::cases).check();
 }
 
 #[test]
@@ -275,7 +290,7 @@ fn constants() -> Vec<Op> {
         x.argmax(0)?;
         x.argmin(0)?;
         x.detach()?;
-        for integer in [DType::I64, DType::U8, DType::Bool] {
+        for integer in DType::ALL.into_iter().filter(|dtype| !dtype.is_float()) {
             x.to_dtype(integer)?;
         }
         let mut rng = Generator::new(0);
@@ -317,7 +332,7 @@ fn updates() -> Vec<Op> {
 #[test]
 fn every_operation_is_checked_or_has_no_derivative() {
     let mut checked = BTreeSet::new();
-    for add in FAMILIES {
+    for &add in FAMILIES {
         for op in family(add).cases.iter().flat_map(Case::recorded) {
             if matches!(derivative(&op), Derivative::Rule(_) | Derivative::Custom) {
                 checked.insert(entry(&op));

@@ -11,10 +11,10 @@ use ferrotape::*;
 use ferrotape_kernels::cpu::random::Philox;
 
 const CASES: usize = 40_000;
-const DTYPES: [DType; 5] = [DType::Bool, DType::U8, DType::I64, DType::F32, DType::F64];
+const DTYPES: [DType; 9] = DType::ALL;
 
 /// Every variant of [`Op`]; compared with the source, so that a new one must be added here and in [`draw_op`].
-const VARIANTS: [&str; 27] = [
+const VARIANTS: &[&str] = &[
     "Unary",
     "Binary",
     "Compare",
@@ -35,6 +35,9 @@ const VARIANTS: [&str; 27] = [
     "MaxPool2dScatter",
     "MaxPool2dGather",
     "Softmax",
+    "LayerNorm",
+    "LayerNormInput",
+    "LayerNormWeight",
     "CrossEntropy",
     "CrossEntropyInput",
     "Sequence",
@@ -46,7 +49,7 @@ const VARIANTS: [&str; 27] = [
 const MORE_VARIANTS: [&str; 3] = ["Optimize", "StopGradient", "Custom"];
 
 fn variants() -> impl Iterator<Item = &'static str> {
-    VARIANTS.into_iter().chain(MORE_VARIANTS)
+    VARIANTS.iter().copied().chain(MORE_VARIANTS)
 }
 
 struct Rng(u64);
@@ -123,6 +126,10 @@ impl Rng {
             }
             DType::U8 => {
                 Tensor::from_vec((0..len).map(|_| self.below(5) as u8).collect(), &shape[..])
+            }
+            DType::I8 | DType::I32 | DType::F16 | DType::BF16 => {
+                let plain: Vec<f64> = (0..len).map(|_| 3.0 * self.number()).collect();
+                Tensor::from_vec(plain, &shape[..]).to_dtype(dtype)
             }
             _ => Tensor::from_vec((0..len).map(|_| self.chance(2)).collect(), &shape[..]),
         };
@@ -331,7 +338,7 @@ fn draw_op(rng: &mut Rng, variant: &str) -> (Op, Vec<Tensor>) {
 
 /// Products, convolutions, pools and losses: operands of one float type, in shapes that belong together.
 fn draw_network_op(rng: &mut Rng, variant: &str, activation: Activation) -> (Op, Vec<Tensor>) {
-    let dtype = rng.pick(&[DType::F32, DType::F64]);
+    let dtype = rng.pick(&[DType::F32, DType::F64, DType::F16, DType::BF16]);
     let s = rng.shape(6);
     let [a, b, c] = [s[0], s[1], s[2]];
     let mut float = |shape: &[usize]| rng.tensor(shape, dtype);
@@ -339,6 +346,17 @@ fn draw_network_op(rng: &mut Rng, variant: &str, activation: Activation) -> (Op,
         "Matmul" => (Op::Matmul, vec![float(&[s[3], a, b]), float(&[b, c])]),
         "Linear" => {
             (Op::Linear(activation), vec![float(&[s[3], a, b]), float(&[c, b]), float(&[c])])
+        }
+        "LayerNorm" | "LayerNormInput" | "LayerNormWeight" => {
+            let eps = if rng.chance(2) { 1e-5 } else { rng.number() };
+            let mut float = |shape: &[usize]| rng.tensor(shape, dtype);
+            let (x, g, w) = (float(&[a, b, c]), float(&[a, b, c]), float(&[c]));
+            let stats = float(&[a, b, 2]);
+            match variant {
+                "LayerNorm" => (Op::LayerNorm { eps }, vec![x, w.clone(), w]),
+                "LayerNormInput" => (Op::LayerNormInput { eps }, vec![g, x, stats, w]),
+                _ => (Op::LayerNormWeight { eps }, vec![g, x, stats]),
+            }
         }
         "CrossEntropy" | "CrossEntropyInput" => {
             let mut operands = vec![float(&[a, b]), float(&[a])];
