@@ -33,11 +33,12 @@
 #![forbid(unsafe_code)]
 
 pub use ferrotape_tensor::{
-    Activation, AdamStep, ArgOp, BinaryOp, CompareOp, Conv2dOp, CustomOp, DType, Device, Dims,
-    Element, Error, ErrorKind, Generator, Index, IndexOp, Layout, LogicalOp, MemoryStats, Meta,
-    Observer, Op, Operand, OptimizeOp, Outputs, Pool2dOp, RandomOp, ReduceDims, ReduceOp, Result,
-    SgdStep, Tag, Tensor, TensorId, UnaryOp, ViewOp, apply, chain, dispatch_counts, io, isa,
-    no_tape, observe, output_metas, set_threads, threads,
+    Activation, AdamStep, ArgOp, AttentionOp, BinaryOp, CompareOp, Conv2dOp, CustomOp, DType,
+    Device, Diagonal, Dims, Element, Error, ErrorKind, Generator, Index, IndexOp, Layout,
+    LogicalOp, MemoryStats, Meta, Observer, Op, Operand, OptimizeOp, Outputs, PadMode, Pool2dOp,
+    RandomOp, ReduceDims, ReduceOp, Result, ScatterOp, ScatterReduce, SgdStep, Tag, Tensor,
+    TensorId, UnaryOp, ViewOp, apply, chain, dispatch_counts, io, isa, no_tape, observe,
+    output_metas, set_threads, threads,
 };
 
 /// Differentiation: tapes, gradient checks, checkpoints, custom functions.
@@ -61,6 +62,7 @@ pub mod prelude {
     };
     pub use ferrotape_tensor::chain::*;
     pub use ferrotape_tensor::{
-        Conv2dOp, DType, Device, Error, Generator, Pool2dOp, Result, Tensor, no_tape,
+        AttentionOp, Conv2dOp, DType, Device, Error, Generator, Index, PadMode, Pool2dOp, Result,
+        ScatterReduce, Tensor, no_tape,
     };
 }

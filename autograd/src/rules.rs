@@ -8,6 +8,7 @@ mod elementwise;
 mod image;
 mod product;
 mod reduce;
+mod scatter;
 mod shape;
 mod softmax;
 

@@ -34,16 +34,17 @@ pub use index::{Index, IndexList};
 pub use layout::Layout;
 pub use observe::{Observer, Tag, TapeSlot, no_tape, observe};
 pub use op::{
-    Conv2dOp, CustomOp, IndexOp, Meta, Op, OptimizeOp, Pool2dOp, RandomOp, ReduceDims, ViewOp,
-    output_metas,
+    Conv2dOp, CustomOp, Diagonal, IndexOp, Meta, Op, OptimizeOp, Pool2dOp, RandomOp, ReduceDims,
+    ViewOp, output_metas,
 };
-pub use ops::chain;
+pub use ops::{AttentionOp, PadMode, ScatterReduce, chain};
 pub use random::Generator;
-pub use shape::{Dims, IntoDims, IntoShape};
+pub use shape::{Dims, IntoDims, IntoShape, IntoSizes};
 pub use tensor::{Tensor, TensorId};
 
 /// Kernel-level vocabulary that ops are made of.
 pub use ferrotape_kernels::{
+    cpu::gather::ScatterOp,
     cpu::gemm::Activation,
     cpu::optimize::{AdamStep, SgdStep},
     cpu::reduce::{ArgOp, ReduceOp},

@@ -13,7 +13,9 @@ use ferrotape_kernels::cpu::reduce::{ArgOp, ReduceOp};
 use ferrotape_kernels::elementwise::{BinaryOp, CompareOp, LogicalOp, UnaryOp};
 
 pub use metas::output_metas;
-pub use parameters::{Conv2dOp, IndexOp, OptimizeOp, Pool2dOp, RandomOp, ReduceDims, ViewOp};
+pub use parameters::{
+    Conv2dOp, Diagonal, IndexOp, OptimizeOp, Pool2dOp, RandomOp, ReduceDims, ViewOp,
+};
 
 use crate::device::Device;
 use crate::dtype::DType;

@@ -3,6 +3,7 @@
 mod composites;
 mod elementwise;
 mod images;
+mod moves;
 mod products;
 mod shapes;
 
@@ -119,12 +120,13 @@ fn one(op: &Op, inputs: &[&Tensor]) -> Result<Tensor> {
     apply(op, &mut operands).map(|mut outputs| outputs.swap_remove(0))
 }
 
-const FAMILIES: [fn(&mut Cases); 9] = [
+const FAMILIES: [fn(&mut Cases); 10] = [
     elementwise::unary,
     elementwise::binary,
     elementwise::others,
     shapes::views,
     shapes::selections,
+    moves::cases,
     products::cases,
     images::cases,
     composites::cases,
@@ -160,6 +162,11 @@ fn views_and_reductions() {
 #[test]
 fn selections() {
     family(shapes::selections).check();
+}
+
+#[test]
+fn moves() {
+    family(moves::cases).check();
 }
 
 #[test]

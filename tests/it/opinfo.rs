@@ -3,6 +3,7 @@
 
 mod args;
 mod elementwise;
+mod linalg;
 mod loss;
 mod network;
 mod reduce;
@@ -52,6 +53,7 @@ fn parse(line: &str) -> Case<'_> {
 fn call(op: &str, args: &Args) -> Called {
     let op = op.strip_prefix("nn.functional.").unwrap_or(op);
     elementwise::call(op, args)
+        .or_else(|| linalg::call(op, args))
         .or_else(|| reduce::call(op, args))
         .or_else(|| shape::call(op, args))
         .or_else(|| select::call(op, args))

@@ -84,8 +84,6 @@ fn binary(op: &str, args: &Args, x: &Tensor) -> Option<Result<Tensor>> {
         "gt" => x.gt(other),
         "ge" => x.ge(other),
         "where" => other.select(x, args.tensor(2)?),
-        "matmul" | "mm" | "bmm" | "mv" | "dot" => x.matmul(other),
-        "__rmatmul__" => other.matmul(x),
         _ => return None,
     })
 }
