@@ -37,7 +37,7 @@ pub use ferrotape_tensor::{
     Device, Diagonal, Dims, Element, Error, ErrorKind, Generator, Index, IndexOp, Layout,
     LogicalOp, MemoryStats, Meta, Observer, Op, Operand, OptimizeOp, Outputs, PadMode, Pool2dOp,
     RandomOp, ReduceDims, ReduceOp, Result, ScatterOp, ScatterReduce, SgdStep, Tag, Tensor,
-    TensorId, UnaryOp, ViewOp, apply, chain, dispatch_counts, io, isa, no_tape, observe,
+    TensorId, UnaryOp, ViewOp, apply, bf16, chain, dispatch_counts, f16, io, isa, no_tape, observe,
     output_metas, set_threads, threads,
 };
 

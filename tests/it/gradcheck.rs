@@ -120,7 +120,7 @@ fn one(op: &Op, inputs: &[&Tensor]) -> Result<Tensor> {
     apply(op, &mut operands).map(|mut outputs| outputs.swap_remove(0))
 }
 
-const FAMILIES: [fn(&mut Cases); 10] = [
+const FAMILIES: [fn(&mut Cases); 11] = [
     elementwise::unary,
     elementwise::binary,
     elementwise::others,
@@ -131,6 +131,7 @@ const FAMILIES: [fn(&mut Cases); 10] = [
     images::cases,
     composites::cases,
     composites::casts,
+    composites::short_casts,
 ];
 
 fn family(add: fn(&mut Cases)) -> Cases {
@@ -275,7 +276,7 @@ fn constants() -> Vec<Op> {
         x.argmax(0)?;
         x.argmin(0)?;
         x.detach()?;
-        for integer in [DType::I64, DType::U8, DType::Bool] {
+        for integer in DType::ALL.into_iter().filter(|dtype| !dtype.is_float()) {
             x.to_dtype(integer)?;
         }
         let mut rng = Generator::new(0);

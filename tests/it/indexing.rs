@@ -120,7 +120,7 @@ fn extremes_and_products_meet_nan_and_infinities() {
 
 #[test]
 fn any_type_can_be_moved() {
-    for dtype in [DType::Bool, DType::U8, DType::I64, DType::F32, DType::F64] {
+    for dtype in DType::ALL {
         let x = Tensor::from([[1i64, 0, 1], [0, 1, 1]]).to_dtype(dtype).unwrap();
         let moved: &[(Result<Tensor>, &[i64])] = &[
             (x.diagonal(1, 0, 1), &[0, 1]),

@@ -151,24 +151,6 @@ methods! {
     /// depends on the mask's values.
     fn masked_select(x, mask: &Tensor) -> Tensor { masked_select(look("masked_select", &x)?, mask) }
 
-    /// `x` with `value` (a number or a scalar tensor) where `mask` (bool, broadcast with `x`) is true: PyTorch's `masked_fill`.
-    ///
-    /// ```
-    /// # use ferrotape_tensor::Tensor;
-    /// # fn main() -> ferrotape_tensor::Result<()> {
-    /// let x = Tensor::from([1f32, -2.]);
-    /// assert_eq!(x.masked_fill(&x.lt(0.0)?, 9.0)?.to_vec::<f32>()?, [1., 9.]);
-    /// # Ok(()) }
-    /// ```
-    fn masked_fill<'b>(x, mask: &Tensor, value: impl Into<Operand<'b>>) -> Tensor {
-        let tensor = look("masked_fill", &x)?;
-        let value = super::select::value("masked_fill", tensor, value.into())?;
-        if value.rank() != 0 {
-            return Err(Error::shape("masked_fill", format!("a value of shape {:?}", value.shape())));
-        }
-        mask.select(value.to_dtype(tensor.dtype()), tensor)
-    }
-
     /// The places of all elements that are not 0 (of a mask: that are true), `[number, rank]` of i64 in row-major order: PyTorch's
     /// `nonzero`. How many there are depends on the values.
     fn nonzero(x) -> Tensor {
