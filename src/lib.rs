@@ -33,12 +33,14 @@
 #![forbid(unsafe_code)]
 
 pub use ferrotape_tensor::{
-    Activation, AdamStep, ArgOp, AttentionOp, BinaryOp, CompareOp, Conv2dOp, CustomOp, DType,
-    Device, Diagonal, Dims, Element, Error, ErrorKind, Generator, Index, IndexOp, Layout,
-    LogicalOp, MemoryStats, Meta, Observer, Op, Operand, OptimizeOp, Outputs, PadMode, Pool2dOp,
-    RandomOp, ReduceDims, ReduceOp, Result, ScatterOp, ScatterReduce, SgdStep, Tag, Tensor,
-    TensorId, UnaryOp, ViewOp, apply, bf16, chain, dispatch_counts, f16, io, isa, no_tape, observe,
-    output_metas, set_threads, threads,
+    Activation, AdamStep, ArgOp, AttentionOp, BceLoss, BceWithLogitsLoss, BinaryOp, CompareOp,
+    Conv2dOp, CrossEntropyLoss, CustomOp, DType, Device, Diagonal, Dims, Element, Error, ErrorKind,
+    Generator, HingeEmbeddingLoss, HuberLoss, Index, IndexOp, KlDivLoss, L1Loss, Layout, LogicalOp,
+    MemoryStats, Meta, MseLoss, NllLoss, Observer, Op, Operand, OptimizeOp, Outputs, PadMode,
+    PoissonNllLoss, Pool2dOp, RandomOp, RecurrentCell, ReduceDims, ReduceOp, Reduction, Result,
+    ScatterOp, ScatterReduce, SequenceOp, SequenceOutput, SequencePlaces, SgdStep, SmoothL1Loss,
+    Tag, Tensor, TensorId, UnaryOp, ViewOp, apply, bf16, chain, dispatch_counts, f16, io, isa,
+    no_tape, observe, output_metas, set_threads, threads,
 };
 
 /// Differentiation: tapes, gradient checks, checkpoints, custom functions.
@@ -56,13 +58,15 @@ pub mod prelude {
     pub use ferrotape_autograd::Tape;
     pub use ferrotape_nn::data::DataLoader;
     pub use ferrotape_nn::{
-        Adam, BatchNorm2d, Conv2d, Conv2dConfig, Ctx, Dropout, Flatten, Forward, Gelu, Linear,
-        MaxPool2d, Module, Optimizer, Relu, Sequential, Sgd, Sigmoid, Step, Tanh, adam_w,
-        value_and_grad, value_and_grad_aux,
+        Adam, BatchNorm2d, Conv2d, Conv2dConfig, Ctx, Dropout, Flatten, Forward, GRU, GRUConfig,
+        Gelu, LSTM, LSTMConfig, Linear, MaxPool2d, Module, Optimizer, RNN, RNNConfig, Relu,
+        Sequential, Sgd, Sigmoid, Step, Tanh, adam_w, value_and_grad, value_and_grad_aux,
     };
     pub use ferrotape_tensor::chain::*;
     pub use ferrotape_tensor::{
-        AttentionOp, Conv2dOp, DType, Device, Error, Generator, Index, PadMode, Pool2dOp, Result,
-        ScatterReduce, Tensor, no_tape,
+        AttentionOp, BceLoss, BceWithLogitsLoss, Conv2dOp, CrossEntropyLoss, DType, Device, Error,
+        Generator, HingeEmbeddingLoss, HuberLoss, Index, KlDivLoss, L1Loss, MseLoss, NllLoss,
+        PadMode, PoissonNllLoss, Pool2dOp, Reduction, Result, ScatterReduce, SmoothL1Loss, Tensor,
+        no_tape,
     };
 }

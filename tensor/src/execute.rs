@@ -3,8 +3,10 @@
 mod halves;
 mod images;
 mod maps;
+mod norms;
 mod products;
 mod rows;
+mod sequence;
 
 use ferrotape_kernels::buffer::Buffer;
 use ferrotape_kernels::strided::View;
@@ -174,6 +176,10 @@ fn dispatch(op: &Op, inputs: &[Input<'_>], outputs: &mut [Output<'_>]) -> Result
         (Op::CrossEntropy | Op::CrossEntropyInput, Device::Cpu) => {
             rows::execute(op, inputs, &mut outputs[0])
         }
+        (
+            Op::LayerNorm { .. } | Op::LayerNormInput { .. } | Op::LayerNormWeight { .. },
+            Device::Cpu,
+        ) => norms::execute(op, inputs, outputs),
         (Op::Matmul | Op::Linear(_), Device::Cpu) => products::execute(op, inputs, &mut outputs[0]),
         (Op::Assign | Op::Optimize(_), Device::Cpu) => products::update(op, inputs, outputs),
         (Op::Conv2d(..) | Op::Conv2dInput(..) | Op::Conv2dWeight(..), Device::Cpu) => {
@@ -181,6 +187,9 @@ fn dispatch(op: &Op, inputs: &[Input<'_>], outputs: &mut [Output<'_>]) -> Result
         }
         (Op::MaxPool2d(_) | Op::MaxPool2dScatter(..) | Op::MaxPool2dGather(_), Device::Cpu) => {
             images::execute(op, inputs, outputs)
+        }
+        (Op::Sequence(_) | Op::SequenceBackward(_), Device::Cpu) => {
+            sequence::execute(op, inputs, outputs)
         }
         (Op::View(_) | Op::StopGradient | Op::Custom(_), _) => {
             Err(Error::argument(op.name(), "is not executed into memory"))

@@ -35,9 +35,15 @@ pub use layout::Layout;
 pub use observe::{Observer, Tag, TapeSlot, no_tape, observe};
 pub use op::{
     Conv2dOp, CustomOp, Diagonal, IndexOp, Meta, Op, OptimizeOp, Pool2dOp, RandomOp, ReduceDims,
-    ViewOp, output_metas,
+    SequenceOp, SequencePlaces, ViewOp, output_metas,
 };
-pub use ops::{AttentionOp, PadMode, ScatterReduce, chain};
+pub use ops::SequenceOutput;
+pub use ops::chain;
+pub use ops::{AttentionOp, PadMode, ScatterReduce};
+pub use ops::{
+    BceLoss, BceWithLogitsLoss, CrossEntropyLoss, HingeEmbeddingLoss, HuberLoss, KlDivLoss, L1Loss,
+    MseLoss, NllLoss, PoissonNllLoss, Reduction, SmoothL1Loss,
+};
 pub use random::Generator;
 pub use shape::{Dims, IntoDims, IntoShape, IntoSizes};
 pub use tensor::{Tensor, TensorId};
@@ -48,6 +54,7 @@ pub use ferrotape_kernels::{
     cpu::gemm::Activation,
     cpu::optimize::{AdamStep, SgdStep},
     cpu::reduce::{ArgOp, ReduceOp},
+    cpu::sequence::RecurrentCell,
     elementwise::{BinaryOp, CompareOp, LogicalOp, UnaryOp},
 };
 

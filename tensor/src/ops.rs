@@ -8,13 +8,16 @@ mod binary;
 mod einsum;
 mod image;
 mod linalg;
+mod loss;
 mod maths;
+mod norm;
 mod pad;
 mod pieces;
 mod product;
 mod reduce;
 mod scatter;
 mod select;
+mod sequence;
 mod shape;
 mod softmax;
 mod unary;
@@ -23,8 +26,13 @@ mod views;
 
 pub use attention::AttentionOp;
 pub(crate) use binary::{binary, promoted};
+pub use loss::{
+    BceLoss, BceWithLogitsLoss, CrossEntropyLoss, HingeEmbeddingLoss, HuberLoss, KlDivLoss, L1Loss,
+    MseLoss, NllLoss, PoissonNllLoss, Reduction, SmoothL1Loss,
+};
 pub use pad::PadMode;
 pub use scatter::ScatterReduce;
+pub use sequence::SequenceOutput;
 
 /// The traits that put the methods on `Result<Tensor>`.
 pub mod chain {
@@ -34,7 +42,9 @@ pub mod chain {
     pub use super::binary::BinaryChain;
     pub use super::image::ImageChain;
     pub use super::linalg::LinalgChain;
+    pub use super::loss::LossChain;
     pub use super::maths::MathsChain;
+    pub use super::norm::NormChain;
     pub use super::pad::PadChain;
     pub use super::pieces::PieceChain;
     pub use super::product::ProductChain;

@@ -16,6 +16,7 @@ mod no_panic;
 mod operators;
 mod opinfo;
 mod ownership;
+mod recurrent;
 mod safetensors;
 mod same_bits;
 mod tape;

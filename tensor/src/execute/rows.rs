@@ -11,7 +11,7 @@ use smallvec::SmallVec;
 
 use super::{Dense, Input, Output, float_type, integer_type, sized_type, tensor, told, view};
 use crate::dtype::DType;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::layout::{Layout, Strides};
 use crate::op::{IndexOp, Op, RandomOp, ReduceDims};
 use crate::tensor::Tensor;
@@ -263,12 +263,21 @@ fn cross_entropy<T: Float>(op: &Op, inputs: &[Input<'_>], out: &mut Output<'_>) 
     let targets: &Tensor = tensor(op, inputs, 1)?;
     let (x, t) = (Dense::<T>::new(op, logits)?, Dense::<i64>::new(op, targets)?);
     if let Op::CrossEntropy = op {
-        return told(
-            op,
-            softmax::cross_entropy(classes, x.slice(), t.slice(), out.buffer.as_mut_slice()),
-        );
+        let loss = out.buffer.as_mut_slice();
+        return class(op, softmax::cross_entropy(classes, x.slice(), t.slice(), loss));
     }
     let weight = Dense::<T>::new(op, tensor(op, inputs, 2)?)?;
     let out = out.buffer.as_mut_slice();
-    told(op, softmax::cross_entropy_grad(classes, x.slice(), t.slice(), weight.slice(), out))
+    class(op, softmax::cross_entropy_grad(classes, x.slice(), t.slice(), weight.slice(), out))
+}
+
+/// The kernel's result; an index is a class here.
+fn class(op: &Op, result: ferrotape_kernels::Result<()>) -> Result<()> {
+    match result {
+        Err(ferrotape_kernels::Error::IndexOutOfRange { index, position, size }) => {
+            let op = op.name();
+            Err(Error::plain(ErrorKind::Class { op, row: position, class: index, classes: size }))
+        }
+        other => told(op, other),
+    }
 }

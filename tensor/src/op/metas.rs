@@ -1,6 +1,8 @@
 //! What an operation gives for what it takes: a pure function of shapes and types, and the check of both.
 
 mod images;
+mod norms;
+mod sequence;
 mod shapes;
 
 use smallvec::{SmallVec, smallvec};
@@ -33,6 +35,9 @@ pub fn output_metas(op: &Op, inputs: &[Meta]) -> Result<Metas> {
             let taps = Meta { dtype: DType::U8, ..y.clone() };
             smallvec![y, taps]
         }
+        Op::Sequence(settings) => sequence::forward(name, settings, inputs)?,
+        Op::SequenceBackward(settings) => sequence::backward(name, settings, inputs)?,
+        Op::LayerNorm { .. } => norms::layer_norm(name, inputs)?,
         Op::Optimize(_) | Op::Assign => check_update(op, inputs)?,
         _ => smallvec![single_output(op, inputs)?],
     };
@@ -73,9 +78,15 @@ fn check_operands(op: &Op, inputs: &[Meta]) -> Result<()> {
         | Op::Assign => 2..=2,
         Op::Conv2dInput(..) | Op::Conv2dWeight(..) | Op::CrossEntropy => 2..=2,
         Op::MaxPool2dScatter(..) | Op::MaxPool2dGather(_) => 2..=2,
-        Op::Select | Op::CrossEntropyInput => 3..=3,
+        Op::Select | Op::CrossEntropyInput | Op::LayerNormWeight { .. } => 3..=3,
+        Op::LayerNorm { .. } => 1..=3,
+        Op::LayerNormInput { .. } => 3..=4,
         Op::Linear(_) | Op::Conv2d(..) => 2..=3,
         Op::Concat(_) => 1..=usize::MAX,
+        Op::Sequence(settings) => settings.places().count..=settings.places().count,
+        Op::SequenceBackward(settings) => {
+            settings.backward_operands()..=settings.backward_operands()
+        }
         Op::Optimize(OptimizeOp::Sgd(step)) => {
             let operands = if step.momentum == 0.0 { 2 } else { 3 };
             operands..=operands
@@ -95,6 +106,9 @@ fn check_operands(op: &Op, inputs: &[Meta]) -> Result<()> {
         Op::Select => &inputs[1..],
         Op::Index(_) | Op::CrossEntropy | Op::MaxPool2dScatter(..) | Op::MaxPool2dGather(_) => {
             &inputs[..1]
+        }
+        Op::Sequence(settings) | Op::SequenceBackward(settings) if settings.lengths => {
+            &inputs[..inputs.len() - 1]
         }
         Op::CrossEntropyInput | Op::Custom(_) => &[],
         Op::Binary(_) if mixes(&inputs[0], &inputs[1]) || mixes(&inputs[1], &inputs[0]) => &[],
@@ -169,6 +183,7 @@ fn single_output(op: &Op, inputs: &[Meta]) -> Result<Meta> {
             shape::check_dim(name, *dim, inputs[0].shape.len())?;
             inputs[0].clone()
         }
+        Op::LayerNormInput { .. } | Op::LayerNormWeight { .. } => norms::gradient(op, inputs)?,
         Op::CrossEntropy => {
             let rows = check_targets(name, inputs)?;
             like(&inputs[0], Dims::from_slice(&[rows]))
@@ -183,7 +198,14 @@ fn single_output(op: &Op, inputs: &[Meta]) -> Result<Meta> {
             inputs[0].clone()
         }
         Op::Cast(dtype) => Meta { dtype: *dtype, ..inputs[0].clone() },
-        Op::MaxPool2d(_) | Op::Random(..) | Op::Assign | Op::Optimize(_) | Op::Custom(_) => {
+        Op::Sequence(_)
+        | Op::SequenceBackward(_)
+        | Op::MaxPool2d(_)
+        | Op::LayerNorm { .. }
+        | Op::Random(..)
+        | Op::Assign
+        | Op::Optimize(_)
+        | Op::Custom(_) => {
             return Err(Error::argument(name, "has no single output"));
         }
     })
