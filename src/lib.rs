@@ -33,14 +33,14 @@
 #![forbid(unsafe_code)]
 
 pub use ferrotape_tensor::{
-    Activation, AdamStep, ArgOp, BceLoss, BceWithLogitsLoss, BinaryOp, CompareOp, Conv2dOp,
-    CrossEntropyLoss, CustomOp, DType, Device, Dims, Element, Error, ErrorKind, Generator,
-    HingeEmbeddingLoss, HuberLoss, Index, IndexOp, KlDivLoss, L1Loss, Layout, LogicalOp,
-    MemoryStats, Meta, MseLoss, NllLoss, Observer, Op, Operand, OptimizeOp, Outputs,
+    Activation, AdamStep, ArgOp, AttentionOp, BceLoss, BceWithLogitsLoss, BinaryOp, CompareOp,
+    Conv2dOp, CrossEntropyLoss, CustomOp, DType, Device, Diagonal, Dims, Element, Error, ErrorKind,
+    Generator, HingeEmbeddingLoss, HuberLoss, Index, IndexOp, KlDivLoss, L1Loss, Layout, LogicalOp,
+    MemoryStats, Meta, MseLoss, NllLoss, Observer, Op, Operand, OptimizeOp, Outputs, PadMode,
     PoissonNllLoss, Pool2dOp, RandomOp, RecurrentCell, ReduceDims, ReduceOp, Reduction, Result,
-    SequenceOp, SequenceOutput, SequencePlaces, SgdStep, SmoothL1Loss, Tag, Tensor, TensorId,
-    UnaryOp, ViewOp, apply, bf16, chain, dispatch_counts, f16, io, isa, no_tape, observe,
-    output_metas, set_threads, threads,
+    ScatterOp, ScatterReduce, SequenceOp, SequenceOutput, SequencePlaces, SgdStep, SmoothL1Loss,
+    Tag, Tensor, TensorId, UnaryOp, ViewOp, apply, bf16, chain, dispatch_counts, f16, io, isa,
+    no_tape, observe, output_metas, set_threads, threads,
 };
 
 /// Differentiation: tapes, gradient checks, checkpoints, custom functions.
@@ -64,8 +64,9 @@ pub mod prelude {
     };
     pub use ferrotape_tensor::chain::*;
     pub use ferrotape_tensor::{
-        BceLoss, BceWithLogitsLoss, Conv2dOp, CrossEntropyLoss, DType, Device, Error, Generator,
-        HingeEmbeddingLoss, HuberLoss, KlDivLoss, L1Loss, MseLoss, NllLoss, PoissonNllLoss,
-        Pool2dOp, Reduction, Result, SmoothL1Loss, Tensor, no_tape,
+        AttentionOp, BceLoss, BceWithLogitsLoss, Conv2dOp, CrossEntropyLoss, DType, Device, Error,
+        Generator, HingeEmbeddingLoss, HuberLoss, Index, KlDivLoss, L1Loss, MseLoss, NllLoss,
+        PadMode, PoissonNllLoss, Pool2dOp, Reduction, Result, ScatterReduce, SmoothL1Loss, Tensor,
+        no_tape,
     };
 }

@@ -9,6 +9,7 @@ mod image;
 mod norm;
 mod product;
 mod reduce;
+mod scatter;
 mod sequence;
 mod shape;
 mod softmax;

@@ -307,6 +307,8 @@ fn viewed(op: &Op, view: &ViewOp, operands: &mut [Operand<'_>], tag: Tag) -> Res
             }
             layout
         }
+        ViewOp::Diagonal(diagonal) => from.diagonal(diagonal),
+        ViewOp::Unfold { dim, size, step } => from.unfold(*dim, *size, *step),
     };
     let tag = if inner.dtype.is_float() { tag } else { Tag::NONE };
     Ok(Tensor::from_parts(inner.storage.clone(), layout, inner.dtype, tag))

@@ -59,7 +59,7 @@ pub enum ErrorKind {
         rank: usize,
     },
     /// An index outside its dimension.
-    #[error("{op}: index {index} is out of range for size {size}")]
+    #[error("{op}: index {index} is out of range for size {size}{}", of_dim(*dim))]
     Index {
         /// The operation.
         op: &'static str,
@@ -67,6 +67,8 @@ pub enum ErrorKind {
         index: i64,
         /// The size it must stay below.
         size: usize,
+        /// The dim that has it, if there are several.
+        dim: Option<usize>,
     },
     /// A target that names a class which is not there.
     #[error("{op}: the target of row {row} is class {class}, there are {classes} classes")]
@@ -136,6 +138,10 @@ pub enum ErrorKind {
     Other(Box<dyn std::error::Error + Send + Sync>),
 }
 
+fn of_dim(dim: Option<usize>) -> String {
+    dim.map(|dim| format!(" of dim {dim}")).unwrap_or_default()
+}
+
 impl Error {
     /// An error of this kind; the location is that of the caller.
     #[track_caller]
@@ -185,6 +191,14 @@ impl Error {
         Error(Box::new(Inner { kind, location: None }))
     }
 
+    /// The same error, if it is one of an index: one of dim `dim`.
+    pub(crate) fn of_dim(mut self, dim: usize) -> Self {
+        if let ErrorKind::Index { dim: of, .. } = &mut self.0.kind {
+            *of = Some(dim);
+        }
+        self
+    }
+
     /// A kernel's refusal in the words of operation `op`.
     pub(crate) fn from_kernel(op: &'static str, error: ferrotape_kernels::Error) -> Self {
         use ferrotape_kernels::Error as Kernel;
@@ -192,7 +206,9 @@ impl Error {
             Kernel::OutOfMemory { requested, live, limit } => {
                 ErrorKind::OutOfMemory { requested, live, limit }
             }
-            Kernel::IndexOutOfRange { index, size, .. } => ErrorKind::Index { op, index, size },
+            Kernel::IndexOutOfRange { index, size, .. } => {
+                ErrorKind::Index { op, index, size, dim: None }
+            }
             other => ErrorKind::Internal { op, message: other.to_string() },
         })
     }

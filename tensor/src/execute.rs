@@ -199,7 +199,11 @@ fn dispatch(op: &Op, inputs: &[Input<'_>], outputs: &mut [Output<'_>]) -> Result
 
 /// The kernels' result in this crate's words.
 pub(crate) fn told(op: &Op, result: ferrotape_kernels::Result<()>) -> Result<()> {
-    result.map_err(|error| Error::from_kernel(op.name(), error))
+    result.map_err(|error| {
+        let dim = if let Op::Index(index) = op { index.dim() } else { None };
+        let error = Error::from_kernel(op.name(), error);
+        if let Some(dim) = dim { error.of_dim(dim) } else { error }
+    })
 }
 
 /// Operand `place` as a tensor.

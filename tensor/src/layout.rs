@@ -2,6 +2,7 @@
 
 use smallvec::SmallVec;
 
+use crate::op::Diagonal;
 use crate::shape::Dims;
 
 /// Strides in elements.
@@ -68,6 +69,37 @@ impl Layout {
                 _ => 0,
             })
             .collect()
+    }
+
+    /// A diagonal as the last dim.
+    pub(crate) fn diagonal(&self, diagonal: &Diagonal) -> Layout {
+        let [first, second] = diagonal.dims;
+        let sizes = [self.shape[first], self.shape[second]];
+        let ([row, column], length) = diagonal.place(sizes);
+        let mut layout = Layout { offset: self.offset, ..Layout::contiguous(Dims::new()) };
+        for d in (0..self.shape.len()).filter(|d| !diagonal.dims.contains(d)) {
+            layout.shape.push(self.shape[d]);
+            layout.strides.push(self.strides[d]);
+        }
+        let steps = [self.strides[first], self.strides[second]];
+        layout.shape.push(length);
+        layout.strides.push(steps[0].saturating_add(steps[1]));
+        if length > 0 && !self.shape.contains(&0) {
+            let shift = row as isize * steps[0] + column as isize * steps[1];
+            layout.offset = self.offset.wrapping_add_signed(shift);
+        }
+        layout
+    }
+
+    /// Windows of a dim along a new last dim.
+    pub(crate) fn unfold(&self, dim: usize, size: usize, step: usize) -> Layout {
+        let mut layout = self.clone();
+        let (n, stride) = (self.shape[dim], self.strides[dim]);
+        layout.shape[dim] = (n.saturating_sub(size) / step.max(1)).saturating_add(1);
+        layout.strides[dim] = stride.saturating_mul(isize::try_from(step).unwrap_or(isize::MAX));
+        layout.shape.push(size);
+        layout.strides.push(stride);
+        layout
     }
 
     /// The same elements in row-major order under another shape of the same length, if that needs no copy.

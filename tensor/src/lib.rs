@@ -34,21 +34,23 @@ pub use index::{Index, IndexList};
 pub use layout::Layout;
 pub use observe::{Observer, Tag, TapeSlot, no_tape, observe};
 pub use op::{
-    Conv2dOp, CustomOp, IndexOp, Meta, Op, OptimizeOp, Pool2dOp, RandomOp, ReduceDims, SequenceOp,
-    SequencePlaces, ViewOp, output_metas,
+    Conv2dOp, CustomOp, Diagonal, IndexOp, Meta, Op, OptimizeOp, Pool2dOp, RandomOp, ReduceDims,
+    SequenceOp, SequencePlaces, ViewOp, output_metas,
 };
 pub use ops::SequenceOutput;
 pub use ops::chain;
+pub use ops::{AttentionOp, PadMode, ScatterReduce};
 pub use ops::{
     BceLoss, BceWithLogitsLoss, CrossEntropyLoss, HingeEmbeddingLoss, HuberLoss, KlDivLoss, L1Loss,
     MseLoss, NllLoss, PoissonNllLoss, Reduction, SmoothL1Loss,
 };
 pub use random::Generator;
-pub use shape::{Dims, IntoDims, IntoShape};
+pub use shape::{Dims, IntoDims, IntoShape, IntoSizes};
 pub use tensor::{Tensor, TensorId};
 
 /// Kernel-level vocabulary that ops are made of.
 pub use ferrotape_kernels::{
+    cpu::gather::ScatterOp,
     cpu::gemm::Activation,
     cpu::optimize::{AdamStep, SgdStep},
     cpu::reduce::{ArgOp, ReduceOp},

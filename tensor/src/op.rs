@@ -15,7 +15,9 @@ use ferrotape_kernels::elementwise::{BinaryOp, CompareOp, LogicalOp, UnaryOp};
 
 pub(crate) use metas::has_integer_form;
 pub use metas::output_metas;
-pub use parameters::{Conv2dOp, IndexOp, OptimizeOp, Pool2dOp, RandomOp, ReduceDims, ViewOp};
+pub use parameters::{
+    Conv2dOp, Diagonal, IndexOp, OptimizeOp, Pool2dOp, RandomOp, ReduceDims, ViewOp,
+};
 pub use sequence::{SequenceOp, SequencePlaces};
 
 use crate::device::Device;

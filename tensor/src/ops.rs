@@ -2,42 +2,59 @@
 //! `Result<Tensor>`, where the value is an owned temporary that may lend its buffer.
 
 mod activation;
+mod arrange;
+mod attention;
 mod binary;
+mod einsum;
 mod image;
+mod linalg;
 mod loss;
 mod maths;
 mod norm;
+mod pad;
+mod pieces;
 mod product;
 mod reduce;
+mod scatter;
 mod select;
 mod sequence;
 mod shape;
 mod softmax;
 mod unary;
 mod update;
+mod views;
 
-pub use sequence::SequenceOutput;
-
+pub use attention::AttentionOp;
 pub(crate) use binary::{binary, promoted};
 pub use loss::{
     BceLoss, BceWithLogitsLoss, CrossEntropyLoss, HingeEmbeddingLoss, HuberLoss, KlDivLoss, L1Loss,
     MseLoss, NllLoss, PoissonNllLoss, Reduction, SmoothL1Loss,
 };
+pub use pad::PadMode;
+pub use scatter::ScatterReduce;
+pub use sequence::SequenceOutput;
 
 /// The traits that put the methods on `Result<Tensor>`.
 pub mod chain {
     pub use super::activation::ActivationChain;
+    pub use super::arrange::ArrangeChain;
+    pub use super::attention::AttentionChain;
     pub use super::binary::BinaryChain;
     pub use super::image::ImageChain;
+    pub use super::linalg::LinalgChain;
     pub use super::loss::LossChain;
     pub use super::maths::MathsChain;
     pub use super::norm::NormChain;
+    pub use super::pad::PadChain;
+    pub use super::pieces::PieceChain;
     pub use super::product::ProductChain;
     pub use super::reduce::ReduceChain;
+    pub use super::scatter::ScatterChain;
     pub use super::select::SelectChain;
     pub use super::shape::ShapeChain;
     pub use super::softmax::SoftmaxChain;
     pub use super::unary::UnaryChain;
+    pub use super::views::ViewChain;
 }
 
 /// Defines methods once, over an [`Operand`](crate::Operand) named by the first parameter, for `&Tensor` and `Result<Tensor>`.

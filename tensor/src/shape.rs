@@ -31,6 +31,11 @@ pub(crate) fn resolve_dim(op: &'static str, dim: i64, rank: usize) -> Result<usi
     }
 }
 
+/// As [`resolve_dim`], and a scalar has dim 0, as in PyTorch.
+pub(crate) fn lent_dim(op: &'static str, dim: i64, rank: usize) -> Result<usize> {
+    resolve_dim(op, dim, rank.max(1))
+}
+
 /// That dim `dim` is there.
 pub(crate) fn check_dim(op: &'static str, dim: usize, rank: usize) -> Result<()> {
     if dim < rank {
@@ -79,6 +84,10 @@ pub(crate) fn broadcast(op: &'static str, a: &[usize], b: &[usize]) -> Result<Di
 pub trait IntoDims {
     /// The numbers; empty for all.
     fn into_dims(self) -> SmallVec<[i64; 6]>;
+    /// True for `..`: operations that take an empty list at its word ask.
+    fn is_all(&self) -> bool {
+        false
+    }
 }
 
 impl IntoDims for i64 {
@@ -90,6 +99,9 @@ impl IntoDims for i64 {
 impl IntoDims for std::ops::RangeFull {
     fn into_dims(self) -> SmallVec<[i64; 6]> {
         SmallVec::new()
+    }
+    fn is_all(&self) -> bool {
+        true
     }
 }
 
@@ -109,6 +121,76 @@ impl IntoDims for &[usize] {
     fn into_dims(self) -> SmallVec<[i64; 6]> {
         self.iter().map(|&d| i64::try_from(d).unwrap_or(i64::MAX)).collect()
     }
+}
+
+/// Several dims, sorted; a scalar has dim 0. `..` means all, an empty list none.
+pub(crate) fn named_dims(op: &'static str, dims: impl IntoDims, rank: usize) -> Result<Dims> {
+    match (dims.is_all(), dims.into_dims()) {
+        (true, _) => Ok((0..rank).collect()),
+        (false, dims) if dims.is_empty() => Ok(Dims::new()),
+        (false, dims) => resolve_dims(op, &dims, rank.max(1)),
+    }
+}
+
+/// Something that names a shape of which some sizes may be -1, where the operation says what that means: numbers of any usual type.
+pub trait IntoSizes {
+    /// The numbers.
+    fn into_sizes(self) -> SmallVec<[i128; 6]>;
+}
+
+macro_rules! sizes {
+    ($($t:ty),*) => {$(
+        impl IntoSizes for $t {
+            fn into_sizes(self) -> SmallVec<[i128; 6]> { SmallVec::from_iter([self as i128]) }
+        }
+        impl<const N: usize> IntoSizes for [$t; N] {
+            fn into_sizes(self) -> SmallVec<[i128; 6]> { self.iter().map(|&size| size as i128).collect() }
+        }
+        impl IntoSizes for &[$t] {
+            fn into_sizes(self) -> SmallVec<[i128; 6]> { self.iter().map(|&size| size as i128).collect() }
+        }
+        impl IntoSizes for Vec<$t> {
+            fn into_sizes(self) -> SmallVec<[i128; 6]> { (&self[..]).into_sizes() }
+        }
+    )*};
+}
+sizes!(usize, i64, i32);
+
+impl IntoSizes for () {
+    fn into_sizes(self) -> SmallVec<[i128; 6]> {
+        SmallVec::new()
+    }
+}
+impl IntoSizes for Dims {
+    fn into_sizes(self) -> SmallVec<[i128; 6]> {
+        (&self[..]).into_sizes()
+    }
+}
+impl IntoSizes for &Dims {
+    fn into_sizes(self) -> SmallVec<[i128; 6]> {
+        (&self[..]).into_sizes()
+    }
+}
+
+/// Sizes of which one may be -1: what `len` elements leave for it.
+pub(crate) fn with_rest(op: &'static str, sizes: &[i128], len: usize) -> Result<Dims> {
+    let wrong = |what: &str| Error::shape(op, format!("{sizes:?} for {len} elements: {what}"));
+    let others = sizes.iter().filter(|&&size| size != -1);
+    if others.clone().count() + 1 < sizes.len() {
+        return Err(wrong("only one size can be -1"));
+    }
+    let rest = match sizes.contains(&-1) {
+        false => 0,
+        true => {
+            let known = others.clone().try_fold(1i128, |known, &size| known.checked_mul(size));
+            match known {
+                Some(known @ 1..) if len as i128 % known == 0 => len as i128 / known,
+                _ => return Err(wrong("the size -1 can't be told")),
+            }
+        }
+    };
+    let size = |&size: &i128| usize::try_from(if size == -1 { rest } else { size });
+    sizes.iter().map(size).collect::<Result<_, _>>().map_err(|_| wrong("a size is negative"))
 }
 
 /// Something that names a shape: a number, an array, a slice or a vector of sizes.

@@ -4,6 +4,7 @@ mod composites;
 mod elementwise;
 mod images;
 mod losses;
+mod moves;
 mod norms;
 mod products;
 mod sequence;
@@ -128,6 +129,7 @@ const FAMILIES: &[fn(&mut Cases)] = &[
     elementwise::others,
     shapes::views,
     shapes::selections,
+    moves::cases,
     products::cases,
     images::cases,
     sequence::cases,
@@ -167,6 +169,11 @@ fn views_and_reductions() {
 #[test]
 fn selections() {
     family(shapes::selections).check();
+}
+
+#[test]
+fn moves() {
+    family(moves::cases).check();
 }
 
 #[test]

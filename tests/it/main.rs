@@ -7,6 +7,7 @@ mod child;
 mod cnn;
 mod display;
 mod gradcheck;
+mod indexing;
 mod layers;
 mod loader;
 mod memory;

@@ -204,7 +204,7 @@ fn pool(rng: &mut Rng) -> Pool2dOp {
 
 fn draw_view(rng: &mut Rng, shape: &[usize]) -> ViewOp {
     let rank = shape.len();
-    match rng.below(4) {
+    match rng.below(6) {
         0 if rng.chance(2) => ViewOp::Reshape(shape.iter().rev().copied().collect()),
         0 => ViewOp::Reshape((0..rng.below(5)).map(|_| rng.setting()).collect()),
         1 if rng.chance(2) => ViewOp::Permute((0..rank).rev().collect()),
@@ -214,6 +214,11 @@ fn draw_view(rng: &mut Rng, shape: &[usize]) -> ViewOp {
             let rest = shape.iter().map(|&s| if s == 1 { rng.setting() } else { s });
             ViewOp::Expand(lead.into_iter().chain(rest).collect())
         }
+        3 => {
+            let offset = rng.pick(&[0, 0, 1, -1, 3, i64::MIN, i64::MAX]);
+            ViewOp::Diagonal(Diagonal { offset, dims: [rng.dim(rank), rng.dim(rank)] })
+        }
+        4 => ViewOp::Unfold { dim: rng.dim(rank), size: rng.setting(), step: rng.setting() },
         _ => {
             let step = rng.pick(&[1, 1, 1, 2, -1, -2, 0, isize::MAX, isize::MIN, isize::MIN + 1]);
             let (dim, start, length) = (rng.dim(rank), rng.setting(), rng.setting());
@@ -224,8 +229,25 @@ fn draw_view(rng: &mut Rng, shape: &[usize]) -> ViewOp {
 
 fn draw_index(rng: &mut Rng, shape: &[usize]) -> IndexOp {
     let dim = rng.dim(shape.len());
-    match rng.below(5) {
+    match rng.below(8) {
         0 => IndexOp::Gather(dim),
+        4 => {
+            let diagonal =
+                Diagonal { offset: rng.pick(&[0, 1, -1]), dims: [dim, rng.dim(shape.len() + 1)] };
+            let size = shape.last().map_or(1, |size| size.saturating_add(1));
+            let sizes = if rng.chance(3) { rng.pair() } else { [size, size] };
+            IndexOp::Undiagonal { diagonal, sizes }
+        }
+        5 => {
+            let (step, taps) = (rng.setting(), shape.last().copied().unwrap_or(1));
+            let windows = shape.get(dim).copied().unwrap_or(1);
+            let size = windows.saturating_sub(1).saturating_mul(step).saturating_add(taps);
+            IndexOp::Fold { dim, step, size: if rng.chance(3) { rng.setting() } else { size } }
+        }
+        6 => {
+            let all = [ScatterOp::Last, ScatterOp::Prod, ScatterOp::Max, ScatterOp::Min];
+            IndexOp::Scatter { dim, how: rng.pick(&all) }
+        }
         1 => {
             let mut shape: Dims = shape.iter().copied().collect();
             if let Some(size) = shape.get_mut(dim).filter(|_| rng.chance(2)) {
@@ -296,6 +318,10 @@ fn draw_op(rng: &mut Rng, variant: &str) -> (Op, Vec<Tensor>) {
         "Unary" => (Op::Unary(rng.pick(UnaryOp::ALL)), vec![x]),
         "Binary" => (Op::Binary(rng.pick(BinaryOp::ALL)), vec![twin(rng), x]),
         "Compare" => (Op::Compare(rng.pick(CompareOp::ALL)), vec![twin(rng), x]),
+        "Logical" if rng.chance(4) => {
+            let (a, b) = (rng.tensor(&shape, DType::Bool), rng.tensor(&shape, DType::Bool));
+            (Op::Logical(rng.pick(LogicalOp::ALL)), vec![a, b])
+        }
         "Logical" => (Op::Logical(rng.pick(LogicalOp::ALL)), vec![twin(rng), x]),
         "Select" => (Op::Select, vec![rng.tensor(&shape, DType::Bool), twin(rng), x]),
         "Reduce" => {
@@ -311,8 +337,15 @@ fn draw_op(rng: &mut Rng, variant: &str) -> (Op, Vec<Tensor>) {
         "Concat" => (Op::Concat(rng.dim(rank)), vec![like(rng), like(rng), x]),
         "Index" => {
             let index = draw_index(rng, &shape);
-            if let IndexOp::Unslice { .. } = index {
-                return (Op::Index(index), vec![x]);
+            match index {
+                IndexOp::Unslice { .. } | IndexOp::Undiagonal { .. } | IndexOp::Fold { .. } => {
+                    return (Op::Index(index), vec![x]);
+                }
+                IndexOp::Scatter { .. } => {
+                    let numbers = rng.tensor(&shape, DType::I64);
+                    return (Op::Index(index), vec![like(rng), numbers, x]);
+                }
+                _ => {}
             }
             let flat = matches!(index, IndexOp::Select(_) | IndexOp::Add { .. });
             let length = *rng.pick(&[Some(&3), shape.first()]).unwrap_or(&1);

@@ -4,6 +4,7 @@
 mod activation;
 mod args;
 mod elementwise;
+mod linalg;
 mod loss;
 mod network;
 mod norm;
@@ -54,6 +55,7 @@ fn parse(line: &str) -> Case<'_> {
 fn call(op: &str, args: &Args) -> Called {
     let op = op.strip_prefix("nn.functional.").unwrap_or(op);
     elementwise::call(op, args)
+        .or_else(|| linalg::call(op, args))
         .or_else(|| activation::call(op, args))
         .or_else(|| reduce::call(op, args))
         .or_else(|| shape::call(op, args))

@@ -124,6 +124,7 @@ fn single_operations() {
         draws(dtype).unwrap();
         elementwise(dtype).unwrap();
         products(dtype).unwrap();
+        moves(dtype).unwrap();
         reductions(dtype).unwrap();
         convolutions(dtype).unwrap();
         sequences(dtype).unwrap();
@@ -246,6 +247,41 @@ fn products(dtype: DType) -> Result<()> {
     say("matmul batched", dtype, &[&a.matmul(&b)?]);
     let (v, w) = (rng.normal([777], 0., 1., dtype)?, rng.normal([777, 13], 0., 1., dtype)?);
     say("matmul vectors", dtype, &[&v.matmul(&v)?, &v.matmul(&w)?, &w.t()?.matmul(&v)?]);
+    Ok(())
+}
+
+fn moves(dtype: DType) -> Result<()> {
+    let mut rng = Generator::new(9);
+    let (x, source) = (rng.normal([40, 7], 0., 1., dtype)?, rng.normal([900, 7], 0., 1., dtype)?);
+    let places = (0..6300i64).map(|i| (i * i + i / 9) % 40).collect();
+    let index = Tensor::from_vec(places, [900, 7])?;
+    for reduce in
+        [ScatterReduce::Sum, ScatterReduce::Prod, ScatterReduce::Mean, ScatterReduce::Amax]
+    {
+        let (y, tape) = Tape::record(|tape| {
+            [&x, &source].into_iter().for_each(|leaf| tape.watch(leaf));
+            x.scatter_reduce(0, &index, &source, reduce, true).square().sum(..)
+        })?;
+        let gradients = tape.gradient(&y, &[&x, &source])?;
+        say(&format!("scatter_reduce {reduce:?}"), dtype, &[&y, &gradients[0], &gradients[1]]);
+    }
+    let long = rng.normal([5, 3000], 0., 1., dtype)?;
+    let (y, tape) = Tape::record(|tape| {
+        tape.watch(&long);
+        let windows = long.unfold(1, 300, 7)?;
+        let image =
+            long.reshape([1, 5, 50, 60]).im2col([3, 4], Conv2dOp::default().padding([1, 2]))?;
+        windows.sum(-1).square().sum(..).add(image.square().sum(..))
+    })?;
+    say("windows", dtype, &[&y, &tape.gradient(&y, &[&long])?[0]]);
+    let (a, b) = (rng.normal([4, 9, 30], 0., 1., dtype)?, rng.normal([30, 9, 8], 0., 1., dtype)?);
+    let y = Tensor::einsum("bij,jik->bk", &[&a, &b])?;
+    let z = a.scaled_dot_product_attention(
+        &a,
+        &a,
+        AttentionOp { is_causal: true, ..Default::default() },
+    )?;
+    say("einsum, attention", dtype, &[&y, &z]);
     Ok(())
 }
 

@@ -47,11 +47,11 @@ fn wrong_shapes_and_dims() {
         words(x.narrow(0, usize::MAX, 2)),
         format!("narrow: 2 from {} on leave size 2 of dim 0", usize::MAX)
     );
-    assert_eq!(words(x.i((0, 3))), "index: index 3 is out of range for size 3");
+    assert_eq!(words(x.i((0, 3))), "index: index 3 is out of range for size 3 of dim 1");
     assert_eq!(words(x.i((0, 0, 0))), "index: 3 indices for shape [2, 3]");
     assert_eq!(
         words(x.i(i64::MIN)),
-        format!("index: index {} is out of range for size 2", i64::MIN)
+        format!("index: index {} is out of range for size 2 of dim 0", i64::MIN)
     );
     assert_eq!(words(Tensor::cat(&[], 0)), "cat: no tensors");
     assert_eq!(words(Tensor::stack(&[], 0)), "cat: no tensors");
@@ -80,7 +80,7 @@ fn wrong_shapes_and_dims() {
     assert_eq!(words(x.softmax(2)), "softmax: dim 2 is out of range for 2 dims");
     assert_eq!(words(ones(&[0]).max(..)), "max: [0] has no element in dim 0");
     assert!(x.unsqueeze(4).is_err() && x.squeeze(2).is_err() && x.flip(5).is_err());
-    assert!(ones(&[3]).t().is_err() && x.argmax(2).is_err() && x.size(-3).is_err());
+    assert!(x.argmax(2).is_err() && x.size(-3).is_err());
     assert!(ones(&[usize::MAX, 0]).flatten(0, -1).is_ok());
     assert!(ones(&[usize::MAX, 3, 0]).flatten(0, 1).is_err());
 }
@@ -218,7 +218,7 @@ fn wrong_values() {
     let rows = Tensor::from([0i64, 2]);
     assert_eq!(
         words(logits.index_select(0, &rows)),
-        "index_select: index 2 is out of range for size 2"
+        "index_select: index 2 is out of range for size 2 of dim 0"
     );
     assert!(logits.gather(0, &Tensor::from([[0i64, 1, -1]])).is_err());
     assert!(logits.item::<f32>().is_err() && logits.to_vec::<f64>().is_err());

@@ -2,7 +2,7 @@
 
 use ferrotape_tensor::{Dims, IndexOp, Op, Operand, Result, Tensor, ViewOp, apply_one};
 
-use super::{Cx, Derivative, Formulas, None_, Rule, rule};
+use super::{Cx, Derivative, Formulas, None_, Rule, rule, scatter};
 
 pub(super) fn view(view: &ViewOp) -> Derivative {
     Derivative::Rule(match view {
@@ -11,6 +11,8 @@ pub(super) fn view(view: &ViewOp) -> Derivative {
         // Un-broadcasting happens outside the rules.
         ViewOp::Expand(_) => rule!([] | g | g),
         ViewOp::Slice { .. } => rule!([] | g, cx | unslice(cx, g)),
+        ViewOp::Diagonal(_) => rule!([] | g, cx | undiagonal(cx, g)),
+        ViewOp::Unfold { .. } => rule!([] | g, cx | fold(cx, g)),
         _ => return Derivative::Missing,
     })
 }
@@ -31,6 +33,37 @@ fn unslice(cx: &Cx<'_>, g: &Tensor) -> Result<Tensor> {
     apply_one(&op, &mut [Operand::Ref(g)])
 }
 
+fn undiagonal(cx: &Cx<'_>, g: &Tensor) -> Result<Tensor> {
+    let Op::View(ViewOp::Diagonal(diagonal)) = cx.op() else {
+        return Err(cx.bug("is no diagonal"));
+    };
+    let sizes = diagonal.dims.map(|d| cx.meta(0).shape[d]);
+    apply_one(&Op::Index(IndexOp::Undiagonal { diagonal: *diagonal, sizes }), &mut [g.into()])
+}
+
+fn diagonal(cx: &Cx<'_>, g: &Tensor) -> Result<Tensor> {
+    let Op::Index(IndexOp::Undiagonal { diagonal, .. }) = cx.op() else {
+        return Err(cx.bug("is no diagonal's adjoint"));
+    };
+    apply_one(&Op::View(ViewOp::Diagonal(*diagonal)), &mut [g.into()])
+}
+
+fn fold(cx: &Cx<'_>, g: &Tensor) -> Result<Tensor> {
+    let Op::View(ViewOp::Unfold { dim, step, .. }) = cx.op() else {
+        return Err(cx.bug("does not unfold"));
+    };
+    let size = cx.meta(0).shape[*dim];
+    apply_one(&Op::Index(IndexOp::Fold { dim: *dim, step: *step, size }), &mut [g.into()])
+}
+
+fn unfold(cx: &Cx<'_>, g: &Tensor) -> Result<Tensor> {
+    let Op::Index(IndexOp::Fold { dim, step, .. }) = cx.op() else {
+        return Err(cx.bug("does not fold"));
+    };
+    let size = cx.meta(0).shape.last().map_or(1, |&taps| taps);
+    apply_one(&Op::View(ViewOp::Unfold { dim: *dim, size, step: *step }), &mut [g.into()])
+}
+
 /// Each operand gets its part of the gradient.
 pub(super) const CONCAT: &Rule = &Rule { keep: &[], formulas: Formulas::Any(part) };
 
@@ -48,6 +81,9 @@ pub(super) fn index(index: &IndexOp) -> Derivative {
         IndexOp::Select(_) => rule!([b] | g, cx | adjoint(cx, g, b), None_),
         IndexOp::Add { .. } => rule!([b] | g, cx | adjoint(cx, g, b), None_),
         IndexOp::Unslice { .. } => rule!([] | g, cx | slice(cx, g)),
+        IndexOp::Undiagonal { .. } => rule!([] | g, cx | diagonal(cx, g)),
+        IndexOp::Fold { .. } => rule!([] | g, cx | unfold(cx, g)),
+        IndexOp::Scatter { how, .. } => return scatter::rule(*how),
         _ => return Derivative::Missing,
     })
 }

@@ -1,6 +1,7 @@
 //! Selection by index: gather, scatter-add, index-select. Negative indices are not wrapped here.
 
 mod elements;
+mod scatter;
 mod select;
 #[cfg(test)]
 mod tests;
@@ -45,6 +46,73 @@ pub fn scatter_add<T: Float>(
     out: &mut [T],
 ) -> Result<()> {
     elements::scatter_add(source, dim, index, out_shape, out)
+}
+
+/// What a scattered element does to the one that is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ScatterOp {
+    /// Takes its place: of several that meet, the last in row-major order of the source stays.
+    Last,
+    /// Multiplies it.
+    Prod,
+    /// The larger stays; NaN wins.
+    Max,
+    /// The smaller stays; NaN wins.
+    Min,
+}
+
+/// `out[.., index[.., i, ..], ..] = source[.., i, ..]` along `dim`, in ascending logical index of `source`, so that the last wins:
+/// PyTorch's `scatter`. `out` is contiguous with shape `out_shape`; `source` has the shape of `index`.
+///
+/// # Errors
+/// [`IndexOutOfRange`](crate::Error::IndexOutOfRange), before anything is written;
+/// [`Contract`](crate::Error::Contract) if shapes don't fit.
+pub fn scatter<T: Pod>(
+    source: View<'_, T>,
+    dim: usize,
+    index: View<'_, i64>,
+    out_shape: &[usize],
+    out: &mut [T],
+) -> Result<()> {
+    scatter::scatter(source, dim, index, out_shape, out, &mut |place, x| *place = x)
+}
+
+/// As [`scatter`], each element combined with the one that is there, in ascending logical index of `source`: PyTorch's
+/// `scatter_reduce`.
+///
+/// # Errors
+/// As [`scatter`].
+pub fn scatter_reduce<T: Float>(
+    how: ScatterOp,
+    source: View<'_, T>,
+    dim: usize,
+    index: View<'_, i64>,
+    out_shape: &[usize],
+    out: &mut [T],
+) -> Result<()> {
+    let combine: &mut dyn FnMut(&mut T, T) = match how {
+        ScatterOp::Last => &mut |place, x| *place = x,
+        ScatterOp::Prod => &mut |place, x| *place = *place * x,
+        ScatterOp::Max => &mut |place, x| {
+            if x > *place || x.is_nan() {
+                *place = x;
+            }
+        },
+        ScatterOp::Min => &mut |place, x| {
+            if x < *place || x.is_nan() {
+                *place = x;
+            }
+        },
+    };
+    scatter::scatter(source, dim, index, out_shape, out, combine)
+}
+
+/// `out[sum(i[d] * strides[d])] += x[i]` in ascending logical index of `x`: the adjoint of a view whose elements may overlap.
+///
+/// # Errors
+/// [`Contract`](crate::Error::Contract) if an element would lie outside `out`.
+pub fn accumulate<T: Float>(x: View<'_, T>, strides: &[isize], out: &mut [T]) -> Result<()> {
+    scatter::accumulate(x, strides, out)
 }
 
 /// `out[.., i, ..] = x[.., index[i], ..]` along `dim`: PyTorch's `index_select`. `index` is a vector.

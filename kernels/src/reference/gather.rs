@@ -1,5 +1,6 @@
 //! Naive selection by index over contiguous data: every element by its full coordinates.
 
+use crate::cpu::gather::ScatterOp;
 use crate::element::{Float, Pod};
 
 /// Coordinates of element `i` of `shape`.
@@ -58,4 +59,35 @@ pub fn spread(index: &[i64], shape: &[usize], dim: usize) -> (Vec<i64>, Vec<usiz
     shape[dim] = index.len();
     let n = shape.iter().product();
     ((0..n).map(|i| index[coordinates(&shape, i)[dim]]).collect(), shape)
+}
+
+/// [`scatter_reduce`](crate::cpu::gather::scatter_reduce), and with [`ScatterOp::Last`] [`scatter`](crate::cpu::gather::scatter).
+pub fn scatter<T: Float>(
+    how: ScatterOp,
+    source: &[T],
+    dim: usize,
+    index: &[i64],
+    index_shape: &[usize],
+    shape: &[usize],
+    out: &mut [T],
+) {
+    for (place, &x) in places(index, index_shape, shape, dim).into_iter().zip(source) {
+        let old = out[place];
+        out[place] = match how {
+            ScatterOp::Last => x,
+            ScatterOp::Prod => old * x,
+            ScatterOp::Max if old.is_nan() || old > x => old,
+            ScatterOp::Min if old.is_nan() || old < x => old,
+            ScatterOp::Max | ScatterOp::Min => x,
+        };
+    }
+}
+
+/// [`accumulate`](crate::cpu::gather::accumulate) of contiguous elements, strides not negative.
+pub fn accumulate<T: Float>(x: &[T], shape: &[usize], strides: &[isize], out: &mut [T]) {
+    for (i, &x) in x.iter().enumerate() {
+        let at = coordinates(shape, i);
+        let place: usize = at.iter().zip(strides).map(|(i, &stride)| i * stride as usize).sum();
+        out[place] = out[place] + x;
+    }
 }

@@ -2,6 +2,7 @@
 //! kernel runs, each result is rounded once, to the nearest. Operations that only move elements use the 2 bytes as they are.
 
 use ferrotape_kernels::buffer::Buffer;
+use ferrotape_kernels::cpu::gather::ScatterOp;
 use ferrotape_kernels::cpu::halves::{self, Convert};
 use ferrotape_kernels::{bf16, f16};
 use smallvec::SmallVec;
@@ -28,7 +29,13 @@ pub(super) fn computes(op: &Op, inputs: &[Input<'_>], outputs: &[Output<'_>]) ->
                 | Op::Select
                 | Op::Assign
                 | Op::Cast(_)
-                | Op::Index(IndexOp::Gather(_) | IndexOp::Select(_) | IndexOp::Unslice { .. })
+                | Op::Index(
+                    IndexOp::Gather(_)
+                        | IndexOp::Select(_)
+                        | IndexOp::Unslice { .. }
+                        | IndexOp::Undiagonal { .. }
+                        | IndexOp::Scatter { how: ScatterOp::Last, .. }
+                )
         )
 }
 

@@ -1,6 +1,7 @@
 //! Copies, selections, reductions, softmax and random numbers.
 
 use ferrotape_kernels::buffer::Buffer;
+use ferrotape_kernels::cpu::gather::ScatterOp;
 use ferrotape_kernels::cpu::reduce::ReduceOp;
 use ferrotape_kernels::cpu::softmax::{self, Rows};
 use ferrotape_kernels::cpu::{copy, gather, map, random, reduce};
@@ -24,10 +25,17 @@ pub(super) fn execute(op: &Op, inputs: &[Input<'_>], out: &mut Output<'_>) -> Re
         }),
         Op::Concat(dim) => sized_type!(dtype, T => concat::<T>(op, *dim, inputs, out)),
         Op::Index(index) => match index {
-            IndexOp::Gather(_) | IndexOp::Select(_) | IndexOp::Unslice { .. } => {
+            IndexOp::Gather(_)
+            | IndexOp::Select(_)
+            | IndexOp::Unslice { .. }
+            | IndexOp::Undiagonal { .. }
+            | IndexOp::Scatter { how: ScatterOp::Last, .. } => {
                 sized_type!(dtype, T => select::<T>(op, index, inputs, out))
             }
-            IndexOp::ScatterAdd { .. } | IndexOp::Add { .. } => {
+            IndexOp::ScatterAdd { .. }
+            | IndexOp::Add { .. }
+            | IndexOp::Fold { .. }
+            | IndexOp::Scatter { .. } => {
                 float_type!(op, dtype, T => accumulate::<T>(op, index, inputs, out))
             }
         },
@@ -151,6 +159,22 @@ fn select<T: Pod>(
             data.fill(T::default());
             if x.is_empty() { Ok(()) } else { write_into(op, values, offset, &strides, data) }
         }
+        IndexOp::Undiagonal { diagonal, .. } => {
+            let to = Layout::contiguous(out.meta.shape.clone()).diagonal(diagonal);
+            let data = out.buffer.as_mut_slice::<T>();
+            data.fill(T::default());
+            if x.is_empty() {
+                Ok(())
+            } else {
+                write_into(op, values, to.offset(), to.strides(), data)
+            }
+        }
+        IndexOp::Scatter { dim, .. } => {
+            let data = out.buffer.as_mut_slice::<T>();
+            told(op, copy::copy(values, data))?;
+            let source = view::<T>(op, tensor(op, inputs, 2)?)?;
+            told(op, gather::scatter(source, *dim, indices(1)?, &out.meta.shape, data))
+        }
         _ => Err(Error::argument(op.name(), "does not select")),
     }
 }
@@ -162,10 +186,22 @@ fn accumulate<T: Float>(
     out: &mut Output<'_>,
 ) -> Result<()> {
     let values = view::<T>(op, tensor(op, inputs, 0)?)?;
-    let indices = view::<i64>(op, tensor(op, inputs, 1)?)?;
     let data = out.buffer.as_mut_slice::<T>();
-    data.fill(T::ZERO);
     let shape = &out.meta.shape;
+    if let IndexOp::Fold { dim, step, .. } = index {
+        data.fill(T::ZERO);
+        let to = Layout::contiguous(shape.clone());
+        let taps = values.shape().last().map_or(1, |&taps| taps);
+        let to = to.unfold(*dim, taps, *step);
+        return told(op, gather::accumulate(values, to.strides(), data));
+    }
+    let indices = view::<i64>(op, tensor(op, inputs, 1)?)?;
+    if let IndexOp::Scatter { dim, how } = index {
+        told(op, copy::copy(values, data))?;
+        let source = view::<T>(op, tensor(op, inputs, 2)?)?;
+        return told(op, gather::scatter_reduce(*how, source, *dim, indices, shape, data));
+    }
+    data.fill(T::ZERO);
     told(
         op,
         match index {

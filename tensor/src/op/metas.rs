@@ -66,7 +66,10 @@ fn check_operands(op: &Op, inputs: &[Meta]) -> Result<()> {
         | Op::Copy
         | Op::Cast(_) => 1..=1,
         Op::Softmax { .. } | Op::MaxPool2d(_) | Op::StopGradient => 1..=1,
-        Op::Index(IndexOp::Unslice { .. }) => 1..=1,
+        Op::Index(IndexOp::Unslice { .. } | IndexOp::Undiagonal { .. } | IndexOp::Fold { .. }) => {
+            1..=1
+        }
+        Op::Index(IndexOp::Scatter { .. }) => 3..=3,
         Op::Binary(_)
         | Op::Compare(_)
         | Op::Logical(_)

@@ -1,6 +1,7 @@
 //! The settings that operations carry.
 
 use ferrotape_kernels::cpu::conv::Conv2dShape;
+use ferrotape_kernels::cpu::gather::ScatterOp;
 use ferrotape_kernels::cpu::optimize::{AdamStep, SgdStep};
 use ferrotape_kernels::cpu::pool::Pool2dShape;
 
@@ -36,6 +37,36 @@ pub enum ViewOp {
         /// Distance, not 0.
         step: isize,
     },
+    /// The elements where the indices of two dims differ by an offset, as a new last dim; the two dims go.
+    Diagonal(Diagonal),
+    /// Windows of one dim, which may overlap: that dim counts them, and a new last dim lies along them.
+    Unfold {
+        /// Which dim.
+        dim: usize,
+        /// Length of a window.
+        size: usize,
+        /// From window to window, not 0.
+        step: usize,
+    },
+}
+
+/// Which diagonal: of dims `dims`, where the second index is the first plus `offset`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Diagonal {
+    /// How far above the main diagonal (negative: below).
+    pub offset: i64,
+    /// Rows and columns.
+    pub dims: [usize; 2],
+}
+
+impl Diagonal {
+    /// The first element's row and column, and the number of elements, in a matrix of this size.
+    pub(crate) fn place(&self, [rows, columns]: [usize; 2]) -> ([usize; 2], usize) {
+        let shift = usize::try_from(self.offset.unsigned_abs()).unwrap_or(usize::MAX);
+        let [row, column] = if self.offset < 0 { [shift, 0] } else { [0, shift] };
+        let length = rows.saturating_sub(row).min(columns.saturating_sub(column));
+        ([row, column], length)
+    }
 }
 
 impl ViewOp {
@@ -45,6 +76,8 @@ impl ViewOp {
             ViewOp::Permute(_) => "permute",
             ViewOp::Expand(_) => "expand",
             ViewOp::Slice { .. } => "slice",
+            ViewOp::Diagonal(_) => "diagonal",
+            ViewOp::Unfold { .. } => "unfold",
         }
     }
 }
@@ -82,6 +115,29 @@ pub enum IndexOp {
         /// Size of that dim in the result.
         size: usize,
     },
+    /// Zeros with `a` on a diagonal of two new dims: the adjoint of [`ViewOp::Diagonal`]
+    Undiagonal {
+        /// Which, of the result's dims.
+        diagonal: Diagonal,
+        /// Sizes of these dims.
+        sizes: [usize; 2],
+    },
+    /// The sum of windows that may overlap, in ascending order of the windows: the adjoint of [`ViewOp::Unfold`]
+    Fold {
+        /// Which dim counts the windows.
+        dim: usize,
+        /// From window to window.
+        step: usize,
+        /// Size of that dim in the result.
+        size: usize,
+    },
+    /// `y = a`, and then at every `y[.., b[.., i, ..], ..]` the element `c[.., i, ..]`, combined so
+    Scatter {
+        /// Which dim.
+        dim: usize,
+        /// What an element does to the one that is there.
+        how: ScatterOp,
+    },
 }
 
 impl IndexOp {
@@ -92,6 +148,20 @@ impl IndexOp {
             IndexOp::Select(_) => "index_select",
             IndexOp::Add { .. } => "index_add",
             IndexOp::Unslice { .. } => "unslice",
+            IndexOp::Undiagonal { .. } => "diag_embed",
+            IndexOp::Fold { .. } => "fold",
+            IndexOp::Scatter { how: ScatterOp::Last, .. } => "scatter",
+            IndexOp::Scatter { .. } => "scatter_reduce",
+        }
+    }
+
+    /// The dim that indices are of.
+    pub(crate) fn dim(&self) -> Option<usize> {
+        match self {
+            IndexOp::Gather(dim) | IndexOp::Select(dim) => Some(*dim),
+            IndexOp::ScatterAdd { dim, .. } | IndexOp::Add { dim, .. } => Some(*dim),
+            IndexOp::Scatter { dim, .. } => Some(*dim),
+            _ => None,
         }
     }
 }

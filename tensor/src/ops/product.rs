@@ -72,9 +72,12 @@ methods! {
     /// ```
     fn matmul<'b>(x, other: impl Into<Operand<'b>>) -> Tensor { matmul(x, other.into()) }
 
-    /// `x weight^T + bias`, weight: `[out, in]`, bias: `[out]`: PyTorch's `linear`. The bias is added in the product's epilogue,
+    /// `x weight^T + bias`, weight: `[out, in]` or a vector, bias: `[out]`: PyTorch's `linear`. The bias is added in the product's epilogue,
     /// with the bits of a separate addition.
     fn linear(x, weight: &Tensor, bias: Option<&Tensor>) -> Tensor {
+        if weight.rank() == 1 {
+            return super::linalg::vector_linear(x, weight, bias);
+        }
         let op = Op::Linear(Activation::None);
         match bias {
             Some(bias) => apply_one(&op, &mut [x, weight.into(), bias.into()]),

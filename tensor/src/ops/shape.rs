@@ -6,7 +6,7 @@ use crate::apply::{Operand, apply_one};
 use crate::error::{Error, Result};
 use crate::op::{Op, ReduceDims, ViewOp};
 use crate::ops::{look, methods};
-use crate::shape::{self, Dims, IntoDims, IntoShape};
+use crate::shape::{self, Dims, IntoDims, IntoShape, IntoSizes};
 use crate::tensor::Tensor;
 use ferrotape_kernels::cpu::reduce::ReduceOp;
 
@@ -38,7 +38,23 @@ fn reshape(x: Operand<'_>, to: Dims) -> Result<Tensor> {
     apply_one(&Op::View(ViewOp::Reshape(to)), &mut [x])
 }
 
-fn view(x: Operand<'_>, view: ViewOp) -> Result<Tensor> {
+/// Sizes of which those that are -1 stay as they are.
+fn expanded(from: &[usize], sizes: &[i128]) -> Result<Dims> {
+    let lead = sizes.len().checked_sub(from.len());
+    let kept = |d: usize| lead.and_then(|lead| d.checked_sub(lead)).map(|d| from[d]);
+    let sizes_of = sizes.iter().enumerate().map(|(d, &size)| match size {
+        -1 => kept(d),
+        size => usize::try_from(size).ok(),
+    });
+    sizes_of.collect::<Option<_>>().ok_or_else(|| {
+        Error::shape(
+            "expand",
+            format!("{sizes:?} of {from:?}: a size is negative, or -1 for a new dim"),
+        )
+    })
+}
+
+pub(super) fn view(x: Operand<'_>, view: ViewOp) -> Result<Tensor> {
     apply_one(&Op::View(view), &mut [x])
 }
 
@@ -46,17 +62,28 @@ methods! {
     /// Views and shapes, on `Result<Tensor>`.
     trait ShapeChain;
 
-    /// The same elements under another shape of the same length; copies only where the layout demands it.
-    fn reshape(x, shape: impl IntoShape) -> Tensor { reshape(x, shape.into_shape()) }
+    /// The same elements under another shape of the same length, of which one size may be -1: the one that fits. Copies only where the
+    /// layout demands it.
+    ///
+    /// ```
+    /// # use ferrotape_tensor::Tensor;
+    /// # fn main() -> ferrotape_tensor::Result<()> {
+    /// assert_eq!(Tensor::from([1f32, 2., 3., 4.]).reshape([2, -1])?.shape(), [2, 2]);
+    /// # Ok(()) }
+    /// ```
+    fn reshape(x, shape: impl IntoSizes) -> Tensor {
+        let to = shape::with_rest("reshape", &shape.into_sizes(), look("reshape", &x)?.len())?;
+        reshape(x, to)
+    }
 
     /// The dims `from..=to` as one: PyTorch's `flatten(start_dim, end_dim)`.
     fn flatten(x, from: i64, to: i64) -> Tensor {
         let tensor = look("flatten", &x)?;
+        let from = shape::lent_dim("flatten", from, tensor.rank())?;
+        let to = shape::lent_dim("flatten", to, tensor.rank())?;
         if tensor.rank() == 0 {
             return reshape(x, Dims::from_slice(&[1]));
         }
-        let from = shape::resolve_dim("flatten", from, tensor.rank())?;
-        let to = shape::resolve_dim("flatten", to, tensor.rank())?;
         if from > to {
             return Err(Error::argument("flatten", format!("dim {from} comes after dim {to}")));
         }
@@ -78,27 +105,30 @@ methods! {
     /// Two dims exchanged.
     fn transpose(x, first: i64, second: i64) -> Tensor {
         let rank = look("transpose", &x)?.rank();
-        let first = shape::resolve_dim("transpose", first, rank)?;
-        let second = shape::resolve_dim("transpose", second, rank)?;
+        let first = shape::lent_dim("transpose", first, rank)?;
+        let second = shape::lent_dim("transpose", second, rank)?;
+        if first == second {
+            return look("transpose", &x).cloned();
+        }
         let mut order: Dims = (0..rank).collect();
         order.swap(first, second);
         view(x, ViewOp::Permute(order))
     }
 
-    /// The last two dims exchanged: a matrix transposed.
+    /// The last two dims exchanged: a matrix transposed. Vectors and scalars stay as they are, as in PyTorch's `t`.
     fn t(x) -> Tensor {
         let rank = look("t", &x)?.rank();
         if rank < 2 {
-            return Err(Error::shape("t", "a matrix is expected"));
+            return look("t", &x).cloned();
         }
         let mut order: Dims = (0..rank).collect();
         order.swap(rank - 1, rank - 2);
         view(x, ViewOp::Permute(order))
     }
 
-    /// Broadcast to a larger shape, without a copy.
-    fn expand(x, shape: impl IntoShape) -> Tensor {
-        let to = shape.into_shape();
+    /// Broadcast to a larger shape, without a copy; -1 keeps a size. PyTorch's `expand` and `broadcast_to`.
+    fn expand(x, shape: impl IntoSizes) -> Tensor {
+        let to = expanded(look("expand", &x)?.shape(), &shape.into_sizes())?;
         if look("expand", &x)?.shape() == &to[..] {
             return look("expand", &x).cloned();
         }
@@ -125,14 +155,13 @@ methods! {
         reshape(x, to)
     }
 
-    /// Without dim `dim`, if its size is 1; else unchanged.
-    fn squeeze(x, dim: i64) -> Tensor {
+    /// Without those of the dims (`..`: of all) that have size 1.
+    fn squeeze(x, dims: impl IntoDims) -> Tensor {
         let tensor = look("squeeze", &x)?;
-        let dim = shape::resolve_dim("squeeze", dim, tensor.rank())?;
-        let mut to = Dims::from_slice(tensor.shape());
-        if to[dim] == 1 {
-            to.remove(dim);
-        }
+        let dims = shape::named_dims("squeeze", dims, tensor.rank())?;
+        let sizes = tensor.shape().iter().enumerate();
+        let to = sizes.filter(|&(d, &size)| size != 1 || !dims.contains(&d)).map(|(_, &size)| size);
+        let to = to.collect();
         reshape(x, to)
     }
 
@@ -148,10 +177,13 @@ methods! {
         view(x, ViewOp::Slice { dim, start, length, step: 1 })
     }
 
-    /// The elements of some dims in opposite order.
+    /// The elements of some dims (`..`: of all; `[]`: of none) in opposite order, as a view.
     fn flip(x, dims: impl IntoDims) -> Tensor {
         let mut y = look("flip", &x)?.clone();
-        for dim in shape::resolve_dims("flip", &dims.into_dims(), y.rank())? {
+        for dim in shape::named_dims("flip", dims, y.rank())? {
+            if y.rank() == 0 {
+                break;
+            }
             let length = y.shape()[dim];
             let slice = ViewOp::Slice { dim, start: length.saturating_sub(1), length, step: -1 };
             y = view(Operand::Own(y), slice)?;

@@ -130,12 +130,6 @@ fn binary(op: &str, args: &Args, x: &Tensor) -> Option<Result<Tensor>> {
         "logical_or" => x.logical_or(other),
         "logical_xor" => x.logical_xor(other),
         "where" => other.select(x, third()?),
-        "masked_fill" => match args.list.get(2)? {
-            Arg::Tensor(value) => x.masked_fill(other, value),
-            value => x.masked_fill(other, value.number()?),
-        },
-        "matmul" | "mm" | "bmm" | "mv" | "dot" => x.matmul(other),
-        "__rmatmul__" => other.matmul(x),
         _ => return None,
     })
 }

@@ -18,10 +18,6 @@ fn network(op: &str, args: &Args, x: &Tensor) -> Option<Result<Tensor>> {
     let images = if single { x.unsqueeze(0).ok()? } else { x.clone() };
     let batch = |y: Result<Tensor>| if single { y.squeeze(0) } else { y };
     Some(match op {
-        "linear" => {
-            let weight = args.tensor(1).filter(|w| w.rank() == 2)?;
-            x.linear(weight, args.tensor(2))
-        }
         "conv2d" => {
             let groups = args.named.get("groups").map_or(Some(1), Arg::int)? as usize;
             let weight = args.tensor(1)?;

@@ -5,7 +5,7 @@ use crate::error::{Error, Result, require};
 use crate::strided::{LoopNest, View};
 
 /// Every index lies in `0..size`.
-fn check(index: &View<'_, i64>, size: usize) -> Result<()> {
+pub(super) fn check(index: &View<'_, i64>, size: usize) -> Result<()> {
     let nest = LoopNest::new(index.shape(), [index.strides()]);
     let [stride] = nest.inner_strides();
     for row in 0..nest.rows() {
@@ -23,7 +23,7 @@ fn check(index: &View<'_, i64>, size: usize) -> Result<()> {
 }
 
 /// `strides` with that of `dim` as 0: the index takes its place.
-fn without(strides: &[isize], dim: usize) -> Vec<isize> {
+pub(super) fn without(strides: &[isize], dim: usize) -> Vec<isize> {
     let mut strides = strides.to_vec();
     strides[dim] = 0;
     strides

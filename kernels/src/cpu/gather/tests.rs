@@ -148,3 +148,58 @@ fn wrong_shapes() {
     assert!(index_add(view, 1, vector, &[2, 3], &mut out).is_err());
     assert!(scatter_add(view, 0, tall, &[2, 3], &mut out).is_err());
 }
+
+fn check_scatter(shape: &[usize], index_shape: &[usize], dim: usize) {
+    let n = index_shape.iter().product();
+    let index = Layouts::new(indices(n, shape[dim]), index_shape);
+    let source = Layouts::new(values(n), index_shape);
+    for how in [ScatterOp::Last, ScatterOp::Prod, ScatterOp::Max, ScatterOp::Min] {
+        let start = values(shape.iter().product());
+        let mut expected = start.clone();
+        let (numbers, from) = (&index.data, &source.data);
+        reference::scatter(how, from, dim, numbers, index_shape, shape, &mut expected);
+        for source in source.views() {
+            for index in index.views() {
+                let mut out = start.clone();
+                scatter_reduce(how, source, dim, index, shape, &mut out).unwrap();
+                assert_eq!(out, expected, "{how:?} {shape:?} {index_shape:?} {dim}");
+                if how == ScatterOp::Last {
+                    let mut out = start.clone();
+                    scatter(source, dim, index, shape, &mut out).unwrap();
+                    assert_eq!(out, expected);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn scattered_elements() {
+    check_scatter(&[7], &[19], 0);
+    check_scatter(&[4, 5], &[9, 3], 0);
+    check_scatter(&[4, 5], &[3, 11], 1);
+    check_scatter(&[3, 2, 5], &[2, 6, 5], 1);
+    check_scatter(&[3, 2], &[0, 2], 0);
+    let (index, strides) = ([3i64], [1]);
+    let index = View::new(&index, 0, &[1], &strides).unwrap();
+    let one = View::new(&[1f32], 0, &[1], &strides).unwrap();
+    let mut out = [5f32; 3];
+    let refused = scatter(one, 0, index, &[3], &mut out);
+    assert!(matches!(refused, Err(Error::IndexOutOfRange { index: 3, size: 3, .. })));
+    assert_eq!(out, [5.; 3]);
+}
+
+#[test]
+fn overlapping_places() {
+    let (windows, taps, step) = (5usize, 4usize, 2usize);
+    let x = Layouts::new(values(windows * taps), &[windows, taps]);
+    let strides = [step as isize, 1];
+    let mut expected = vec![0f32; 13];
+    reference::accumulate(&x.data, &[windows, taps], &strides, &mut expected);
+    for view in x.views() {
+        let mut out = vec![0f32; 13];
+        accumulate(view, &strides, &mut out).unwrap();
+        assert_eq!(out, expected);
+        assert!(accumulate(view, &strides, &mut out[..11]).is_err());
+    }
+}

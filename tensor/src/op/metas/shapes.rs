@@ -3,8 +3,9 @@
 use super::{like, require_dtype, require_float, require_rank};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
-use crate::op::{IndexOp, Meta, Op, ViewOp};
-use crate::shape;
+use crate::op::{Diagonal, IndexOp, Meta, Op, ViewOp};
+use crate::shape::{self, Dims};
+use ferrotape_kernels::cpu::gather::ScatterOp;
 
 pub(super) fn output(op: &Op, inputs: &[Meta]) -> Result<Meta> {
     let name = op.name();
@@ -60,8 +61,40 @@ fn viewed(op: &'static str, view: &ViewOp, input: &Meta) -> Result<Meta> {
                 to[*dim] = *length;
                 to
             }
+            ViewOp::Diagonal(diagonal) => {
+                let sizes = matrix(op, diagonal, from)?;
+                let rest = from.iter().enumerate().filter(|(d, _)| !diagonal.dims.contains(d));
+                rest.map(|(_, &size)| size).chain([diagonal.place(sizes).1]).collect()
+            }
+            ViewOp::Unfold { dim, size, step } => {
+                shape::check_dim(op, *dim, from.len())?;
+                let mut to = from.clone();
+                to[*dim] = windows(op, from[*dim], *size, *step)?;
+                to.push(*size);
+                to
+            }
         },
     ))
+}
+
+/// The sizes of a diagonal's two dims.
+fn matrix(op: &'static str, diagonal: &Diagonal, shape: &[usize]) -> Result<[usize; 2]> {
+    let [first, second] = diagonal.dims;
+    shape::check_dim(op, first, shape.len())?;
+    shape::check_dim(op, second, shape.len())?;
+    if first == second {
+        return Err(Error::argument(op, format!("dim {first} is named twice")));
+    }
+    Ok([shape[first], shape[second]])
+}
+
+/// How many windows there are.
+fn windows(op: &'static str, n: usize, size: usize, step: usize) -> Result<usize> {
+    match n.checked_sub(size) {
+        // Saturating: windows of no elements may be more than a usize counts.
+        Some(rest) if step > 0 => Ok((rest / step).saturating_add(1)),
+        _ => Err(Error::argument(op, format!("windows of {size}, {step} apart, in size {n}"))),
+    }
 }
 
 fn concatenated(op: &'static str, dim: usize, inputs: &[Meta]) -> Result<Meta> {
@@ -99,6 +132,19 @@ fn indexed(op: &'static str, index: &IndexOp, inputs: &[Meta]) -> Result<Meta> {
             viewed(op, &slice, &like(input, shape.clone()))?;
             return Ok(like(input, shape));
         }
+        IndexOp::Undiagonal { diagonal, sizes } => return undiagonal(op, diagonal, sizes, input),
+        IndexOp::Fold { dim, step, size } => {
+            let taps = shape.pop().unwrap_or(1);
+            shape::check_dim(op, *dim, shape.len())?;
+            let count = windows(op, *size, taps, *step)?;
+            if count != shape[*dim] {
+                let message = format!("{} windows where size {size} has {count}", shape[*dim]);
+                return Err(Error::shape(op, message));
+            }
+            shape[*dim] = *size;
+            return Ok(like(input, shape));
+        }
+        IndexOp::Scatter { dim, how } => return scattered(op, *dim, *how, inputs),
         IndexOp::Add { .. } | IndexOp::ScatterAdd { .. } => require_float(op, input.dtype)?,
         _ => {}
     }
@@ -144,7 +190,54 @@ fn indexed(op: &'static str, index: &IndexOp, inputs: &[Meta]) -> Result<Meta> {
             }
             shape[*dim] = *size;
         }
-        IndexOp::Unslice { .. } => {}
+        _ => {}
     }
     Ok(like(input, shape))
+}
+
+fn undiagonal(
+    op: &'static str,
+    diagonal: &Diagonal,
+    sizes: &[usize; 2],
+    input: &Meta,
+) -> Result<Meta> {
+    let Some((&length, rest)) = input.shape.split_last() else {
+        return Err(Error::shape(op, "a scalar is no diagonal"));
+    };
+    let [first, second] = diagonal.dims;
+    let rank = rest.len() + 2;
+    shape::check_dim(op, first, rank)?;
+    shape::check_dim(op, second, rank)?;
+    let mut shape = Dims::from_slice(rest);
+    let (low, high) = if first < second { (0, 1) } else { (1, 0) };
+    if first != second {
+        shape.insert(diagonal.dims[low], sizes[low]);
+        shape.insert(diagonal.dims[high], sizes[high]);
+    }
+    if diagonal.place(matrix(op, diagonal, &shape)?).1 != length {
+        let message = format!("{length} elements on diagonal {} of {sizes:?}", diagonal.offset);
+        return Err(Error::shape(op, message));
+    }
+    Ok(like(input, shape))
+}
+
+fn scattered(op: &'static str, dim: usize, how: ScatterOp, inputs: &[Meta]) -> Result<Meta> {
+    let [x, index, source] = inputs else {
+        return Err(Error::argument(op, "three operands expected"));
+    };
+    if how != ScatterOp::Last {
+        require_float(op, x.dtype)?;
+    }
+    require_dtype(op, index.dtype, DType::I64)?;
+    require_dtype(op, source.dtype, x.dtype)?;
+    shape::check_dim(op, dim, x.shape.len())?;
+    let fits = index.shape == source.shape
+        && index.shape.len() == x.shape.len()
+        && (0..x.shape.len()).all(|d| d == dim || index.shape[d] <= x.shape[d]);
+    if !fits {
+        let (i, s, x) = (&index.shape, &source.shape, &x.shape);
+        let message = format!("source {s:?}, index {i:?} and {x:?} don't fit (dim {dim})");
+        return Err(Error::shape(op, message));
+    }
+    Ok(x.clone())
 }
