@@ -33,11 +33,14 @@
 #![forbid(unsafe_code)]
 
 pub use ferrotape_tensor::{
-    Activation, AdamStep, ArgOp, BinaryOp, CompareOp, Conv2dOp, CustomOp, DType, Device, Dims,
-    Element, Error, ErrorKind, Generator, Index, IndexOp, Layout, LogicalOp, MemoryStats, Meta,
-    Observer, Op, Operand, OptimizeOp, Outputs, Pool2dOp, RandomOp, ReduceDims, ReduceOp, Result,
-    SgdStep, Tag, Tensor, TensorId, UnaryOp, ViewOp, apply, chain, dispatch_counts, io, isa,
-    no_tape, observe, output_metas, set_threads, threads,
+    Activation, AdamStep, ArgOp, BceLoss, BceWithLogitsLoss, BinaryOp, CompareOp, Conv2dOp,
+    CrossEntropyLoss, CustomOp, DType, Device, Dims, Element, Error, ErrorKind, Generator,
+    HingeEmbeddingLoss, HuberLoss, Index, IndexOp, KlDivLoss, L1Loss, Layout, LogicalOp,
+    MemoryStats, Meta, MseLoss, NllLoss, Observer, Op, Operand, OptimizeOp, Outputs,
+    PoissonNllLoss, Pool2dOp, RandomOp, RecurrentCell, ReduceDims, ReduceOp, Reduction, Result,
+    SequenceOp, SequenceOutput, SequencePlaces, SgdStep, SmoothL1Loss, Tag, Tensor, TensorId,
+    UnaryOp, ViewOp, apply, bf16, chain, dispatch_counts, f16, io, isa, no_tape, observe,
+    output_metas, set_threads, threads,
 };
 
 /// Differentiation: tapes, gradient checks, checkpoints, custom functions.
@@ -55,12 +58,14 @@ pub mod prelude {
     pub use ferrotape_autograd::Tape;
     pub use ferrotape_nn::data::DataLoader;
     pub use ferrotape_nn::{
-        Adam, BatchNorm2d, Conv2d, Conv2dConfig, Ctx, Dropout, Flatten, Forward, Gelu, Linear,
-        MaxPool2d, Module, Optimizer, Relu, Sequential, Sgd, Sigmoid, Step, Tanh, adam_w,
-        value_and_grad, value_and_grad_aux,
+        Adam, BatchNorm2d, Conv2d, Conv2dConfig, Ctx, Dropout, Flatten, Forward, GRU, GRUConfig,
+        Gelu, LSTM, LSTMConfig, Linear, MaxPool2d, Module, Optimizer, RNN, RNNConfig, Relu,
+        Sequential, Sgd, Sigmoid, Step, Tanh, adam_w, value_and_grad, value_and_grad_aux,
     };
     pub use ferrotape_tensor::chain::*;
     pub use ferrotape_tensor::{
-        Conv2dOp, DType, Device, Error, Generator, Pool2dOp, Result, Tensor, no_tape,
+        BceLoss, BceWithLogitsLoss, Conv2dOp, CrossEntropyLoss, DType, Device, Error, Generator,
+        HingeEmbeddingLoss, HuberLoss, KlDivLoss, L1Loss, MseLoss, NllLoss, PoissonNllLoss,
+        Pool2dOp, Reduction, Result, SmoothL1Loss, Tensor, no_tape,
     };
 }

@@ -4,6 +4,7 @@ pub mod conv;
 pub mod gather;
 pub mod gemm;
 pub mod map;
+pub mod norm;
 pub mod optimize;
 pub mod pool;
 pub mod random;

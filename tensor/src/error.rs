@@ -68,6 +68,18 @@ pub enum ErrorKind {
         /// The size it must stay below.
         size: usize,
     },
+    /// A target that names a class which is not there.
+    #[error("{op}: the target of row {row} is class {class}, there are {classes} classes")]
+    Class {
+        /// The operation.
+        op: &'static str,
+        /// The row, in row-major order of the target.
+        row: usize,
+        /// The class that it names.
+        class: i64,
+        /// How many there are.
+        classes: usize,
+    },
     /// A setting out of its range.
     #[error("{op}: {message}")]
     Argument {

@@ -28,16 +28,21 @@ pub mod io;
 pub use apply::{Operand, Outputs, apply, apply_one};
 pub use create::{Full, IntoTensor};
 pub use device::{Device, MemoryStats};
-pub use dtype::{DType, Element};
+pub use dtype::{DType, Element, bf16, f16};
 pub use error::{Error, ErrorKind, Result};
 pub use index::{Index, IndexList};
 pub use layout::Layout;
 pub use observe::{Observer, Tag, TapeSlot, no_tape, observe};
 pub use op::{
-    Conv2dOp, CustomOp, IndexOp, Meta, Op, OptimizeOp, Pool2dOp, RandomOp, ReduceDims, ViewOp,
-    output_metas,
+    Conv2dOp, CustomOp, IndexOp, Meta, Op, OptimizeOp, Pool2dOp, RandomOp, ReduceDims, SequenceOp,
+    SequencePlaces, ViewOp, output_metas,
 };
+pub use ops::SequenceOutput;
 pub use ops::chain;
+pub use ops::{
+    BceLoss, BceWithLogitsLoss, CrossEntropyLoss, HingeEmbeddingLoss, HuberLoss, KlDivLoss, L1Loss,
+    MseLoss, NllLoss, PoissonNllLoss, Reduction, SmoothL1Loss,
+};
 pub use random::Generator;
 pub use shape::{Dims, IntoDims, IntoShape};
 pub use tensor::{Tensor, TensorId};
@@ -47,6 +52,7 @@ pub use ferrotape_kernels::{
     cpu::gemm::Activation,
     cpu::optimize::{AdamStep, SgdStep},
     cpu::reduce::{ArgOp, ReduceOp},
+    cpu::sequence::RecurrentCell,
     elementwise::{BinaryOp, CompareOp, LogicalOp, UnaryOp},
 };
 

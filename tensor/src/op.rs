@@ -2,6 +2,7 @@
 
 mod metas;
 mod parameters;
+mod sequence;
 
 use std::any::Any;
 use std::rc::Rc;
@@ -12,8 +13,10 @@ use ferrotape_kernels::cpu::random::Philox;
 use ferrotape_kernels::cpu::reduce::{ArgOp, ReduceOp};
 use ferrotape_kernels::elementwise::{BinaryOp, CompareOp, LogicalOp, UnaryOp};
 
+pub(crate) use metas::has_integer_form;
 pub use metas::output_metas;
 pub use parameters::{Conv2dOp, IndexOp, OptimizeOp, Pool2dOp, RandomOp, ReduceDims, ViewOp};
+pub use sequence::{SequenceOp, SequencePlaces};
 
 use crate::device::Device;
 use crate::dtype::DType;
@@ -88,10 +91,30 @@ pub enum Op {
         /// The logarithm of it.
         log: bool,
     },
+    /// `y` = the rows of a along the last dim, normalised, times b, plus c (each may be absent, the last first); `z: [.., 2]` = mean and
+    /// `1 / sqrt(var + eps)` of each row
+    LayerNorm {
+        /// Added to the variance.
+        eps: f64,
+    },
+    /// The gradient of `LayerNorm` in its input: a: like y, b: the input, c: its z, d: its weight, may be absent
+    LayerNormInput {
+        /// That of the `LayerNorm`.
+        eps: f64,
+    },
+    /// The gradient of `LayerNorm` in its weight: a: like y, b: the input, c: its z
+    LayerNormWeight {
+        /// That of the `LayerNorm`.
+        eps: f64,
+    },
     /// `y[i] = -log softmax(a)[i, b[i]]`, a: `[rows, classes]`, b: i64
     CrossEntropy,
     /// `y = (softmax(a) - one_hot(b)) * c`, c: `[rows]` or a scalar
     CrossEntropyInput,
+    /// A recurrent layer over a whole sequence, one direction: LSTM, GRU, RNN
+    Sequence(SequenceOp),
+    /// The backward pass of `Sequence` through time, up to the products over all steps
+    SequenceBackward(SequenceOp),
     /// Random numbers, from nothing
     Random(RandomOp, Philox, Meta),
     /// The elements as another type
@@ -160,8 +183,13 @@ impl Op {
             Op::MaxPool2dGather(_) => "max_pool2d_gather",
             Op::Softmax { log: false, .. } => "softmax",
             Op::Softmax { log: true, .. } => "log_softmax",
+            Op::LayerNorm { .. } => "layer_norm",
+            Op::LayerNormInput { .. } => "layer_norm_input",
+            Op::LayerNormWeight { .. } => "layer_norm_weight",
             Op::CrossEntropy => "cross_entropy",
             Op::CrossEntropyInput => "cross_entropy_input",
+            Op::Sequence(_) => "sequence",
+            Op::SequenceBackward(_) => "sequence_backward",
             Op::Random(random, ..) => random.name(),
             Op::Cast(_) => "cast",
             Op::Assign => "assign",

@@ -4,23 +4,34 @@
 mod activation;
 mod binary;
 mod image;
+mod loss;
 mod maths;
+mod norm;
 mod product;
 mod reduce;
 mod select;
+mod sequence;
 mod shape;
 mod softmax;
 mod unary;
 mod update;
 
+pub use sequence::SequenceOutput;
+
 pub(crate) use binary::{binary, promoted};
+pub use loss::{
+    BceLoss, BceWithLogitsLoss, CrossEntropyLoss, HingeEmbeddingLoss, HuberLoss, KlDivLoss, L1Loss,
+    MseLoss, NllLoss, PoissonNllLoss, Reduction, SmoothL1Loss,
+};
 
 /// The traits that put the methods on `Result<Tensor>`.
 pub mod chain {
     pub use super::activation::ActivationChain;
     pub use super::binary::BinaryChain;
     pub use super::image::ImageChain;
+    pub use super::loss::LossChain;
     pub use super::maths::MathsChain;
+    pub use super::norm::NormChain;
     pub use super::product::ProductChain;
     pub use super::reduce::ReduceChain;
     pub use super::select::SelectChain;
@@ -85,4 +96,25 @@ pub(crate) fn look<'a>(
     x: &'a crate::apply::Operand<'_>,
 ) -> crate::error::Result<&'a crate::tensor::Tensor> {
     x.tensor().ok_or_else(|| crate::error::Error::argument(op, "needs a tensor"))
+}
+
+/// `body` of floats, 2-byte ones as f32 and the result cast back: for expressions whose intermediate values (a sum before its
+/// division) a 2-byte float can't hold.
+///
+/// # Errors
+/// Integers, and what `body` says.
+pub(crate) fn through_f32(
+    op: &'static str,
+    x: crate::apply::Operand<'_>,
+    body: impl FnOnce(crate::apply::Operand<'_>) -> crate::error::Result<crate::tensor::Tensor>,
+) -> crate::error::Result<crate::tensor::Tensor> {
+    let dtype = look(op, &x)?.dtype();
+    if !dtype.is_float() {
+        let message = format!("not defined for {dtype}: cast to a float type first");
+        return Err(crate::error::Error::dtype(op, message));
+    }
+    if !dtype.is_half() {
+        return body(x);
+    }
+    body(look(op, &x)?.to_dtype(crate::dtype::DType::F32)?.into())?.to_dtype(dtype)
 }

@@ -3,7 +3,10 @@
 mod composites;
 mod elementwise;
 mod images;
+mod losses;
+mod norms;
 mod products;
+mod sequence;
 mod shapes;
 
 use std::cell::RefCell;
@@ -119,7 +122,7 @@ fn one(op: &Op, inputs: &[&Tensor]) -> Result<Tensor> {
     apply(op, &mut operands).map(|mut outputs| outputs.swap_remove(0))
 }
 
-const FAMILIES: [fn(&mut Cases); 9] = [
+const FAMILIES: &[fn(&mut Cases)] = &[
     elementwise::unary,
     elementwise::binary,
     elementwise::others,
@@ -127,8 +130,12 @@ const FAMILIES: [fn(&mut Cases); 9] = [
     shapes::selections,
     products::cases,
     images::cases,
+    sequence::cases,
+    losses::cases,
+    norms::cases,
     composites::cases,
     composites::casts,
+    composites::short_casts,
 ];
 
 fn family(add: fn(&mut Cases)) -> Cases {
@@ -170,6 +177,21 @@ fn products_and_softmax() {
 #[test]
 fn convolution_and_pooling() {
     family(images::cases).check();
+}
+
+#[test]
+fn recurrent_layers() {
+    family(sequence::cases).check();
+}
+
+#[test]
+fn normalisations() {
+    family(norms::cases).check();
+}
+
+#[test]
+fn losses_with_settings() {
+    family(losses::cases).check();
 }
 
 #[test]
@@ -268,7 +290,7 @@ fn constants() -> Vec<Op> {
         x.argmax(0)?;
         x.argmin(0)?;
         x.detach()?;
-        for integer in [DType::I64, DType::U8, DType::Bool] {
+        for integer in DType::ALL.into_iter().filter(|dtype| !dtype.is_float()) {
             x.to_dtype(integer)?;
         }
         let mut rng = Generator::new(0);
@@ -279,7 +301,8 @@ fn constants() -> Vec<Op> {
     })
 }
 
-/// Operations that a tape refuses: they change a value under it.
+/// Operations that a tape refuses: they change a value under it, or are a fused backward pass (which another tape replaces by the
+/// steps it is made of).
 fn updates() -> Vec<Op> {
     all_of(|| {
         let mut w: [Tensor; 3] = [0.0, 0.0, 0.0].map(|x| Tensor::from([x]));
@@ -298,14 +321,18 @@ fn updates() -> Vec<Op> {
         let [w, first, second] = &mut w;
         w.assign(&g)?;
         w.sgd_step(&g, sgd, None)?;
-        w.adam_step(&g, adam, first, second)
+        w.adam_step(&g, adam, first, second)?;
+        let settings = ferrotape::SequenceOp::new(ferrotape::RecurrentCell::RnnTanh);
+        let (y, saved) = (Tensor::from([[[0.5]]]), Tensor::zeros([1, 1, 0], DType::F64)?);
+        let h = Tensor::from([[0.5]]);
+        one(&Op::SequenceBackward(settings), &[&h, &h, &y, &saved, &y, &h]).map(drop)
     })
 }
 
 #[test]
 fn every_operation_is_checked_or_has_no_derivative() {
     let mut checked = BTreeSet::new();
-    for add in FAMILIES {
+    for &add in FAMILIES {
         for op in family(add).cases.iter().flat_map(Case::recorded) {
             if matches!(derivative(&op), Derivative::Rule(_) | Derivative::Custom) {
                 checked.insert(entry(&op));

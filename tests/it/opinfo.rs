@@ -6,6 +6,7 @@ mod args;
 mod elementwise;
 mod loss;
 mod network;
+mod norm;
 mod reduce;
 mod select;
 mod shape;
@@ -58,6 +59,7 @@ fn call(op: &str, args: &Args) -> Called {
         .or_else(|| shape::call(op, args))
         .or_else(|| select::call(op, args))
         .or_else(|| network::call(op, args))
+        .or_else(|| norm::call(op, args))
         .or_else(|| loss::call(op, args))
 }
 

@@ -230,6 +230,19 @@ fn reductions(dtype: DType) -> Result<()> {
         let all = [x.softmax(dim)?, x.log_softmax(dim)?, x.logsumexp(dim)?, x.argmax(dim)?];
         say(&format!("softmax {dim}"), dtype, &all.each_ref());
     }
+    for (rows, size) in [(3, 7), (513, 65), (4, 3000), (1, 40_000), (70, 1500)] {
+        let x = rng.normal([rows, size], 1., 3., dtype)?;
+        let [w, b] = [rng.normal([size], 0., 1., dtype)?, rng.normal([size], 0., 1., dtype)?];
+        let (loss, tape) = Tape::record(|tape| {
+            [&x, &w, &b].into_iter().for_each(|leaf| tape.watch(leaf));
+            x.layer_norm(size, Some(&w), Some(&b), 1e-5).sin().sum(..)
+        })?;
+        let gradients = tape.gradient(&loss, &[&x, &w, &b])?;
+        let y = x.layer_norm(size, Some(&w), Some(&b), 1e-5)?;
+        say(&format!("layer_norm {rows} {size}"), dtype, &[&y, &loss]);
+        let name = format!("layer_norm gradients {rows} {size}");
+        say(&name, dtype, &gradients.iter().collect::<Vec<_>>());
+    }
     for classes in [1, 10, 1000] {
         let logits = rng.normal([67, classes], 0., 4., dtype)?;
         let target = Tensor::arange(0., 1., 67, DType::I64)?.to_vec::<i64>()?;

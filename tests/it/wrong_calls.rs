@@ -143,12 +143,67 @@ fn matmul_of_all_ranks() {
 }
 
 #[test]
+fn wrong_losses() {
+    let x = ones(&[2, 3]);
+    let row = |class| Tensor::from([0i64, class]);
+    let says = |op: &str| format!("{op}: the target of row 1 is class 3, there are 3 classes");
+    assert_eq!(words(x.cross_entropy(&row(3))), says("cross_entropy"));
+    assert_eq!(words(x.nll_loss(&row(3))), says("nll_loss"));
+    let weight = ones(&[3]);
+    let weighted = CrossEntropyLoss::default().weight(&weight).ignore_index(0);
+    assert_eq!(words(x.cross_entropy_with(&row(3), weighted)), says("cross_entropy"));
+    let weighted = NllLoss::default().weight(&weight);
+    assert_eq!(words(x.nll_loss_with(&row(3), weighted)), says("nll_loss"));
+    // Beside one that does not count.
+    assert_eq!(words(x.cross_entropy(&Tensor::from([-100i64, 3]))), says("cross_entropy"));
+    let short = ones(&[2]);
+    assert_eq!(
+        words(x.cross_entropy_with(&row(0), CrossEntropyLoss::default().weight(&short))),
+        "cross_entropy: weight [2] for 3 classes"
+    );
+    assert_eq!(
+        words(ones(&[2, 3, 4]).nll_loss(&row(0))),
+        "nll_loss: logits [2, 3, 4], targets [2]: class numbers [2, 4] expected"
+    );
+    assert!(words(x.nll_loss(&short)).starts_with("nll_loss: targets of f32"));
+    assert!(words(x.cross_entropy(&short)).starts_with("cross_entropy: logits [2, 3], prob"));
+    assert!(ones(&[]).cross_entropy(&row(0)).is_err() && ones(&[]).nll_loss(&row(0)).is_err());
+    for smoothing in [-0.1, 1.1, f64::NAN] {
+        let settings = CrossEntropyLoss::default().label_smoothing(smoothing);
+        assert!(words(x.cross_entropy_with(&row(0), settings)).contains("label smoothing"));
+    }
+    let ignored = CrossEntropyLoss::default().ignore_index(1);
+    assert!(words(x.cross_entropy_with(&x, ignored)).contains("class numbers"));
+    assert!(words(x.huber_loss_with(&x, HuberLoss::default().delta(0.0))).contains("delta 0"));
+    assert!(words(x.smooth_l1_loss_with(&x, SmoothL1Loss::default().beta(-1.0))).contains("beta"));
+    type Loss = fn(&Tensor, &Tensor) -> Result<Tensor>;
+    let losses: [(&str, Loss); 9] = [
+        ("mse_loss", |x, t| x.mse_loss(t)),
+        ("l1_loss", |x, t| x.l1_loss(t)),
+        ("smooth_l1_loss", |x, t| x.smooth_l1_loss(t)),
+        ("huber_loss", |x, t| x.huber_loss(t)),
+        ("binary_cross_entropy", |x, t| x.binary_cross_entropy(t)),
+        ("bce_with_logits", |x, t| x.bce_with_logits(t)),
+        ("kl_div", |x, t| x.kl_div(t)),
+        ("poisson_nll_loss", |x, t| x.poisson_nll_loss(t)),
+        ("hinge_embedding_loss", |x, t| x.hinge_embedding_loss(t)),
+    ];
+    for (name, loss) in losses {
+        let expected = format!("{name}: prediction [2, 3] and target [3] differ");
+        assert_eq!(
+            loss(&x, &weight).unwrap_err().to_string().split(" (at ").next(),
+            Some(&expected[..])
+        );
+    }
+}
+
+#[test]
 fn wrong_values() {
     let logits = ones(&[2, 3]);
     for target in [[0, 3], [-1, 0], [i64::MAX, 0], [i64::MIN, 0]] {
         let error = logits.cross_entropy(&Tensor::from(target)).unwrap_err();
         assert!(
-            matches!(error.kind(), ErrorKind::Index { op: "cross_entropy", size: 3, .. }),
+            matches!(error.kind(), ErrorKind::Class { op: "cross_entropy", classes: 3, .. }),
             "{error}"
         );
     }

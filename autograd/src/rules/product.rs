@@ -21,7 +21,7 @@ pub(super) fn product(op: &Op) -> Derivative {
 }
 
 /// All vectors of the last dim as the rows of one matrix.
-fn rows(x: &Tensor) -> Result<Tensor> {
+pub(super) fn rows(x: &Tensor) -> Result<Tensor> {
     let (last, lead) = x.shape().split_last().map_or((1, &[][..]), |(last, lead)| (*last, lead));
     // Saturating: beside a size 0 others may multiply to more than a usize.
     let rows = lead.iter().fold(1usize, |rows, &size| rows.saturating_mul(size));

@@ -77,6 +77,12 @@ pub fn isa() -> Isa {
     })
 }
 
+/// True if the ISA in force comes with the conversions of 16-bit floats: a vector form of what plain loops compute too.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn has_f16c() -> bool {
+    isa() >= Isa::Avx2 && is_x86_feature_detected!("f16c")
+}
+
 /// How often each ISA's kernels were dispatched to, in the order of [`Isa::ALL`]: shows which ones ran.
 pub fn dispatch_counts() -> [u64; 3] {
     [0, 1, 2].map(|i| COUNTS[i].load(Ordering::Relaxed))

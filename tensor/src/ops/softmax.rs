@@ -1,7 +1,7 @@
-//! Softmax and the losses made of it.
+//! Softmax and its relatives.
 
 use crate::apply::{Operand, apply_one};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::op::Op;
 use crate::ops::chain::{BinaryChain as _, ReduceChain as _, UnaryChain as _};
 use crate::ops::{look, methods};
@@ -14,20 +14,8 @@ fn softmax(x: Operand<'_>, dim: i64, log: bool) -> Result<Tensor> {
     apply_one(&Op::Softmax { dim, log }, &mut [x])
 }
 
-/// The loss takes the target's shape: broadcasting there hides a mistake.
-fn same_shape(op: &'static str, x: &Tensor, target: &Operand<'_>) -> Result<()> {
-    match target.tensor() {
-        Some(target) if target.shape() != x.shape() => {
-            let message =
-                format!("prediction {:?} and target {:?} differ", x.shape(), target.shape());
-            Err(Error::shape(op, message))
-        }
-        _ => Ok(()),
-    }
-}
-
 methods! {
-    /// Softmax and losses, on `Result<Tensor>`.
+    /// Softmax and its relatives, on `Result<Tensor>`.
     trait SoftmaxChain;
 
     /// `e^x / sum(e^x)` along a dim, shifted by the maximum.
@@ -43,38 +31,5 @@ methods! {
         let max = x.max_keep(dim)?.detach()?;
         let shift = max.abs().lt(f64::INFINITY)?.select(&max, 0.0)?;
         x.sub(&shift).exp().sum(dim).log().add(shift.squeeze(dim))
-    }
-
-    /// Mean over the rows of `-log softmax(x)[row, target[row]]`. x: `[rows, classes]` logits, target: i64 class numbers. PyTorch's
-    /// `cross_entropy`.
-    ///
-    /// ```
-    /// # use ferrotape_tensor::Tensor;
-    /// # fn main() -> ferrotape_tensor::Result<()> {
-    /// let loss = Tensor::from([[0f64, 0.]]).cross_entropy(&Tensor::from([1i64]))?;
-    /// assert!((loss.item::<f64>()? - 2f64.ln()).abs() < 1e-15);
-    /// # Ok(()) }
-    /// ```
-    fn cross_entropy(x, target: &Tensor) -> Tensor {
-        apply_one(&Op::CrossEntropy, &mut [x, target.into()]).mean(..)
-    }
-
-    /// `-log softmax(x)[row, target[row]]`, one a row.
-    fn cross_entropy_rows(x, target: &Tensor) -> Tensor {
-        apply_one(&Op::CrossEntropy, &mut [x, target.into()])
-    }
-
-    /// Mean of `(x - target)^2`: PyTorch's `mse_loss`.
-    fn mse_loss<'b>(x, target: impl Into<Operand<'b>>) -> Tensor {
-        let target = target.into();
-        same_shape("mse_loss", look("mse_loss", &x)?, &target)?;
-        look("mse_loss", &x)?.sub(target).square().mean(..)
-    }
-
-    /// Mean of `max(x, 0) - x t + log(1 + e^-|x|)`, x being logits, t probabilities: PyTorch's `binary_cross_entropy_with_logits`.
-    fn bce_with_logits(x, target: &Tensor) -> Tensor {
-        let x = look("bce_with_logits", &x)?;
-        same_shape("bce_with_logits", x, &target.into())?;
-        x.softplus().sub(x.mul(target)).mean(..)
     }
 }

@@ -1,0 +1,238 @@
+//! Rows of a layer normalisation: the forward pass, and the gradient in its input.
+
+use super::sums::{Terms, sums};
+use crate::cpu::isa::Kernel;
+use crate::cpu::simd::Simd;
+use crate::element::Float;
+
+/// Loads `width` elements: all lanes without a mask.
+///
+/// # Safety
+/// - `from .. from + width` must be readable and `width <= S::LANES`.
+#[inline(always)]
+unsafe fn load<T: Float, S: Simd<T>>(simd: S, from: *const T, width: usize) -> S::V {
+    // SAFETY: the caller's guarantee.
+    unsafe { if width == S::LANES { simd.load(from) } else { simd.load_first(from, width) } }
+}
+
+/// Stores `width` elements: all lanes without a mask.
+///
+/// # Safety
+/// - `to .. to + width` must be writable and `width <= S::LANES`.
+#[inline(always)]
+unsafe fn store<T: Float, S: Simd<T>>(simd: S, to: *mut T, x: S::V, width: usize) {
+    // SAFETY: the caller's guarantee.
+    unsafe { if width == S::LANES { simd.store(to, x) } else { simd.store_first(to, x, width) } }
+}
+
+/// `x`
+#[derive(Clone, Copy)]
+struct Plain<T>(*const T);
+
+impl<T: Float, S: Simd<T>> Terms<T, S, 1> for Plain<T> {
+    #[inline(always)]
+    unsafe fn at(self, simd: S, k: usize, width: usize) -> [S::V; 1] {
+        // SAFETY: the caller's guarantee.
+        [unsafe { load(simd, self.0.add(k), width) }]
+    }
+}
+
+/// `(x - mean)^2`
+#[derive(Clone, Copy)]
+struct Square<T, V> {
+    x: *const T,
+    mean: V,
+}
+
+impl<T: Float, S: Simd<T>> Terms<T, S, 1> for Square<T, S::V> {
+    #[inline(always)]
+    unsafe fn at(self, simd: S, k: usize, width: usize) -> [S::V; 1] {
+        // SAFETY: the caller's guarantee.
+        let centered = simd.sub(unsafe { load(simd, self.x.add(k), width) }, self.mean);
+        [simd.mul(centered, centered)]
+    }
+}
+
+/// Rows normalised; see [`layer_norm`](super::layer_norm).
+pub(super) struct LayerNorm<'a, T> {
+    pub(super) size: usize,
+    pub(super) eps: f64,
+    pub(super) x: &'a [T],
+    pub(super) weight: Option<&'a [T]>,
+    pub(super) bias: Option<&'a [T]>,
+    pub(super) out: &'a mut [T],
+    pub(super) stats: &'a mut [T],
+}
+
+impl<T: Float> Kernel<T> for LayerNorm<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd<T>>(self, simd: S) {
+        let size = self.size;
+        let (count, eps) = (T::from_f64(size as f64), T::from_f64(self.eps));
+        let [weight, bias] =
+            [self.weight, self.bias].map(|p| p.map_or(std::ptr::null(), <[T]>::as_ptr));
+        for (row, stats) in self.stats.chunks_exact_mut(2).enumerate() {
+            // SAFETY: x, out: `[rows, size]`; weight and bias, if they are there: `[size]`.
+            unsafe {
+                let x = self.x.as_ptr().add(row * size);
+                let out = self.out.as_mut_ptr().add(row * size);
+                let [sum] = sums(simd, size, Plain(x));
+                stats[0] = sum / count;
+                let mean = simd.splat(stats[0]);
+                let [sum] = sums(simd, size, Square { x, mean });
+                let root = simd.sqrt(simd.splat(sum / count + eps));
+                let rstd = simd.div(simd.splat(T::ONE), root);
+                simd.store_first(&mut stats[1], rstd, 1);
+                let line = Line { x, weight, bias, out, size };
+                match (self.weight, self.bias) {
+                    (None, _) => line.write::<S, false, false>(simd, mean, rstd),
+                    (_, None) => line.write::<S, true, false>(simd, mean, rstd),
+                    _ => line.write::<S, true, true>(simd, mean, rstd),
+                }
+            }
+        }
+    }
+}
+
+/// A row and where its result goes.
+struct Line<T> {
+    x: *const T,
+    weight: *const T,
+    bias: *const T,
+    out: *mut T,
+    size: usize,
+}
+
+impl<T: Float> Line<T> {
+    /// # Safety
+    /// - All pointers must hold `size` elements, but for a weight and a bias that are not asked for.
+    #[inline(always)]
+    unsafe fn write<S: Simd<T>, const WEIGHT: bool, const BIAS: bool>(
+        self,
+        simd: S,
+        mean: S::V,
+        rstd: S::V,
+    ) {
+        let mut k = 0;
+        while k < self.size {
+            let width = S::LANES.min(self.size - k);
+            // SAFETY: `k + width <= size`, and the caller's guarantee.
+            unsafe {
+                let x = load(simd, self.x.add(k), width);
+                let mut y = simd.mul(simd.sub(x, mean), rstd);
+                if WEIGHT {
+                    y = simd.mul(y, load(simd, self.weight.add(k), width));
+                }
+                if BIAS {
+                    y = simd.add(y, load(simd, self.bias.add(k), width));
+                }
+                store(simd, self.out.add(k), y, width);
+            }
+            k += width;
+        }
+    }
+}
+
+/// A row's `v = grad * weight` and `x^ = (x - mean) * rstd`.
+#[derive(Clone, Copy)]
+struct Pair<T, V, const WEIGHT: bool> {
+    grad: *const T,
+    weight: *const T,
+    x: *const T,
+    mean: V,
+    rstd: V,
+}
+
+impl<T: Float, V: Copy, const WEIGHT: bool> Pair<T, V, WEIGHT> {
+    /// # Safety
+    /// - The row has the places `k .. k + width`.
+    #[inline(always)]
+    unsafe fn values<S: Simd<T, V = V>>(self, simd: S, k: usize, width: usize) -> [V; 2] {
+        // SAFETY: the caller's guarantee.
+        unsafe {
+            let mut v = load(simd, self.grad.add(k), width);
+            if WEIGHT {
+                v = simd.mul(v, load(simd, self.weight.add(k), width));
+            }
+            let centered = simd.sub(load(simd, self.x.add(k), width), self.mean);
+            [v, simd.mul(centered, self.rstd)]
+        }
+    }
+}
+
+impl<T: Float, S: Simd<T>, const WEIGHT: bool> Terms<T, S, 2> for Pair<T, S::V, WEIGHT> {
+    #[inline(always)]
+    unsafe fn at(self, simd: S, k: usize, width: usize) -> [S::V; 2] {
+        // SAFETY: the caller's guarantee.
+        let [v, normal] = unsafe { self.values(simd, k, width) };
+        [v, simd.mul(v, normal)]
+    }
+}
+
+/// Gradients in the input; see [`layer_norm_input`](super::layer_norm_input).
+pub(super) struct Input<'a, T> {
+    pub(super) size: usize,
+    pub(super) grad: &'a [T],
+    pub(super) x: &'a [T],
+    pub(super) stats: &'a [T],
+    pub(super) weight: Option<&'a [T]>,
+    pub(super) out: &'a mut [T],
+}
+
+impl<T: Float> Kernel<T> for Input<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd<T>>(self, simd: S) {
+        match self.weight {
+            Some(weight) => self.rows::<S, true>(simd, weight.as_ptr()),
+            None => self.rows::<S, false>(simd, std::ptr::null()),
+        }
+    }
+}
+
+impl<T: Float> Input<'_, T> {
+    /// `weight` holds `size` elements if `WEIGHT`.
+    #[inline(always)]
+    fn rows<S: Simd<T>, const WEIGHT: bool>(self, simd: S, weight: *const T) {
+        let size = self.size;
+        let count = T::from_f64(size as f64);
+        let stats = self.stats.chunks_exact(2);
+        for (row, (stats, out)) in stats.zip(self.out.chunks_exact_mut(size)).enumerate() {
+            // SAFETY: grad, x: `[rows, size]`; the weight: `[size]`.
+            unsafe {
+                let (grad, x) =
+                    (self.grad.as_ptr().add(row * size), self.x.as_ptr().add(row * size));
+                let (mean, rstd) = (simd.splat(stats[0]), simd.splat(stats[1]));
+                let pair = Pair::<T, S::V, WEIGHT> { grad, weight, x, mean, rstd };
+                let means = sums(simd, size, pair).map(|sum| simd.splat(sum / count));
+                project(simd, pair, means, out);
+            }
+        }
+    }
+}
+
+/// `out = ((v - means[0]) - x^ * means[1]) * rstd`
+///
+/// # Safety
+/// - The row of `pair` has as many places as `out`.
+#[inline(always)]
+unsafe fn project<T: Float, S: Simd<T>, const WEIGHT: bool>(
+    simd: S,
+    pair: Pair<T, S::V, WEIGHT>,
+    means: [S::V; 2],
+    out: &mut [T],
+) {
+    let (size, to) = (out.len(), out.as_mut_ptr());
+    let mut k = 0;
+    while k < size {
+        let width = S::LANES.min(size - k);
+        // SAFETY: `k + width <= size`, and the caller's guarantee.
+        unsafe {
+            let [v, normal] = pair.values(simd, k, width);
+            let y = simd.sub(simd.sub(v, means[0]), simd.mul(normal, means[1]));
+            store(simd, to.add(k), simd.mul(y, pair.rstd), width);
+        }
+        k += width;
+    }
+}
