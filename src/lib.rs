@@ -59,8 +59,13 @@ pub mod prelude {
     pub use ferrotape_nn::data::DataLoader;
     pub use ferrotape_nn::{
         Adam, BatchNorm2d, Conv2d, Conv2dConfig, Ctx, Dropout, Flatten, Forward, GRU, GRUConfig,
-        Gelu, LSTM, LSTMConfig, Linear, MaxPool2d, Module, Optimizer, RNN, RNNConfig, Relu,
-        Sequential, Sgd, Sigmoid, Step, Tanh, adam_w, value_and_grad, value_and_grad_aux,
+        LSTM, LSTMConfig, Linear, MaxPool2d, Module, Optimizer, RNN, RNNConfig, Relu, Sequential,
+        Sgd, Sigmoid, Step, Tanh, adam_w, value_and_grad, value_and_grad_aux,
+    };
+    pub use ferrotape_nn::{
+        Approximate, CELU, ELU, GELU, GLU, Hardshrink, Hardsigmoid, Hardswish, Hardtanh, Identity,
+        LeakyReLU, LogSigmoid, LogSoftmax, Mish, PReLU, ReLU, ReLU6, SELU, SiLU, Softmax, Softmin,
+        Softplus, Softshrink, Softsign, Tanhshrink, Threshold,
     };
     pub use ferrotape_tensor::chain::*;
     pub use ferrotape_tensor::{

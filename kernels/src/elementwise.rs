@@ -208,9 +208,9 @@ op_enum! {
         TanhGrad = "tanh_grad", 100, |s, g, y| s.mul(g, s.fnma(y, y, s.splat(T::ONE)));
         /// `g * y * (1 - y)`: sigmoid's derivative, from its output; operands (g, y)
         SigmoidGrad = "sigmoid_grad", 100, |s, g, y| s.mul(s.mul(g, y), s.sub(s.splat(T::ONE), y));
-        /// `trunc(a / b)`
-        TruncDivide = "trunc_divide", 200, |s, a, b| s.trunc(s.div(a, b));
     } in f64: WideBinaryFormula {
+        /// `trunc(a / b)`, of f32 that of the exact quotient, as `fmod` sees it
+        TruncDivide = "trunc_divide", 1000, |s, a, b| s.trunc(s.div(a, b));
         /// `floor(a / b)` of the exact quotient
         FloorDivide = "floor_divide", 3000, |s, a, b| math::floor_divide(s, a, b);
         /// `a - b trunc(a / b)`, exact

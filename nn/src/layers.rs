@@ -9,7 +9,13 @@ mod pool;
 mod recurrent;
 mod sequential;
 
-pub use activation::{Flatten, Gelu, Relu, Sigmoid, Tanh};
+/// [`ReLU`], as Rust would spell it.
+pub use activation::ReLU as Relu;
+pub use activation::{
+    Approximate, CELU, ELU, Flatten, GELU, GLU, Hardshrink, Hardsigmoid, Hardswish, Hardtanh,
+    Identity, LeakyReLU, LogSigmoid, LogSoftmax, Mish, PReLU, ReLU, ReLU6, SELU, SiLU, Sigmoid,
+    Softmax, Softmin, Softplus, Softshrink, Softsign, Tanh, Tanhshrink, Threshold,
+};
 pub use conv::{Conv2d, Conv2dConfig};
 pub use dropout::Dropout;
 pub use linear::{Linear, LinearConfig};

@@ -34,9 +34,14 @@ pub use checkpoint::checkpoint;
 pub use ctx::Ctx;
 pub use ferrotape_nn_derive::Module;
 pub use layers::{
-    BatchNorm2d, Conv2d, Conv2dConfig, Dropout, Flatten, GRU, GRUCell, GRUConfig, Gelu, LSTM,
-    LSTMCell, LSTMConfig, Linear, LinearConfig, MaxPool2d, RNN, RNNCell, RNNConfig, Relu,
-    Sequential, Sigmoid, Tanh,
+    Approximate, CELU, ELU, GELU, GLU, Hardshrink, Hardsigmoid, Hardswish, Hardtanh, Identity,
+    LeakyReLU, LogSigmoid, LogSoftmax, Mish, PReLU, ReLU, ReLU6, SELU, SiLU, Softmax, Softmin,
+    Softplus, Softshrink, Softsign, Tanhshrink, Threshold,
+};
+pub use layers::{
+    BatchNorm2d, Conv2d, Conv2dConfig, Dropout, Flatten, GRU, GRUCell, GRUConfig, LSTM, LSTMCell,
+    LSTMConfig, Linear, LinearConfig, MaxPool2d, RNN, RNNCell, RNNConfig, Relu, Sequential,
+    Sigmoid, Tanh,
 };
 pub use module::{Buffer, Forward, Module, Param, Visitor, VisitorMut};
 pub use optim::{Adam, Optimizer, Sgd, adam_w};

@@ -89,7 +89,7 @@ fn training_in_f64() {
     let layer = |i, o, rng: &mut Generator| LinearConfig::new(i, o).dtype(DType::F64).build(rng);
     let mut model = Sequential::new()
         .then(layer(37, 65, &mut rng).unwrap())
-        .then(Gelu)
+        .then(GELU::default())
         .then(Dropout::new(0.3).unwrap())
         .then(layer(65, 19, &mut rng).unwrap())
         .then(Tanh)

@@ -1,7 +1,7 @@
 //! Naive elementwise operations: one element at a time, through the standard library's functions in
 //! f64.
 
-use std::f64::consts::{LN_2, SQRT_2};
+use std::f64::consts::{FRAC_2_PI, LN_2, SQRT_2};
 
 use crate::elementwise::{BinaryOp, CompareOp, LogicalOp, UnaryOp};
 use crate::{Pod, strided::View};
@@ -108,7 +108,13 @@ fn erfc(x: f64) -> f64 {
             .sum();
         return 0.4795001221869535 - sum * width;
     }
-    -gelu(-x * SQRT_2) * SQRT_2 / x
+    if x > 28.0 {
+        return 0.0;
+    }
+    // x^2 as a pair, as in `gelu`.
+    let square = x * x;
+    let lost = x.mul_add(x, -square);
+    (-square).exp() * (1.0 - lost) * FRAC_2_PI.sqrt() / mills_fraction(x * SQRT_2)
 }
 
 /// Error function by the series `2/sqrt(pi) e^(-x^2) sum x (2x^2)^n / (1 3 5 ... (2n + 1))`, all of
@@ -141,15 +147,16 @@ fn gelu(x: f64) -> f64 {
     if a > 40.0 {
         return 0.0;
     }
-    let mut fraction = a;
-    for n in (1..600).rev() {
-        fraction = a + n as f64 / fraction;
-    }
     // a^2 / 2 as a pair, lest its rounding be multiplied by its size.
     let half_square = 0.5 * a * a;
     let lost = (0.5 * a).mul_add(a, -half_square);
     let density = (-half_square).exp() * (1.0 - lost) / (2.0 * std::f64::consts::PI).sqrt();
-    -a * density / fraction
+    -a * density / mills_fraction(a)
+}
+
+/// The density of the normal distribution over its tail, beyond `a`.
+fn mills_fraction(a: f64) -> f64 {
+    (1..600).rev().fold(a, |fraction, n| a + n as f64 / fraction)
 }
 
 /// `op(a, b)`, to a few units in the last place of f64.
@@ -203,7 +210,9 @@ pub fn binary(op: BinaryOp, a: f64, b: f64) -> f64 {
                 _ if b == 0.0 => a / b,
                 _ => {
                     let whole = (a - rest) / b - if stray { 1.0 } else { 0.0 };
-                    if whole == 0.0 { 0f64.copysign(a / b) } else { whole.round_ties_even() }
+                    let above = whole - whole.floor() > 0.5;
+                    let nearest = if above { whole.floor() + 1.0 } else { whole.floor() };
+                    if whole == 0.0 { 0f64.copysign(a / b) } else { nearest }
                 }
             }
         }

@@ -1,8 +1,7 @@
 //! `erf`, `erfc` and `gelu`.
 
-use super::exponential::{exp, exp_reduced};
-use super::hyperbolic::exp_pair;
-use super::pair::{divide, fast_two_sum, two_product, two_sum};
+use super::exponential::{exp, exp_pair, exp_reduced};
+use super::pair::{Pair, divide, fast_two_sum, two_product, two_sum};
 use super::{LOG2_E, constant, either, ln2_head, ln2_tail, magic, polynomial, single};
 use crate::cpu::simd::Simd;
 use crate::element::Float;
@@ -96,24 +95,36 @@ fn complement<T: Float, S: Simd<T>>(s: S, a: S::V) -> S::V {
 /// `1 - erf(x)`, to its last digits in the tail.
 #[inline(always)]
 pub fn erfc<S: Simd<f64>>(s: S, x: S::V) -> S::V {
-    let (half, one, zero) = (s.splat(0.5), s.splat(1.0), s.splat(0.0));
-    let a = s.abs(x);
+    let (half, one) = (s.splat(0.5), s.splat(1.0));
     let p = polynomial(s, s.mul(x, x), NEAR_F64);
     let (start, lost) = fast_two_sum(s, one, s.neg(x));
     let near = s.add(start, s.fnma(x, p, lost));
-    // e^(-a^2) times a slow function: (a + 1) erfc(a) e^(a^2), in (a - 3) / (a + 3), over a + 1.
-    let a = s.max_second(half, s.min_second(s.splat(28.0), a));
-    let (square, square_low) = two_product(s, a, a);
-    let (power, n) = exp_pair(s, s.neg(square), s.neg(square_low));
-    let three = s.splat(3.0);
-    let u = s.div(s.sub(a, three), s.add(a, three));
-    let slow = polynomial(s, u, SLOW);
-    let (product, rest) = two_product(s, power.0, slow);
-    let product = (product, s.fma(power.1, slow, rest));
-    let (far, far_low) = divide(s, product, two_sum(s, a, one));
-    let far = s.scale(s.add(far, far_low), n);
-    let far = s.select(s.lt(x, zero), s.sub(s.splat(2.0), far), far);
+    let a = s.max_second(half, s.min_second(s.splat(28.0), s.abs(x)));
+    let far = scaled_tail(s, (a, s.splat(0.0)), two_product(s, a, a), one);
+    let far = s.select(s.lt(x, s.splat(0.0)), s.sub(s.splat(2.0), far), far);
     s.select(s.lt(half, s.abs(x)), far, near)
+}
+
+/// `factor erfc(a)` for `a` of 0.5 to 28, where `square` is `a^2`, of which the tail feels every
+/// digit; f64.
+///
+/// It is `e^(-a^2)` times a slow function, which is `SLOW / (a + 1)`.
+#[inline(always)]
+fn scaled_tail<T: Float, S: Simd<T>>(
+    s: S,
+    (a, a_low): Pair<S::V>,
+    square: Pair<S::V>,
+    factor: S::V,
+) -> S::V {
+    let three = constant(s, 3.0);
+    let (power, n) = exp_pair(s, s.neg(square.0), s.neg(square.1));
+    let slow = polynomial(s, s.div(s.sub(a, three), s.add(a, three)), SLOW);
+    let (slow, slow_low) = two_product(s, slow, factor);
+    let (product, rest) = two_product(s, power.0, slow);
+    let product = (product, s.fma(power.0, slow_low, s.fma(power.1, slow, rest)));
+    let (below, lost) = two_sum(s, a, s.splat(T::ONE));
+    let (value, low) = divide(s, product, (below, s.add(lost, a_low)));
+    s.scale(s.add(value, low), n)
 }
 
 /// `(a + 1) erfc(a) e^(a^2)` for `a` of 0.5 to 28, in `(a - 3) / (a + 3)`.
@@ -145,7 +156,10 @@ const SLOW: [f64; 22] = [
 /// `x Phi(x)`, with the error function: `max(x, 0) - |x| Phi(-|x|)`.
 #[inline(always)]
 pub fn gelu<T: Float, S: Simd<T>>(s: S, x: S::V) -> S::V {
-    let a = s.min_second(either(s, 14.5, 39.0), s.abs(x));
+    if !single::<T>() {
+        return gelu_double(s, x);
+    }
+    let a = s.min_second(constant(s, 14.5), s.abs(x));
     let t = s.fma(s.mul(a, a), constant(s, -0.5 * LOG2_E), magic(s));
     let n = s.sub(t, magic(s));
     // One rounding of the exact a^2 / 2 less n ln 2: rounding a^2 alone would cost 40 ULP in the
@@ -157,61 +171,48 @@ pub fn gelu<T: Float, S: Simd<T>>(s: S, x: S::V) -> S::V {
     s.sub(s.max_second(s.splat(T::ZERO), x), s.scale(tail, n))
 }
 
-/// `a Phi(-a) e^(a^2 / 2)`: on `[0, 14.5]` in f32, `[0, 39]` in f64.
+/// `gelu` of f64: `x (1 + erf(x / sqrt(2))) / 2` near 0, `max(x, 0) - |x| erfc(|x| / sqrt(2)) / 2`
+/// farther out.
+#[inline(always)]
+fn gelu_double<T: Float, S: Simd<T>>(s: S, x: S::V) -> S::V {
+    let (half, root) = (constant(s, 0.5), constant(s, std::f64::consts::FRAC_1_SQRT_2));
+    let (b, half_x) = (s.mul(x, root), s.mul(x, half));
+    let p = polynomial(s, s.mul(b, b), NEAR_F64);
+    let (start, lost) = fast_two_sum(s, s.splat(T::ONE), b);
+    let near = s.fma(half_x, start, s.mul(half_x, s.fma(b, p, lost)));
+    let a = s.min_second(constant(s, 39.0), s.abs(x));
+    let half_a = s.mul(a, half);
+    let b = s.mul(a, root);
+    let b_low = s.fma(a, constant(s, -4.833646656726457e-17), s.fma(a, root, s.neg(b)));
+    let tail = scaled_tail(s, (s.max_second(half, b), b_low), two_product(s, half_a, a), half_a);
+    let far = s.sub(s.max_second(s.splat(T::ZERO), x), tail);
+    s.select(s.lt(half, b), far, near)
+}
+
+/// `a Phi(-a) e^(a^2 / 2)` on `[0, 14.5]`, f32.
 ///
 /// It is `a / (a + k)` times a function that falls slowly from `k / 2` to 0.4: no digits cancel in
 /// its polynomial, whose variable `(a - k) / (a + k)` comes from the same quotient.
 #[inline(always)]
 fn mills<T: Float, S: Simd<T>>(s: S, a: S::V) -> S::V {
     let one = s.splat(T::ONE);
-    let share = s.div(a, s.add(a, either(s, 3.5, 5.0)));
+    let share = s.div(a, s.add(a, constant(s, 3.5)));
     let u = s.sub(s.add(share, share), one);
-    let slow = if single::<T>() {
-        polynomial(
-            s,
-            u,
-            [
-                0.7444160797901401,
-                -0.5655617650253301,
-                0.31542466165735084,
-                -0.11605262091686595,
-                0.017410664475287614,
-                0.006491951936627745,
-                -0.003191281455327021,
-                -0.0004990856782791951,
-                0.00044136758816283654,
-                0.00012301059629275094,
-            ],
-        )
-    } else {
-        polynomial(
-            s,
-            u,
-            [
-                0.769193049750063,
-                -0.6653825028900567,
-                0.49530561596997413,
-                -0.3135331566712971,
-                0.1650203661705007,
-                -0.06911863870647982,
-                0.020795066797569855,
-                -0.002993376769094473,
-                -0.0007978693748911934,
-                0.000544899062695852,
-                -5.937586616736071e-05,
-                -4.9762853165030135e-05,
-                1.668170360977268e-05,
-                3.981182741532577e-06,
-                -2.7703209441469523e-06,
-                -3.374965203524632e-07,
-                4.3443907263764586e-07,
-                4.375841598285575e-08,
-                -6.667529339227571e-08,
-                -1.0618274174239376e-08,
-                7.630410417873182e-09,
-                2.224938767716443e-09,
-            ],
-        )
-    };
+    let slow = polynomial(
+        s,
+        u,
+        [
+            0.7444160797901401,
+            -0.5655617650253301,
+            0.31542466165735084,
+            -0.11605262091686595,
+            0.017410664475287614,
+            0.006491951936627745,
+            -0.003191281455327021,
+            -0.0004990856782791951,
+            0.00044136758816283654,
+            0.00012301059629275094,
+        ],
+    );
     s.mul(share, slow)
 }

@@ -1,5 +1,6 @@
 //! `exp` and what is built on it: `expm1`, `tanh`, `sigmoid`.
 
+use super::pair::{Pair, divide, fast_two_sum, two_sum};
 use super::{LOG2_E, constant, either, ln2_head, ln2_tail, magic, polynomial, single};
 use crate::cpu::simd::Simd;
 use crate::element::Float;
@@ -12,7 +13,7 @@ const TAIL_F32: [f64; 5] = [
     0.008367317728698254,
     0.0013837877195328474,
 ];
-pub(super) const TAIL_F64: [f64; 11] = [
+const TAIL_F64: [f64; 11] = [
     0.5,
     0.1666666666666667,
     0.04166666666666667,
@@ -53,6 +54,26 @@ pub(super) fn exp_reduced<T: Float, S: Simd<T>>(s: S, r: S::V) -> S::V {
     } else {
         s.add(s.splat(T::ONE), expm1_reduced(s, r))
     }
+}
+
+/// `e^(r + low)` for `|r| <= ln(2) / 2`, f64.
+#[inline(always)]
+pub(super) fn exp_near<T: Float, S: Simd<T>>(s: S, r: S::V, low: S::V) -> Pair<S::V> {
+    let tail = polynomial(s, r, TAIL_F64);
+    let (high, lost) = fast_two_sum(s, s.splat(T::ONE), r);
+    fast_two_sum(s, high, s.add(lost, s.fma(s.mul(r, r), tail, s.fma(r, low, low))))
+}
+
+/// `e^(x + low)` as a pair times `2^n`, for `|x|` up to 1500, f64.
+#[inline(always)]
+pub(super) fn exp_pair<T: Float, S: Simd<T>>(s: S, x: S::V, low: S::V) -> (Pair<S::V>, S::V) {
+    let n = quotient(s, x);
+    let exact = s.fnma(n, ln2_head(s), x);
+    let r = s.fnma(n, ln2_tail(s), exact);
+    let lost = s.fnma(n, ln2_tail(s), s.sub(exact, r));
+    // The low part of a large x may be no smaller than r's last places: into r with it.
+    let (r, low) = two_sum(s, r, s.add(lost, low));
+    (exp_near(s, r, low), n)
 }
 
 /// `x - n ln 2`.
@@ -112,9 +133,23 @@ pub fn tanh<T: Float, S: Simd<T>>(s: S, x: S::V) -> S::V {
     let h = s.fnma(half_n, ln2_tail(s), s.fnma(half_n, ln2_head(s), s.neg(a)));
     let q = s.fma(s.mul(h, h), expm1_tail_doubled(s, h), h);
     let one = s.splat(T::ONE);
-    let numerator = s.fnma(power, q, s.mul(s.sub(one, power), half));
-    let denominator = s.fma(power, q, s.mul(s.add(one, power), half));
-    s.copysign(s.div(numerator, denominator), x)
+    let (start, end) = (s.mul(s.sub(one, power), half), s.mul(s.add(one, power), half));
+    let value = if single::<T>() {
+        s.div(s.fnma(power, q, start), s.fma(power, q, end))
+    } else {
+        // With what q and all sums were rounded by: without it, 2.0 units.
+        let q_low = s.fma(s.mul(h, h), expm1_tail_doubled(s, h), s.sub(h, q));
+        let (shift, shift_low) = (s.mul(power, q), s.mul(power, q_low));
+        let (start, start_low) = fast_two_sum(s, half, s.neg(s.mul(power, half)));
+        let (end, end_low) = fast_two_sum(s, half, s.mul(power, half));
+        let (above, above_low) = two_sum(s, start, s.neg(shift));
+        let (below, below_low) = two_sum(s, end, shift);
+        let above = (above, s.add(s.sub(above_low, shift_low), start_low));
+        let below = (below, s.add(s.add(below_low, shift_low), end_low));
+        let (value, low) = divide(s, above, below);
+        s.add(value, low)
+    };
+    s.copysign(value, x)
 }
 
 /// `2 P(2h)` for `P(r) = (e^r - 1 - r) / r^2`.
@@ -142,6 +177,12 @@ fn expm1_tail_doubled<T: Float, S: Simd<T>>(s: S, h: S::V) -> S::V {
 pub fn sigmoid<T: Float, S: Simd<T>>(s: S, x: S::V) -> S::V {
     let one = s.splat(T::ONE);
     let e = exp(s, s.neg(s.abs(x)));
-    let numerator = s.select(s.lt(x, s.splat(T::ZERO)), e, one);
-    s.div(numerator, s.add(one, e))
+    let zero = s.splat(T::ZERO);
+    let numerator = s.select(s.lt(x, zero), e, one);
+    if single::<T>() {
+        s.div(numerator, s.add(one, e))
+    } else {
+        let (value, low) = divide(s, (numerator, zero), fast_two_sum(s, one, e));
+        s.add(value, low)
+    }
 }

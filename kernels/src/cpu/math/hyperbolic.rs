@@ -1,29 +1,11 @@
 //! `sinh`, `cosh` and their inverses; `exp2`, `log2`, `log10`: exponentials and logarithms in pairs.
 
-use super::exponential::{TAIL_F64, quotient};
+use super::exponential::{exp_near, exp_pair};
 use super::logarithm::{log_of_sum, log_shifted, special};
 use super::pair::{Pair, divide, fast_two_sum, square_and_one, square_root, two_product, two_sum};
+use super::polynomial;
 use super::power::log_pair;
-use super::{ln2_head, ln2_tail, polynomial};
 use crate::cpu::simd::Simd;
-
-/// `e^(r + low)` for `|r| <= ln(2) / 2`.
-#[inline(always)]
-fn exp_near<S: Simd<f64>>(s: S, r: S::V, low: S::V) -> Pair<S::V> {
-    let tail = polynomial(s, r, TAIL_F64);
-    let (high, lost) = fast_two_sum(s, s.splat(1.0), r);
-    fast_two_sum(s, high, s.add(lost, s.fma(s.mul(r, r), tail, s.fma(r, low, low))))
-}
-
-/// `e^(x + low)` as a pair times `2^n`, for `|x|` up to 1500.
-#[inline(always)]
-pub(super) fn exp_pair<S: Simd<f64>>(s: S, x: S::V, low: S::V) -> (Pair<S::V>, S::V) {
-    let n = quotient(s, x);
-    let exact = s.fnma(n, ln2_head(s), x);
-    let r = s.fnma(n, ln2_tail(s), exact);
-    let lost = s.fnma(n, ln2_tail(s), s.sub(exact, r));
-    (exp_near(s, r, s.add(lost, low)), n)
-}
 
 /// `(e^a + sign e^-a) / 2` for `a` of at least 1 (with `+`: of at least 0).
 #[inline(always)]

@@ -66,8 +66,10 @@ pub fn floor_divide<S: Simd<f64>>(s: S, a: S::V, b: S::V) -> S::V {
     let whole = s.div(s.sub(a, rest), b);
     let whole = s.select(strays(s, rest, b), s.sub(whole, s.splat(1.0)), whole);
     let quotient = s.div(a, b);
-    // Rounding at all is only for quotients beyond 2^53.
-    let zero = s.splat(0.0);
-    let whole = s.select(s.eq(whole, zero), s.copysign(zero, quotient), s.round(whole));
+    // Whole but for the rounding of quotients beyond 2^51.
+    let (zero, floor) = (s.splat(0.0), s.floor(whole));
+    let above = s.lt(s.splat(0.5), s.sub(whole, floor));
+    let nearest = s.select(above, s.add(floor, s.splat(1.0)), floor);
+    let whole = s.select(s.eq(whole, zero), s.copysign(zero, quotient), nearest);
     s.select(s.eq(b, zero), quotient, whole)
 }
