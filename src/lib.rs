@@ -34,10 +34,10 @@
 
 pub use ferrotape_tensor::{
     Activation, AdamStep, ArgOp, BinaryOp, CompareOp, Conv2dOp, CustomOp, DType, Device, Dims,
-    Element, Error, ErrorKind, Generator, Index, IndexOp, Layout, LogicalOp, MemoryStats, Meta,
-    Observer, Op, Operand, OptimizeOp, Outputs, Pool2dOp, RandomOp, ReduceDims, ReduceOp, Result,
-    SgdStep, Tag, Tensor, TensorId, UnaryOp, ViewOp, apply, chain, dispatch_counts, io, isa,
-    no_tape, observe, output_metas, set_threads, threads,
+    Element, Error, ErrorKind, Generator, Index, IndexOp, Layout, LogicalOp, MatrixNorm,
+    MemoryStats, Meta, Observer, Op, Operand, OptimizeOp, Outputs, Pool2dOp, RandomOp, ReduceDims,
+    ReduceOp, Result, ScanOp, SgdStep, Tag, Tensor, TensorId, UnaryOp, ViewOp, apply, chain,
+    dispatch_counts, io, isa, no_tape, observe, output_metas, set_threads, threads,
 };
 
 /// Differentiation: tapes, gradient checks, checkpoints, custom functions.

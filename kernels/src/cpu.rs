@@ -13,5 +13,8 @@ pub mod peak;
 pub mod pool;
 pub mod random;
 pub mod reduce;
+pub mod scan;
+pub mod search;
 pub mod simd;
 pub mod softmax;
+pub mod sort;

@@ -8,4 +8,6 @@ pub mod optimize;
 pub mod pool;
 pub mod random;
 pub mod reduce;
+pub mod scan;
 pub mod softmax;
+pub mod sort;

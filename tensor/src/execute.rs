@@ -4,6 +4,7 @@ mod images;
 mod maps;
 mod products;
 mod rows;
+mod scans;
 
 use ferrotape_kernels::buffer::Buffer;
 use ferrotape_kernels::strided::View;
@@ -96,6 +97,9 @@ pub(crate) fn execute(op: &Op, inputs: &[Input<'_>], outputs: &mut [Output<'_>])
         }
         (Op::Reduce(..) | Op::ArgReduce(..) | Op::Softmax { .. }, Device::Cpu) => {
             rows::execute(op, inputs, &mut outputs[0])
+        }
+        (Op::Scan(..) | Op::Sort { .. } | Op::SearchSorted { .. }, Device::Cpu) => {
+            scans::execute(op, inputs, outputs)
         }
         (Op::CrossEntropy | Op::CrossEntropyInput, Device::Cpu) => {
             rows::execute(op, inputs, &mut outputs[0])

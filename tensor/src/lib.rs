@@ -37,7 +37,7 @@ pub use op::{
     Conv2dOp, CustomOp, IndexOp, Meta, Op, OptimizeOp, Pool2dOp, RandomOp, ReduceDims, ViewOp,
     output_metas,
 };
-pub use ops::chain;
+pub use ops::{MatrixNorm, chain};
 pub use random::Generator;
 pub use shape::{Dims, IntoDims, IntoShape};
 pub use tensor::{Tensor, TensorId};
@@ -47,6 +47,7 @@ pub use ferrotape_kernels::{
     cpu::gemm::Activation,
     cpu::optimize::{AdamStep, SgdStep},
     cpu::reduce::{ArgOp, ReduceOp},
+    cpu::scan::ScanOp,
     elementwise::{BinaryOp, CompareOp, LogicalOp, UnaryOp},
 };
 

@@ -2,26 +2,37 @@
 //! `Result<Tensor>`, where the value is an owned temporary that may lend its buffer.
 
 mod binary;
+mod difference;
+mod distance;
 mod image;
 mod product;
 mod reduce;
+mod scan;
 mod select;
 mod shape;
 mod softmax;
+mod sort;
+mod statistics;
 mod unary;
 mod update;
 
 pub(crate) use binary::{binary, promoted};
+pub use distance::MatrixNorm;
 
 /// The traits that put the methods on `Result<Tensor>`.
 pub mod chain {
     pub use super::binary::BinaryChain;
+    pub use super::difference::DifferenceChain;
+    pub use super::distance::DistanceChain;
     pub use super::image::ImageChain;
     pub use super::product::ProductChain;
     pub use super::reduce::ReduceChain;
+    pub use super::scan::ScanChain;
     pub use super::select::SelectChain;
     pub use super::shape::ShapeChain;
     pub use super::softmax::SoftmaxChain;
+    pub use super::sort::SortChain;
+    pub use super::statistics::StatisticsChain;
     pub use super::unary::UnaryChain;
 }
 
@@ -81,4 +92,21 @@ pub(crate) fn look<'a>(
     x: &'a crate::apply::Operand<'_>,
 ) -> crate::error::Result<&'a crate::tensor::Tensor> {
     x.tensor().ok_or_else(|| crate::error::Error::argument(op, "needs a tensor"))
+}
+
+/// `body` on `x`; a scalar is lent one dim for it, as PyTorch does.
+pub(crate) fn lent<const N: usize>(
+    op: &'static str,
+    x: crate::apply::Operand<'_>,
+    body: impl FnOnce(crate::apply::Operand<'_>) -> crate::error::Result<[crate::Tensor; N]>,
+) -> crate::error::Result<[crate::Tensor; N]> {
+    let tensor = look(op, &x)?;
+    if tensor.rank() > 0 {
+        return body(x);
+    }
+    let mut results = body(tensor.reshape([1])?.into())?;
+    for result in &mut results {
+        *result = result.reshape(())?;
+    }
+    Ok(results)
 }

@@ -4,6 +4,7 @@ mod composites;
 mod elementwise;
 mod images;
 mod products;
+mod reductions;
 mod shapes;
 
 use std::cell::RefCell;
@@ -119,7 +120,7 @@ fn one(op: &Op, inputs: &[&Tensor]) -> Result<Tensor> {
     apply(op, &mut operands).map(|mut outputs| outputs.swap_remove(0))
 }
 
-const FAMILIES: [fn(&mut Cases); 9] = [
+const FAMILIES: [fn(&mut Cases); 12] = [
     elementwise::unary,
     elementwise::binary,
     elementwise::others,
@@ -127,6 +128,9 @@ const FAMILIES: [fn(&mut Cases); 9] = [
     shapes::selections,
     products::cases,
     images::cases,
+    reductions::scans,
+    reductions::sorts,
+    reductions::statistics,
     composites::cases,
     composites::casts,
 ];
@@ -168,6 +172,13 @@ fn products_and_softmax() {
 }
 
 #[test]
+fn scans_sorts_and_statistics() {
+    family(reductions::scans).check();
+    family(reductions::sorts).check();
+    family(reductions::statistics).check();
+}
+
+#[test]
 fn convolution_and_pooling() {
     family(images::cases).check();
 }
@@ -189,6 +200,7 @@ fn entry(op: &Op) -> String {
         Op::Logical(inner) => format!("Logical {inner:?}"),
         Op::Reduce(inner, _) => format!("Reduce {inner:?}"),
         Op::ArgReduce(inner, _) => format!("ArgReduce {inner:?}"),
+        Op::Scan(inner, _) => format!("Scan {inner:?}"),
         Op::Linear(activation) => format!("Linear {activation:?}"),
         Op::Conv2d(_, activation) => format!("Conv2d {activation:?}"),
         Op::View(inner) => format!("View {}", first(format!("{inner:?}"))),
@@ -228,6 +240,7 @@ fn table() -> BTreeSet<String> {
         "Logical" => debug(LogicalOp::ALL),
         "Reduce" => variants("kernels/src/cpu/reduce.rs", "ReduceOp"),
         "ArgReduce" => variants("kernels/src/cpu/reduce.rs", "ArgOp"),
+        "Scan" => variants("kernels/src/cpu/scan.rs", "ScanOp"),
         "Linear" | "Conv2d" => variants("kernels/src/cpu/gemm.rs", "Activation"),
         "View" => parameters("ViewOp"),
         "Index" => parameters("IndexOp"),
@@ -267,6 +280,7 @@ fn constants() -> Vec<Op> {
         }
         x.argmax(0)?;
         x.argmin(0)?;
+        x.searchsorted(&x, false)?;
         x.detach()?;
         for integer in [DType::I64, DType::U8, DType::Bool] {
             x.to_dtype(integer)?;

@@ -4,10 +4,13 @@
 mod args;
 mod elementwise;
 mod loss;
+mod measure;
 mod network;
 mod reduce;
+mod scan;
 mod select;
 mod shape;
+mod sort;
 
 use std::collections::BTreeMap;
 
@@ -53,6 +56,9 @@ fn call(op: &str, args: &Args) -> Called {
     let op = op.strip_prefix("nn.functional.").unwrap_or(op);
     elementwise::call(op, args)
         .or_else(|| reduce::call(op, args))
+        .or_else(|| measure::call(op, args))
+        .or_else(|| scan::call(op, args))
+        .or_else(|| sort::call(op, args))
         .or_else(|| shape::call(op, args))
         .or_else(|| select::call(op, args))
         .or_else(|| network::call(op, args))
@@ -62,6 +68,11 @@ fn call(op: &str, args: &Args) -> Called {
 /// What an operation with one output gives.
 fn one(y: Result<Tensor>) -> Called {
     Some(y.map(|y| vec![y]))
+}
+
+/// What an operation with two outputs gives.
+fn two(outputs: Result<(Tensor, Tensor)>) -> Called {
+    Some(outputs.map(|(y, z)| vec![y, z]))
 }
 
 /// A stored tensor, floats as `float`.

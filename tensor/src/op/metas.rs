@@ -1,6 +1,7 @@
 //! What an operation gives for what it takes: a pure function of shapes and types, and the check of both.
 
 mod images;
+mod scans;
 mod shapes;
 
 use smallvec::{SmallVec, smallvec};
@@ -11,6 +12,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::shape::{self, Dims};
 use ferrotape_kernels::cpu::optimize::AdamStep;
 use ferrotape_kernels::cpu::reduce::ReduceOp;
+use ferrotape_kernels::cpu::scan::ScanOp;
 use ferrotape_kernels::elementwise::{BinaryOp, UnaryOp};
 
 pub(crate) type Metas = SmallVec<[Meta; 2]>;
@@ -32,6 +34,11 @@ pub fn output_metas(op: &Op, inputs: &[Meta]) -> Result<Metas> {
             let y = like(&inputs[0], images::pooled(name, pool, &inputs[0])?);
             let taps = Meta { dtype: DType::U8, ..y.clone() };
             smallvec![y, taps]
+        }
+        Op::Scan(ScanOp::Max | ScanOp::Min, _) | Op::Sort { .. } => {
+            let y = scans::output(op, inputs)?;
+            let z = Meta { dtype: DType::I64, ..y.clone() };
+            smallvec![y, z]
         }
         Op::Optimize(_) | Op::Assign => check_update(op, inputs)?,
         _ => smallvec![single_output(op, inputs)?],
@@ -61,6 +68,8 @@ fn check_operands(op: &Op, inputs: &[Meta]) -> Result<()> {
         | Op::Copy
         | Op::Cast(_) => 1..=1,
         Op::Softmax { .. } | Op::MaxPool2d(_) | Op::StopGradient => 1..=1,
+        Op::Scan(ScanOp::Linear, _) | Op::SearchSorted { .. } => 2..=2,
+        Op::Scan(..) | Op::Sort { .. } => 1..=1,
         Op::Index(IndexOp::Unslice { .. }) => 1..=1,
         Op::Binary(_)
         | Op::Compare(_)
@@ -134,7 +143,7 @@ fn single_output(op: &Op, inputs: &[Meta]) -> Result<Meta> {
         }
         Op::Reduce(reduce, dims) => {
             require_float(name, inputs[0].dtype)?;
-            reduced(name, &inputs[0], dims, *reduce != ReduceOp::Sum)?
+            reduced(name, &inputs[0], dims, matches!(reduce, ReduceOp::Max | ReduceOp::Min))?
         }
         Op::ArgReduce(_, dims) => {
             require_float(name, inputs[0].dtype)?;
@@ -143,6 +152,7 @@ fn single_output(op: &Op, inputs: &[Meta]) -> Result<Meta> {
             }
             Meta { dtype: DType::I64, ..reduced(name, &inputs[0], dims, true)? }
         }
+        Op::Scan(..) | Op::SearchSorted { .. } => scans::output(op, inputs)?,
         Op::Matmul => matmul(name, &inputs[0], &inputs[1])?,
         Op::Linear(_) => linear(name, inputs)?,
         Op::View(_) | Op::Concat(_) | Op::Index(_) => shapes::output(op, inputs)?,
@@ -168,7 +178,12 @@ fn single_output(op: &Op, inputs: &[Meta]) -> Result<Meta> {
             inputs[0].clone()
         }
         Op::Cast(dtype) => Meta { dtype: *dtype, ..inputs[0].clone() },
-        Op::MaxPool2d(_) | Op::Random(..) | Op::Assign | Op::Optimize(_) | Op::Custom(_) => {
+        Op::MaxPool2d(_)
+        | Op::Sort { .. }
+        | Op::Random(..)
+        | Op::Assign
+        | Op::Optimize(_)
+        | Op::Custom(_) => {
             return Err(Error::argument(name, "has no single output"));
         }
     })

@@ -133,7 +133,7 @@ fn casts_to_another_precision() {
 }
 
 /// Gradient and second derivative along the gradient, of the sum of `f`.
-fn derivatives(x: &Tensor, f: impl Fn(&Tensor) -> Result<Tensor>) -> [Vec<f64>; 2] {
+pub(super) fn derivatives(x: &Tensor, f: impl Fn(&Tensor) -> Result<Tensor>) -> [Vec<f64>; 2] {
     let (first, outer) = Tape::record(|tape| {
         tape.watch(x);
         let (y, inner) = Tape::record(|tape| {
