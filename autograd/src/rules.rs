@@ -11,6 +11,7 @@ mod reduce;
 mod scan;
 mod shape;
 mod softmax;
+mod svd;
 
 use ferrotape_tensor::{Error, ErrorKind, Meta, Op, Result, Tensor};
 
@@ -66,6 +67,7 @@ pub fn derivative(op: &Op) -> Derivative {
         Op::Reduce(reduce, _) => reduce::reduce(*reduce),
         Op::Scan(scan, _) => scan::scan(*scan),
         Op::Sort { .. } => Derivative::Rule(scan::SORT),
+        Op::Svd => Derivative::Rule(svd::SVD),
         Op::Matmul | Op::Linear(_) => product::product(op),
         Op::View(view) => shape::view(view),
         Op::Concat(_) => Derivative::Rule(shape::CONCAT),

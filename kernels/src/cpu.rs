@@ -18,3 +18,4 @@ pub mod search;
 pub mod simd;
 pub mod softmax;
 pub mod sort;
+pub mod svd;

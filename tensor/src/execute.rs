@@ -98,7 +98,7 @@ pub(crate) fn execute(op: &Op, inputs: &[Input<'_>], outputs: &mut [Output<'_>])
         (Op::Reduce(..) | Op::ArgReduce(..) | Op::Softmax { .. }, Device::Cpu) => {
             rows::execute(op, inputs, &mut outputs[0])
         }
-        (Op::Scan(..) | Op::Sort { .. } | Op::SearchSorted { .. }, Device::Cpu) => {
+        (Op::Scan(..) | Op::Sort { .. } | Op::SearchSorted { .. } | Op::Svd, Device::Cpu) => {
             scans::execute(op, inputs, outputs)
         }
         (Op::CrossEntropy | Op::CrossEntropyInput, Device::Cpu) => {

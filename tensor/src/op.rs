@@ -72,6 +72,8 @@ pub enum Op {
         /// Or equal.
         right: bool,
     },
+    /// `a = y diag(z) w` for each matrix `[.., m, n]` of a: singular vectors and values
+    Svd,
     /// `y = a b` for `[.., m, k] x [.., k, n]`, batch dims broadcast
     Matmul,
     /// `y = activation(a b^T + c)` for `[.., in] x [out, in] + [out]`; c may be absent
@@ -169,6 +171,7 @@ impl Op {
             Op::Scan(_, _) => "linear_scan",
             Op::Sort { .. } => "sort",
             Op::SearchSorted { .. } => "searchsorted",
+            Op::Svd => "svd",
             Op::Matmul => "matmul",
             Op::Linear(_) => "linear",
             Op::View(view) => view.name(),

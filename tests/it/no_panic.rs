@@ -14,7 +14,7 @@ const CASES: usize = 40_000;
 const DTYPES: [DType; 5] = [DType::Bool, DType::U8, DType::I64, DType::F32, DType::F64];
 
 /// Every variant of [`Op`]; compared with the source, so that a new one must be added here and in [`draw_op`].
-const VARIANTS: [&str; 28] = [
+const VARIANTS: [&str; 29] = [
     "Unary",
     "Binary",
     "Compare",
@@ -25,6 +25,7 @@ const VARIANTS: [&str; 28] = [
     "Scan",
     "Sort",
     "SearchSorted",
+    "Svd",
     "Matmul",
     "Linear",
     "View",
@@ -317,6 +318,7 @@ fn draw_op(rng: &mut Rng, variant: &str) -> (Op, Vec<Tensor>) {
             let sorted = rng.tensor(&sorted, x.dtype());
             (Op::SearchSorted { right: rng.chance(2) }, vec![sorted, x])
         }
+        "Svd" => (Op::Svd, vec![x]),
         "View" => (Op::View(draw_view(rng, &shape)), vec![x]),
         "Copy" => (Op::Copy, vec![x]),
         "Concat" => (Op::Concat(rng.dim(rank)), vec![like(rng), like(rng), x]),

@@ -237,6 +237,8 @@ fn reductions(dtype: DType) -> Result<()> {
         let all = [y.cumsum(dim)?, y.cumprod(dim)?, y.logcumsumexp(dim)?, y.prod(dim)?];
         say(&format!("scan {dim}"), dtype, &all.each_ref());
         say(&format!("sort {dim}"), dtype, &[&values, &indices, &best, &places]);
+        let (u, s, vh) = x.narrow(0, 0, 3)?.svd()?;
+        say(&format!("svd {dim}"), dtype, &[&u, &s, &vh]);
         say(&format!("norm {dim}"), dtype, &[&x.norm(3.0, dim)?, &x.std(dim, 1.)?]);
         assert_eq!(bits(&all[0]), bits(&y.t()?.contiguous()?.t()?.cumsum(dim)?), "cumsum {dim}");
     }

@@ -1,7 +1,7 @@
-//! Scans, sorting and searching.
+//! Scans, sorting and searching, singular values.
 
 use ferrotape_kernels::cpu::scan::{self, ScanOp};
-use ferrotape_kernels::cpu::{search, sort};
+use ferrotape_kernels::cpu::{search, sort, svd};
 
 use super::{Dense, Input, Output, any_type, float_type, tensor, told, view};
 use crate::error::{Error, Result};
@@ -37,6 +37,14 @@ pub(super) fn execute(op: &Op, inputs: &[Input<'_>], outputs: &mut [Output<'_>])
             let (rows, values) = (Dense::<T>::new(op, x)?, Dense::<T>::new(op, values)?);
             let out = y.buffer.as_mut_slice();
             told(op, search::search_sorted(rows.slice(), n, values.slice(), per_row, *right, out))
+        }),
+        (Op::Svd, [u, s, vh]) => float_type!(op, x.dtype(), T => {
+            let [.., rows, columns] = *x.shape() else {
+                return Err(Error::argument(op.name(), "no matrix"));
+            };
+            let x = Dense::<T>::new(op, x)?;
+            let [u, s, vh] = [u, s, vh].map(|out| out.buffer.as_mut_slice());
+            told(op, svd::svd([rows, columns], x.slice(), u, s, vh))
         }),
         _ => Err(Error::argument(op.name(), "neither scans nor sorts")),
     }

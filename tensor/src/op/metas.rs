@@ -40,6 +40,7 @@ pub fn output_metas(op: &Op, inputs: &[Meta]) -> Result<Metas> {
             let z = Meta { dtype: DType::I64, ..y.clone() };
             smallvec![y, z]
         }
+        Op::Svd => scans::svd(name, &inputs[0])?,
         Op::Optimize(_) | Op::Assign => check_update(op, inputs)?,
         _ => smallvec![single_output(op, inputs)?],
     };
@@ -69,7 +70,7 @@ fn check_operands(op: &Op, inputs: &[Meta]) -> Result<()> {
         | Op::Cast(_) => 1..=1,
         Op::Softmax { .. } | Op::MaxPool2d(_) | Op::StopGradient => 1..=1,
         Op::Scan(ScanOp::Linear, _) | Op::SearchSorted { .. } => 2..=2,
-        Op::Scan(..) | Op::Sort { .. } => 1..=1,
+        Op::Scan(..) | Op::Sort { .. } | Op::Svd => 1..=1,
         Op::Index(IndexOp::Unslice { .. }) => 1..=1,
         Op::Binary(_)
         | Op::Compare(_)
@@ -180,6 +181,7 @@ fn single_output(op: &Op, inputs: &[Meta]) -> Result<Meta> {
         Op::Cast(dtype) => Meta { dtype: *dtype, ..inputs[0].clone() },
         Op::MaxPool2d(_)
         | Op::Sort { .. }
+        | Op::Svd
         | Op::Random(..)
         | Op::Assign
         | Op::Optimize(_)

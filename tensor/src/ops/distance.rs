@@ -1,7 +1,10 @@
 //! Norms of vectors and matrices, and the distances made of them.
 
-use crate::apply::Operand;
+use smallvec::SmallVec;
+
+use crate::apply::{Operand, apply};
 use crate::error::{Error, Result};
+use crate::op::Op;
 use crate::ops::chain::{BinaryChain as _, ReduceChain as _, ShapeChain as _, UnaryChain as _};
 use crate::ops::statistics::{root, unless_zero};
 use crate::ops::{look, methods};
@@ -22,6 +25,12 @@ pub enum MatrixNorm {
     Infinity,
     /// The smallest of these: `-inf`.
     MinusInfinity,
+    /// The sum of the singular values: `"nuc"`.
+    Nuclear,
+    /// The largest singular value: `2`.
+    Two,
+    /// The smallest singular value: `-2`.
+    MinusTwo,
 }
 
 fn norm(x: Operand<'_>, p: f64, dims: impl IntoDims, keep: bool) -> Result<Tensor> {
@@ -65,8 +74,32 @@ fn matrix_norm(x: Operand<'_>, kind: MatrixNorm, dims: [i64; 2], keep: bool) -> 
         MatrixNorm::MinusOne => x.abs().sum_keep(row).min_keep(column),
         MatrixNorm::Infinity => x.abs().sum_keep(column).max_keep(row),
         MatrixNorm::MinusInfinity => x.abs().sum_keep(column).min_keep(row),
+        MatrixNorm::Nuclear => spectrum(x, dims).sum_keep(dims),
+        MatrixNorm::Two => spectrum(x, dims).max_keep(dims),
+        MatrixNorm::MinusTwo => spectrum(x, dims).min_keep(dims),
     };
     if keep { y } else { y.squeeze(row.max(column)).squeeze(row.min(column)) }
+}
+
+/// Singular vectors and values.
+fn svd(x: Operand<'_>) -> Result<[Tensor; 3]> {
+    let outputs: SmallVec<[Tensor; 3]> = apply(&Op::Svd, &mut [x])?.into_iter().collect();
+    outputs.into_inner().map_err(|_| Error::argument("svd", "has not three outputs"))
+}
+
+/// The singular values of the matrices in two dims, in the place of the rows; the columns have size 1.
+fn spectrum(x: &Tensor, [row, column]: [i64; 2]) -> Result<Tensor> {
+    let last = x.rank() as i64 - 1;
+    let others = (0..=last).filter(|&d| d != row && d != column);
+    let order: SmallVec<[i64; 6]> = others.chain([row, column]).collect();
+    let mut back: SmallVec<[i64; 6]> = order.clone();
+    for (to, &from) in order.iter().enumerate() {
+        if let Some(place) = back.get_mut(from as usize) {
+            *place = to as i64;
+        }
+    }
+    let [_, values, _] = svd(x.permute(&order[..])?.into())?;
+    values.unsqueeze(-1).permute(&back[..])
 }
 
 /// At least `low`; where that changes a value, the gradient passes all the same, as PyTorch has it here.
@@ -97,6 +130,22 @@ methods! {
     fn matrix_norm(x, kind: MatrixNorm, dims: [i64; 2]) -> Tensor { matrix_norm(x, kind, dims, false) }
     /// A norm of the matrices in two dims, which stay with size 1.
     fn matrix_norm_keep(x, kind: MatrixNorm, dims: [i64; 2]) -> Tensor { matrix_norm(x, kind, dims, true) }
+
+    /// Singular vectors and values of each matrix `[.., m, n]`: `x = u diag(s) vh`, `k = min(m, n)`, u: `[.., m, k]`, s: `[.., k]`
+    /// descending, vh: `[.., k, n]`. PyTorch's `linalg.svd(full_matrices=False)`. Vectors are determined up to their common
+    /// sign; those of equal values, and their gradients, are not determined at all. What is not finite gives NaN.
+    ///
+    /// ```
+    /// # use ferrotape_tensor::Tensor;
+    /// # fn main() -> ferrotape_tensor::Result<()> {
+    /// let (_, s, _) = Tensor::from([[3f64, 0.], [0., -4.]]).svd()?;
+    /// assert_eq!(s.to_vec::<f64>()?, [4., 3.]);
+    /// # Ok(()) }
+    /// ```
+    fn svd(x) -> (Tensor, Tensor, Tensor) {
+        let [u, s, vh] = svd(x)?;
+        Ok((u, s, vh))
+    }
 
     /// `x / max(norm(x), eps)` along a dim: PyTorch's `normalize` (there `p = 2`, `dim = 1`, `eps = 1e-12` by default).
     fn normalize(x, p: f64, dim: i64, eps: f64) -> Tensor {

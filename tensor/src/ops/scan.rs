@@ -75,12 +75,12 @@ methods! {
     /// Running products along a dim: `y[i] = x[0] * .. * x[i]`. The product is carried in f64.
     fn cumprod(x, dim: i64) -> Tensor { scan(ScanOp::Prod, "cumprod", x, dim) }
 
-    /// Running maxima along a dim and their indices; of equals the first, NaN is the largest. The element at the index gets
-    /// the gradient.
+    /// Running maxima along a dim and their indices; NaN is the largest, of equals the first stays (PyTorch says the last). The
+    /// element at the index gets the gradient.
     fn cummax(x, dim: i64) -> (Tensor, Tensor) { extremes(ScanOp::Max, "cummax", x, dim) }
 
-    /// Running minima along a dim and their indices; of equals the first, NaN is the smallest. The element at the index gets
-    /// the gradient.
+    /// Running minima along a dim and their indices; NaN is the smallest, of equals the first stays (PyTorch says the last). The
+    /// element at the index gets the gradient.
     fn cummin(x, dim: i64) -> (Tensor, Tensor) { extremes(ScanOp::Min, "cummin", x, dim) }
 
     /// `y[i] = log(e^x[0] + .. + e^x[i])` along a dim, shifted by the running maximum.

@@ -121,6 +121,21 @@ pub(super) fn statistics(cases: &mut Cases) {
             ("trace", |x| x.trace()),
         ],
     );
+    for shape in [&[3, 3][..], &[2, 4], &[4, 2], &[2, 3, 2], &[1, 3]] {
+        let x = cases.any(shape);
+        let kinds = [MatrixNorm::Nuclear, MatrixNorm::Two, MatrixNorm::MinusTwo];
+        for kind in kinds {
+            cases.add(format!("{kind:?} {shape:?}"), vec![x.clone()], move |x| {
+                x[0].matrix_norm(kind, [-2, -1])?.square()
+            });
+        }
+        // The vectors' common sign cancels.
+        cases.add(format!("svd {shape:?}"), vec![x], |x| {
+            let (u, s, vh) = x[0].svd()?;
+            let left = u.narrow(-1, 0, 1)?.matmul(vh.narrow(-2, 0, 1)?)?;
+            left.mul(left.sin()?)?.sum([-1, -2])?.add(s.exp().sum(-1))
+        });
+    }
     let inputs = vec![cases.signed(&[2, 3]), cases.signed(&[1, 3])];
     cases.add("cosine_similarity", inputs, |x| x[0].cosine_similarity(&x[1], 1, 1e-8)?.square());
     let inputs = vec![cases.signed(&[2, 3]), cases.signed(&[3])];
@@ -185,6 +200,13 @@ fn values_at_the_ends() {
     assert_eq!(none.any(0).unwrap().to_vec::<bool>().unwrap(), [false, false]);
     assert_eq!(none.logsumexp(0).unwrap().to_vec::<f64>().unwrap(), [f64::NEG_INFINITY; 2]);
     assert_eq!(none.trace().unwrap().item::<f64>().unwrap(), 0.0);
+    let square = Tensor::from([[3.0, 0.0], [0.0, -4.0]]);
+    assert_eq!(
+        square.matrix_norm(MatrixNorm::Nuclear, [1, 0]).unwrap().item::<f64>().unwrap(),
+        7.0
+    );
+    let wide = square.unsqueeze(1).unwrap();
+    assert_eq!(wide.matrix_norm_keep(MatrixNorm::Two, [2, 0]).unwrap().shape(), [1, 1, 1]);
     let inf = Tensor::from([f64::INFINITY, 1.0]);
     assert_eq!(inf.logcumsumexp(0).unwrap().to_vec::<f64>().unwrap(), [f64::INFINITY; 2]);
     let wrong = [
@@ -195,6 +217,7 @@ fn values_at_the_ends() {
         none.argmax(0).map(|_| ()),
         x.norm(nan, 0).map(|_| ()),
         x.trace().map(|_| ()),
+        x.svd().map(|_| ()),
         x.matrix_norm(MatrixNorm::One, [0, -1]).map(|_| ()),
         none.argmax([0, 1]).map(|_| ()),
         x.linear_scan(&inf, 0).map(|_| ()),

@@ -58,6 +58,9 @@ fn matrix(x: &Tensor, kind: &str, dims: &[i64], keep: bool) -> Option<Result<Ten
         "-1" => MatrixNorm::MinusOne,
         "inf" => MatrixNorm::Infinity,
         "-inf" => MatrixNorm::MinusInfinity,
+        "nuc" => MatrixNorm::Nuclear,
+        "2" => MatrixNorm::Two,
+        "-2" => MatrixNorm::MinusTwo,
         _ => return None,
     };
     let dims = <[i64; 2]>::try_from(dims).ok()?;

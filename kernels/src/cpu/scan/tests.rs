@@ -85,7 +85,7 @@ fn many_lines_and_long_ones() {
     for threads in [1, 4] {
         set_threads(threads);
         check([300, 9, 20], true);
-        check([2, 700, 2], false);
+        check([2, 150, 2], false);
     }
 }
 

@@ -1,8 +1,10 @@
-//! Scans, sorting and searching: shape and type of the (first) result.
+//! Scans, sorting and searching, singular values: shape and type of the results.
 
 use ferrotape_kernels::cpu::scan::ScanOp;
 
-use super::{like, require_float};
+use smallvec::smallvec;
+
+use super::{Metas, like, require_float};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::op::{Meta, Op};
@@ -40,4 +42,14 @@ pub(super) fn output(op: &Op, inputs: &[Meta]) -> Result<Meta> {
         }
         _ => Err(Error::argument(name, "neither scans nor sorts")),
     }
+}
+
+pub(super) fn svd(op: &'static str, input: &Meta) -> Result<Metas> {
+    require_float(op, input.dtype)?;
+    let [batch @ .., m, n] = &input.shape[..] else {
+        return Err(Error::shape(op, format!("{:?}: matrices expected", input.shape)));
+    };
+    let k = *m.min(n);
+    let shaped = |sizes: &[usize]| like(input, batch.iter().chain(sizes).copied().collect());
+    Ok(smallvec![shaped(&[*m, k]), shaped(&[k]), shaped(&[k, *n])])
 }
