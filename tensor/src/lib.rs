@@ -28,16 +28,16 @@ pub mod io;
 pub use apply::{Operand, Outputs, apply, apply_one};
 pub use create::{Full, IntoTensor};
 pub use device::{Device, MemoryStats};
-pub use dtype::{DType, Element};
+pub use dtype::{DType, Element, bf16, f16};
 pub use error::{Error, ErrorKind, Result};
 pub use index::{Index, IndexList};
 pub use layout::Layout;
 pub use observe::{Observer, Tag, TapeSlot, no_tape, observe};
 pub use op::{
-    Conv2dOp, CustomOp, IndexOp, Meta, Op, OptimizeOp, Pool2dOp, RandomOp, ReduceDims, ViewOp,
-    output_metas,
+    Conv2dOp, CustomOp, IndexOp, Meta, Op, OptimizeOp, Pool2dOp, RandomOp, ReduceDims, SequenceOp,
+    SequencePlaces, ViewOp, output_metas,
 };
-pub use ops::{MatrixNorm, chain};
+pub use ops::{MatrixNorm, SequenceOutput, chain};
 pub use random::Generator;
 pub use shape::{Dims, IntoDims, IntoShape};
 pub use tensor::{Tensor, TensorId};
@@ -48,6 +48,7 @@ pub use ferrotape_kernels::{
     cpu::optimize::{AdamStep, SgdStep},
     cpu::reduce::{ArgOp, ReduceOp},
     cpu::scan::ScanOp,
+    cpu::sequence::RecurrentCell,
     elementwise::{BinaryOp, CompareOp, LogicalOp, UnaryOp},
 };
 

@@ -5,6 +5,7 @@ mod elementwise;
 mod images;
 mod products;
 mod reductions;
+mod sequence;
 mod shapes;
 
 use std::cell::RefCell;
@@ -120,7 +121,7 @@ fn one(op: &Op, inputs: &[&Tensor]) -> Result<Tensor> {
     apply(op, &mut operands).map(|mut outputs| outputs.swap_remove(0))
 }
 
-const FAMILIES: [fn(&mut Cases); 12] = [
+const FAMILIES: [fn(&mut Cases); 14] = [
     elementwise::unary,
     elementwise::binary,
     elementwise::others,
@@ -131,8 +132,10 @@ const FAMILIES: [fn(&mut Cases); 12] = [
     reductions::scans,
     reductions::sorts,
     reductions::statistics,
+    sequence::cases,
     composites::cases,
     composites::casts,
+    composites::short_casts,
 ];
 
 fn family(add: fn(&mut Cases)) -> Cases {
@@ -181,6 +184,11 @@ fn scans_sorts_and_statistics() {
 #[test]
 fn convolution_and_pooling() {
     family(images::cases).check();
+}
+
+#[test]
+fn recurrent_layers() {
+    family(sequence::cases).check();
 }
 
 #[test]
@@ -282,7 +290,7 @@ fn constants() -> Vec<Op> {
         x.argmin(0)?;
         x.searchsorted(&x, false)?;
         x.detach()?;
-        for integer in [DType::I64, DType::U8, DType::Bool] {
+        for integer in DType::ALL.into_iter().filter(|dtype| !dtype.is_float()) {
             x.to_dtype(integer)?;
         }
         let mut rng = Generator::new(0);
@@ -293,7 +301,8 @@ fn constants() -> Vec<Op> {
     })
 }
 
-/// Operations that a tape refuses: they change a value under it.
+/// Operations that a tape refuses: they change a value under it, or are a fused backward pass (which another tape replaces by the
+/// steps it is made of).
 fn updates() -> Vec<Op> {
     all_of(|| {
         let mut w: [Tensor; 3] = [0.0, 0.0, 0.0].map(|x| Tensor::from([x]));
@@ -312,7 +321,11 @@ fn updates() -> Vec<Op> {
         let [w, first, second] = &mut w;
         w.assign(&g)?;
         w.sgd_step(&g, sgd, None)?;
-        w.adam_step(&g, adam, first, second)
+        w.adam_step(&g, adam, first, second)?;
+        let settings = ferrotape::SequenceOp::new(ferrotape::RecurrentCell::RnnTanh);
+        let (y, saved) = (Tensor::from([[[0.5]]]), Tensor::zeros([1, 1, 0], DType::F64)?);
+        let h = Tensor::from([[0.5]]);
+        one(&Op::SequenceBackward(settings), &[&h, &h, &y, &saved, &y, &h]).map(drop)
     })
 }
 

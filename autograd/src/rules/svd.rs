@@ -1,5 +1,6 @@
 //! Singular vectors and values.
 
+use ferrotape_tensor::chain::ProductChain;
 use ferrotape_tensor::{Result, Tensor};
 
 use super::{Cx, Formulas, Rule, Slot};

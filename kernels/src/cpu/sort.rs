@@ -79,7 +79,7 @@ fn by_key(keys: &[i64], order: &mut [i64]) {
 /// An integer that orders like the number, NaN last and zeros equal; of a type of at most 32 bits it has no more.
 #[inline(always)]
 fn narrow_key<T: Number>(x: T) -> i64 {
-    if T::INTEGER {
+    if is_integer::<T>() {
         return x.to_i64();
     }
     let x = x.to_f64() as f32 + 0.0;
@@ -89,10 +89,16 @@ fn narrow_key<T: Number>(x: T) -> i64 {
 
 #[inline(always)]
 fn wide_key<T: Number>(x: T) -> i64 {
-    if T::INTEGER {
+    if is_integer::<T>() {
         return x.to_i64();
     }
     let x = x.to_f64() + 0.0;
     let bits = x.to_bits() as i64;
     if x.is_nan() { i64::MAX } else { bits ^ (((bits >> 63) as u64) >> 1) as i64 }
+}
+
+/// True for types that have no halves.
+#[inline(always)]
+fn is_integer<T: Number>() -> bool {
+    T::from_f64(0.5) == T::default()
 }

@@ -3,9 +3,20 @@
 use ferrotape_kernels::cpu::scan::{self, ScanOp};
 use ferrotape_kernels::cpu::{search, sort, svd};
 
-use super::{Dense, Input, Output, any_type, float_type, tensor, told, view};
+use super::{Dense, Input, Output, float_type, integer_type, tensor, told, view};
 use crate::error::{Error, Result};
 use crate::op::Op;
+
+/// Runs `$body` with `$t` as the Rust type of a number (2-byte floats were widened).
+macro_rules! number_type {
+    ($op:expr, $dtype:expr, $t:ident => $body:expr) => {
+        if $dtype.is_float() {
+            float_type!($op, $dtype, $t => $body)
+        } else {
+            integer_type!($op, $dtype, $t => $body)
+        }
+    };
+}
 
 pub(super) fn execute(op: &Op, inputs: &[Input<'_>], outputs: &mut [Output<'_>]) -> Result<()> {
     let x = tensor(op, inputs, 0)?;
@@ -23,11 +34,11 @@ pub(super) fn execute(op: &Op, inputs: &[Input<'_>], outputs: &mut [Output<'_>])
             let (values, indices) = (y.buffer.as_mut_slice(), z.buffer.as_mut_slice());
             told(op, scan::extremes(*kind, view::<T>(op, x)?, *dim, values, indices))
         }),
-        (Op::Sort { dim, descending }, [y, z]) => any_type!(x.dtype(), T => {
+        (Op::Sort { dim, descending }, [y, z]) => number_type!(op, x.dtype(), T => {
             let (values, indices) = (y.buffer.as_mut_slice(), z.buffer.as_mut_slice());
             told(op, sort::sort(view::<T>(op, x)?, *dim, *descending, values, indices))
         }),
-        (Op::SearchSorted { right }, [y]) => any_type!(x.dtype(), T => {
+        (Op::SearchSorted { right }, [y]) => number_type!(op, x.dtype(), T => {
             let values = tensor(op, inputs, 1)?;
             let n = x.shape().last().copied().unwrap_or(1);
             let per_row = match x.rank() {

@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::op::Op;
 use crate::ops::chain::{BinaryChain as _, ReduceChain as _, ShapeChain as _, UnaryChain as _};
 use crate::ops::statistics::{root, unless_zero};
-use crate::ops::{look, methods};
+use crate::ops::{look, methods, through_f32};
 use crate::shape::{self, IntoDims};
 use crate::tensor::Tensor;
 
@@ -34,11 +34,11 @@ pub enum MatrixNorm {
 }
 
 fn norm(x: Operand<'_>, p: f64, dims: impl IntoDims, keep: bool) -> Result<Tensor> {
-    let (x, dims) = (look("norm", &x)?, dims.into_dims());
-    let dims = &dims[..];
-    if !x.dtype().is_float() {
-        return Err(Error::unsupported("norm", x.dtype()));
-    }
+    let dims = dims.into_dims();
+    through_f32("norm", x, |x| float_norm(look("norm", &x)?, p, &dims, keep))
+}
+
+fn float_norm(x: &Tensor, p: f64, dims: &[i64], keep: bool) -> Result<Tensor> {
     match p {
         0.0 => x.ne(0.0)?.to_dtype(x.dtype()).sum_with(dims, keep),
         1.0 => x.abs().sum_with(dims, keep),

@@ -4,7 +4,7 @@ use crate::apply::{Operand, apply_one};
 use crate::error::{Error, Result};
 use crate::op::{Op, ReduceDims};
 use crate::ops::chain::BinaryChain;
-use crate::ops::{look, methods};
+use crate::ops::{look, methods, through_f32};
 use crate::shape::{self, IntoDims};
 use crate::tensor::Tensor;
 use ferrotape_kernels::cpu::reduce::{ArgOp, ReduceOp};
@@ -89,7 +89,7 @@ pub(crate) fn count(name: &'static str, x: &Tensor, dims: &[i64]) -> Result<f64>
 fn mean(x: Operand<'_>, dims: impl IntoDims, keep: bool) -> Result<Tensor> {
     let dims = dims.into_dims();
     let count = count("mean", look("mean", &x)?, &dims)?;
-    reduce(ReduceOp::Sum, x, &dims[..], keep).div(count)
+    through_f32("mean", x, |x| reduce(ReduceOp::Sum, x, &dims[..], keep).div(count))
 }
 
 methods! {

@@ -5,7 +5,7 @@ use crate::dtype::DType;
 use crate::error::Result;
 use crate::ops::chain::{BinaryChain as _, ReduceChain as _, UnaryChain as _};
 use crate::ops::reduce::count;
-use crate::ops::{look, methods};
+use crate::ops::{look, methods, through_f32};
 use crate::shape::IntoDims;
 use crate::tensor::Tensor;
 
@@ -19,6 +19,11 @@ fn moments(
 ) -> Result<(Tensor, Tensor)> {
     let dims = dims.into_dims();
     let x = look(name, &x)?;
+    if x.dtype().is_half() {
+        let (var, mean) =
+            moments(name, x.to_dtype(DType::F32)?.into(), &dims[..], correction, keep)?;
+        return Ok((var.to_dtype(x.dtype())?, mean.to_dtype(x.dtype())?));
+    }
     let count = count(name, x, &dims)?;
     let mean = x.mean_keep(&dims[..])?;
     let sum = x.sub(&mean).square().sum_with(&dims[..], keep);
@@ -43,20 +48,13 @@ pub(crate) fn unless_zero(
     zero.select(value, inside)
 }
 
-/// 1 where `x` is not zero (`wanted`: where it is what `wanted` says).
-fn truth(x: &Tensor, wanted: bool, dtype: DType) -> Result<Tensor> {
-    let truth = if wanted { x.ne(0.0)? } else { x.eq(0.0)? };
-    truth.to_dtype(dtype)
-}
-
-fn logsumexp(x: Operand<'_>, dims: impl IntoDims, keep: bool) -> Result<Tensor> {
-    let (x, dims) = (look("logsumexp", &x)?, dims.into_dims());
-    if count("logsumexp", x, &dims)? == 0.0 {
-        return x.exp().sum_with(&dims[..], keep).log();
+fn logsumexp(x: &Tensor, dims: &[i64], keep: bool) -> Result<Tensor> {
+    if count("logsumexp", x, dims)? == 0.0 {
+        return x.exp().sum_with(dims, keep).log();
     }
-    let max = x.detach().max_keep(&dims[..])?;
+    let max = x.detach().max_keep(dims)?;
     let shift = max.abs().lt(f64::INFINITY)?.select(&max, 0.0)?;
-    let sum = x.sub(&shift).exp().sum_with(&dims[..], keep)?;
+    let sum = x.sub(&shift).exp().sum_with(dims, keep)?;
     let log = unless_zero(&sum, f64::NEG_INFINITY, |sum| sum.log())?;
     log.add(shift.reshape(log.shape()))
 }
@@ -115,13 +113,19 @@ methods! {
     }
     /// Mean over dims of what is not NaN (NaN if nothing is left).
     fn nanmean(x, dims: impl IntoDims) -> Tensor {
-        let (x, dims) = (look("nanmean", &x)?, dims.into_dims());
-        x.nansum(&dims[..]).div(x.eq(x)?.to_dtype(x.dtype())?.sum(&dims[..]))
+        let dims = dims.into_dims();
+        through_f32("nanmean", x, |x| {
+            let x = look("nanmean", &x)?;
+            x.nansum(&dims[..]).div(x.eq(x)?.to_dtype(x.dtype())?.sum(&dims[..]))
+        })
     }
     /// Mean over dims, which stay with size 1, of what is not NaN.
     fn nanmean_keep(x, dims: impl IntoDims) -> Tensor {
-        let (x, dims) = (look("nanmean", &x)?, dims.into_dims());
-        x.nansum_keep(&dims[..]).div(x.eq(x)?.to_dtype(x.dtype())?.sum_keep(&dims[..]))
+        let dims = dims.into_dims();
+        through_f32("nanmean", x, |x| {
+            let x = look("nanmean", &x)?;
+            x.nansum_keep(&dims[..]).div(x.eq(x)?.to_dtype(x.dtype())?.sum_keep(&dims[..]))
+        })
     }
 
     /// Whether any element over dims is not zero (NaN is not); of any type, gives bool.
@@ -134,20 +138,26 @@ methods! {
     /// assert_eq!(x.all(1)?.to_vec::<bool>()?, [false, false]);
     /// # Ok(()) }
     /// ```
-    fn any(x, dims: impl IntoDims) -> Tensor { truth(look("any", &x)?, true, DType::F32).sum(dims).ne(0.0) }
+    fn any(x, dims: impl IntoDims) -> Tensor { look("any", &x)?.ne(0.0).sum(dims).ne(0.0) }
     /// As [`any`](Self::any); the dims stay with size 1.
-    fn any_keep(x, dims: impl IntoDims) -> Tensor { truth(look("any", &x)?, true, DType::F32).sum_keep(dims).ne(0.0) }
+    fn any_keep(x, dims: impl IntoDims) -> Tensor { look("any", &x)?.ne(0.0).sum_keep(dims).ne(0.0) }
     /// Whether all elements over dims are not zero (NaN is not); of any type, gives bool.
-    fn all(x, dims: impl IntoDims) -> Tensor { truth(look("all", &x)?, false, DType::F32).sum(dims).eq(0.0) }
+    fn all(x, dims: impl IntoDims) -> Tensor { look("all", &x)?.eq(0.0).sum(dims).eq(0.0) }
     /// As [`all`](Self::all); the dims stay with size 1.
-    fn all_keep(x, dims: impl IntoDims) -> Tensor { truth(look("all", &x)?, false, DType::F32).sum_keep(dims).eq(0.0) }
+    fn all_keep(x, dims: impl IntoDims) -> Tensor { look("all", &x)?.eq(0.0).sum_keep(dims).eq(0.0) }
     /// How many elements over dims are not zero, i64; of any type.
     fn count_nonzero(x, dims: impl IntoDims) -> Tensor {
-        truth(look("count_nonzero", &x)?, true, DType::F64).sum(dims)?.to_dtype(DType::I64)
+        look("count_nonzero", &x)?.ne(0.0).sum(dims)
     }
 
     /// `log(sum(e^x))` over dims, shifted by the maximum. An infinite maximum stays.
-    fn logsumexp(x, dims: impl IntoDims) -> Tensor { logsumexp(x, dims, false) }
+    fn logsumexp(x, dims: impl IntoDims) -> Tensor {
+        let dims = dims.into_dims();
+        through_f32("logsumexp", x, |x| logsumexp(look("logsumexp", &x)?, &dims, false))
+    }
     /// `log(sum(e^x))` over dims, which stay with size 1.
-    fn logsumexp_keep(x, dims: impl IntoDims) -> Tensor { logsumexp(x, dims, true) }
+    fn logsumexp_keep(x, dims: impl IntoDims) -> Tensor {
+        let dims = dims.into_dims();
+        through_f32("logsumexp", x, |x| logsumexp(look("logsumexp", &x)?, &dims, true))
+    }
 }

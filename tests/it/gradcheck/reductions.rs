@@ -194,6 +194,14 @@ fn values_at_the_ends() {
     assert_eq!(whole.median(0).unwrap().0.item::<i64>().unwrap(), 2);
     assert_eq!(whole.count_nonzero(..).unwrap().item::<i64>().unwrap(), 2);
     assert!(!whole.all(0).unwrap().item::<bool>().unwrap());
+    let short = Tensor::from([300.0, 400.0]).to_dtype(DType::F16).unwrap();
+    assert_eq!(
+        short.norm(2.0, 0).unwrap().to_dtype(DType::F64).unwrap().item::<f64>().unwrap(),
+        500.0
+    );
+    assert_eq!(short.sort(0, true).unwrap().1.to_vec::<i64>().unwrap(), [1, 0]);
+    assert_eq!(short.std(0, 0.0).unwrap().dtype(), DType::F16);
+    assert_eq!(whole.to_dtype(DType::I8).unwrap().prod(..).unwrap().item::<i64>().unwrap(), 0);
     let none = Tensor::zeros([0, 2], DType::F64).unwrap();
     assert_eq!(none.prod(0).unwrap().to_vec::<f64>().unwrap(), [1.0, 1.0]);
     assert_eq!(none.all(0).unwrap().to_vec::<bool>().unwrap(), [true, true]);
