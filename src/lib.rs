@@ -36,11 +36,11 @@ pub use ferrotape_tensor::{
     Activation, AdamStep, ArgOp, AttentionOp, BceLoss, BceWithLogitsLoss, BinaryOp, CompareOp,
     Conv2dOp, CrossEntropyLoss, CustomOp, DType, Device, Diagonal, Dims, Element, Error, ErrorKind,
     Generator, HingeEmbeddingLoss, HuberLoss, Index, IndexOp, KlDivLoss, L1Loss, Layout, LogicalOp,
-    MemoryStats, Meta, MseLoss, NllLoss, Observer, Op, Operand, OptimizeOp, Outputs, PadMode,
-    PoissonNllLoss, Pool2dOp, RandomOp, RecurrentCell, ReduceDims, ReduceOp, Reduction, Result,
-    ScatterOp, ScatterReduce, SequenceOp, SequenceOutput, SequencePlaces, SgdStep, SmoothL1Loss,
-    Tag, Tensor, TensorId, UnaryOp, ViewOp, apply, bf16, chain, dispatch_counts, f16, io, isa,
-    no_tape, observe, output_metas, set_threads, threads,
+    MatrixNorm, MemoryStats, Meta, MseLoss, NllLoss, Observer, Op, Operand, OptimizeOp, Outputs,
+    PadMode, PoissonNllLoss, Pool2dOp, RandomOp, RecurrentCell, ReduceDims, ReduceOp, Reduction,
+    Result, ScanOp, ScatterOp, ScatterReduce, SequenceOp, SequenceOutput, SequencePlaces, SgdStep,
+    SmoothL1Loss, Tag, Tensor, TensorId, UnaryOp, ViewOp, apply, bf16, chain, dispatch_counts, f16,
+    io, isa, no_tape, observe, output_metas, set_threads, threads,
 };
 
 /// Differentiation: tapes, gradient checks, checkpoints, custom functions.

@@ -9,10 +9,12 @@ mod image;
 mod norm;
 mod product;
 mod reduce;
+mod scan;
 mod scatter;
 mod sequence;
 mod shape;
 mod softmax;
+mod svd;
 
 use ferrotape_tensor::{Error, ErrorKind, Meta, Op, Result, Tensor};
 use smallvec::SmallVec;
@@ -72,6 +74,9 @@ pub fn derivative(op: &Op) -> Derivative {
         Op::Cast(to) if to.is_float() => Derivative::Rule(elementwise::PASS),
         Op::Copy => Derivative::Rule(elementwise::PASS),
         Op::Reduce(reduce, _) => reduce::reduce(*reduce),
+        Op::Scan(scan, _) => scan::scan(*scan),
+        Op::Sort { .. } => Derivative::Rule(scan::SORT),
+        Op::Svd => Derivative::Rule(svd::SVD),
         Op::Matmul | Op::Linear(_) => product::product(op),
         Op::View(view) => shape::view(view),
         Op::Concat(_) => Derivative::Rule(shape::CONCAT),
@@ -88,7 +93,7 @@ pub fn derivative(op: &Op) -> Derivative {
         Op::Custom(_) => Derivative::Custom,
         // Integers and booleans out, or cut off on purpose.
         Op::Compare(_) | Op::Logical(_) | Op::ArgReduce(..) | Op::Cast(_) => Derivative::None,
-        Op::Random(..) | Op::StopGradient => Derivative::None,
+        Op::Random(..) | Op::StopGradient | Op::SearchSorted { .. } => Derivative::None,
         // Updates change values under the tape; steps belong behind the gradient.
         _ => Derivative::Missing,
     }

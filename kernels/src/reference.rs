@@ -9,5 +9,7 @@ pub mod optimize;
 pub mod pool;
 pub mod random;
 pub mod reduce;
+pub mod scan;
 pub mod sequence;
 pub mod softmax;
+pub mod sort;

@@ -6,6 +6,7 @@ mod maps;
 mod norms;
 mod products;
 mod rows;
+mod scans;
 mod sequence;
 
 use ferrotape_kernels::buffer::Buffer;
@@ -172,6 +173,9 @@ fn dispatch(op: &Op, inputs: &[Input<'_>], outputs: &mut [Output<'_>]) -> Result
         }
         (Op::Reduce(..) | Op::ArgReduce(..) | Op::Softmax { .. }, Device::Cpu) => {
             rows::execute(op, inputs, &mut outputs[0])
+        }
+        (Op::Scan(..) | Op::Sort { .. } | Op::SearchSorted { .. } | Op::Svd, Device::Cpu) => {
+            scans::execute(op, inputs, outputs)
         }
         (Op::CrossEntropy | Op::CrossEntropyInput, Device::Cpu) => {
             rows::execute(op, inputs, &mut outputs[0])

@@ -37,9 +37,7 @@ pub use op::{
     Conv2dOp, CustomOp, Diagonal, IndexOp, Meta, Op, OptimizeOp, Pool2dOp, RandomOp, ReduceDims,
     SequenceOp, SequencePlaces, ViewOp, output_metas,
 };
-pub use ops::SequenceOutput;
-pub use ops::chain;
-pub use ops::{AttentionOp, PadMode, ScatterReduce};
+pub use ops::{AttentionOp, MatrixNorm, PadMode, ScatterReduce, SequenceOutput, chain};
 pub use ops::{
     BceLoss, BceWithLogitsLoss, CrossEntropyLoss, HingeEmbeddingLoss, HuberLoss, KlDivLoss, L1Loss,
     MseLoss, NllLoss, PoissonNllLoss, Reduction, SmoothL1Loss,
@@ -54,6 +52,7 @@ pub use ferrotape_kernels::{
     cpu::gemm::Activation,
     cpu::optimize::{AdamStep, SgdStep},
     cpu::reduce::{ArgOp, ReduceOp},
+    cpu::scan::ScanOp,
     cpu::sequence::RecurrentCell,
     elementwise::{BinaryOp, CompareOp, LogicalOp, UnaryOp},
 };

@@ -11,6 +11,7 @@ use ferrotape_kernels::cpu::gemm::Activation;
 use ferrotape_kernels::cpu::optimize::{AdamStep, SgdStep};
 use ferrotape_kernels::cpu::random::Philox;
 use ferrotape_kernels::cpu::reduce::{ArgOp, ReduceOp};
+use ferrotape_kernels::cpu::scan::ScanOp;
 use ferrotape_kernels::elementwise::{BinaryOp, CompareOp, LogicalOp, UnaryOp};
 
 pub(crate) use metas::has_integer_form;
@@ -58,10 +59,26 @@ pub enum Op {
     Logical(LogicalOp),
     /// `y = a ? b : c`, broadcast; a: bool
     Select,
-    /// `y` = the sum, maximum or minimum over dims
+    /// `y` = the sum, product, maximum or minimum over dims
     Reduce(ReduceOp, ReduceDims),
     /// `y: i64` = index of an extreme along one dim
     ArgReduce(ArgOp, ReduceDims),
+    /// `y` = running sums and the like along a dim; of extremes also `z: i64` = where they stand
+    Scan(ScanOp, usize),
+    /// `y` = a sorted along a dim, `z: i64` = where along it the elements stood
+    Sort {
+        /// Which dim.
+        dim: usize,
+        /// The largest first.
+        descending: bool,
+    },
+    /// `y: i64` = how many elements of a row of a, sorted, are smaller than each element of that row of b
+    SearchSorted {
+        /// Or equal.
+        right: bool,
+    },
+    /// `a = y diag(z) w` for each matrix `[.., m, n]` of a: singular vectors and values
+    Svd,
     /// `y = a b` for `[.., m, k] x [.., k, n]`, batch dims broadcast
     Matmul,
     /// `y = activation(a b^T + c)` for `[.., in] x [out, in] + [out]`; c may be absent
@@ -167,10 +184,19 @@ impl Op {
             Op::Logical(op) => op.name(),
             Op::Select => "where",
             Op::Reduce(ReduceOp::Sum, _) => "sum",
+            Op::Reduce(ReduceOp::Prod, _) => "prod",
             Op::Reduce(ReduceOp::Max, _) => "max",
             Op::Reduce(_, _) => "min",
             Op::ArgReduce(ArgOp::Max, _) => "argmax",
             Op::ArgReduce(ArgOp::Min, _) => "argmin",
+            Op::Scan(ScanOp::Sum, _) => "cumsum",
+            Op::Scan(ScanOp::Prod, _) => "cumprod",
+            Op::Scan(ScanOp::Max, _) => "cummax",
+            Op::Scan(ScanOp::Min, _) => "cummin",
+            Op::Scan(_, _) => "linear_scan",
+            Op::Sort { .. } => "sort",
+            Op::SearchSorted { .. } => "searchsorted",
+            Op::Svd => "svd",
             Op::Matmul => "matmul",
             Op::Linear(_) => "linear",
             Op::View(view) => view.name(),

@@ -5,6 +5,8 @@ mod activation;
 mod arrange;
 mod attention;
 mod binary;
+mod difference;
+mod distance;
 mod einsum;
 mod image;
 mod linalg;
@@ -15,17 +17,21 @@ mod pad;
 mod pieces;
 mod product;
 mod reduce;
+mod scan;
 mod scatter;
 mod select;
 mod sequence;
 mod shape;
 mod softmax;
+mod sort;
+mod statistics;
 mod unary;
 mod update;
 mod views;
 
 pub use attention::AttentionOp;
 pub(crate) use binary::{binary, promoted};
+pub use distance::MatrixNorm;
 pub use loss::{
     BceLoss, BceWithLogitsLoss, CrossEntropyLoss, HingeEmbeddingLoss, HuberLoss, KlDivLoss, L1Loss,
     MseLoss, NllLoss, PoissonNllLoss, Reduction, SmoothL1Loss,
@@ -40,6 +46,8 @@ pub mod chain {
     pub use super::arrange::ArrangeChain;
     pub use super::attention::AttentionChain;
     pub use super::binary::BinaryChain;
+    pub use super::difference::DifferenceChain;
+    pub use super::distance::DistanceChain;
     pub use super::image::ImageChain;
     pub use super::linalg::LinalgChain;
     pub use super::loss::LossChain;
@@ -49,10 +57,13 @@ pub mod chain {
     pub use super::pieces::PieceChain;
     pub use super::product::ProductChain;
     pub use super::reduce::ReduceChain;
+    pub use super::scan::ScanChain;
     pub use super::scatter::ScatterChain;
     pub use super::select::SelectChain;
     pub use super::shape::ShapeChain;
     pub use super::softmax::SoftmaxChain;
+    pub use super::sort::SortChain;
+    pub use super::statistics::StatisticsChain;
     pub use super::unary::UnaryChain;
     pub use super::views::ViewChain;
 }
@@ -113,6 +124,23 @@ pub(crate) fn look<'a>(
     x: &'a crate::apply::Operand<'_>,
 ) -> crate::error::Result<&'a crate::tensor::Tensor> {
     x.tensor().ok_or_else(|| crate::error::Error::argument(op, "needs a tensor"))
+}
+
+/// `body` on `x`; a scalar is lent one dim for it, as PyTorch does.
+pub(crate) fn lent<const N: usize>(
+    op: &'static str,
+    x: crate::apply::Operand<'_>,
+    body: impl FnOnce(crate::apply::Operand<'_>) -> crate::error::Result<[crate::Tensor; N]>,
+) -> crate::error::Result<[crate::Tensor; N]> {
+    let tensor = look(op, &x)?;
+    if tensor.rank() > 0 {
+        return body(x);
+    }
+    let mut results = body(tensor.reshape([1])?.into())?;
+    for result in &mut results {
+        *result = result.reshape(())?;
+    }
+    Ok(results)
 }
 
 /// `body` of floats, 2-byte ones as f32 and the result cast back: for expressions whose intermediate values (a sum before its

@@ -45,10 +45,14 @@ pub(crate) fn check_dim(op: &'static str, dim: usize, rank: usize) -> Result<()>
     Err(Error::plain(ErrorKind::Dim { op, dim, rank }))
 }
 
-/// Several dims, sorted; `[]` means all. Refuses one that is named twice.
+/// Several dims, sorted; `[]` means all. Refuses one that is named twice. A scalar is lent a dim, as PyTorch does: its dim 0 or
+/// -1 is no dim.
 pub(crate) fn resolve_dims(op: &'static str, dims: &[i64], rank: usize) -> Result<Dims> {
     if dims.is_empty() {
         return Ok((0..rank).collect());
+    }
+    if rank == 0 && matches!(dims, [0 | -1]) {
+        return Ok(Dims::new());
     }
     let mut resolved: Dims =
         dims.iter().map(|&dim| resolve_dim(op, dim, rank)).collect::<Result<_>>()?;

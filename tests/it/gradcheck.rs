@@ -7,6 +7,7 @@ mod losses;
 mod moves;
 mod norms;
 mod products;
+mod reductions;
 mod sequence;
 mod shapes;
 
@@ -132,6 +133,9 @@ const FAMILIES: &[fn(&mut Cases)] = &[
     moves::cases,
     products::cases,
     images::cases,
+    reductions::scans,
+    reductions::sorts,
+    reductions::statistics,
     sequence::cases,
     losses::cases,
     norms::cases,
@@ -182,6 +186,13 @@ fn products_and_softmax() {
 }
 
 #[test]
+fn scans_sorts_and_statistics() {
+    family(reductions::scans).check();
+    family(reductions::sorts).check();
+    family(reductions::statistics).check();
+}
+
+#[test]
 fn convolution_and_pooling() {
     family(images::cases).check();
 }
@@ -218,6 +229,7 @@ fn entry(op: &Op) -> String {
         Op::Logical(inner) => format!("Logical {inner:?}"),
         Op::Reduce(inner, _) => format!("Reduce {inner:?}"),
         Op::ArgReduce(inner, _) => format!("ArgReduce {inner:?}"),
+        Op::Scan(inner, _) => format!("Scan {inner:?}"),
         Op::Linear(activation) => format!("Linear {activation:?}"),
         Op::Conv2d(_, activation) => format!("Conv2d {activation:?}"),
         Op::View(inner) => format!("View {}", first(format!("{inner:?}"))),
@@ -257,6 +269,7 @@ fn table() -> BTreeSet<String> {
         "Logical" => debug(LogicalOp::ALL),
         "Reduce" => variants("kernels/src/cpu/reduce.rs", "ReduceOp"),
         "ArgReduce" => variants("kernels/src/cpu/reduce.rs", "ArgOp"),
+        "Scan" => variants("kernels/src/cpu/scan.rs", "ScanOp"),
         "Linear" | "Conv2d" => variants("kernels/src/cpu/gemm.rs", "Activation"),
         "View" => parameters("ViewOp"),
         "Index" => parameters("IndexOp"),
@@ -296,6 +309,7 @@ fn constants() -> Vec<Op> {
         }
         x.argmax(0)?;
         x.argmin(0)?;
+        x.searchsorted(&x, false)?;
         x.detach()?;
         for integer in DType::ALL.into_iter().filter(|dtype| !dtype.is_float()) {
             x.to_dtype(integer)?;

@@ -22,6 +22,10 @@ const VARIANTS: &[&str] = &[
     "Select",
     "Reduce",
     "ArgReduce",
+    "Scan",
+    "Sort",
+    "SearchSorted",
+    "Svd",
     "Matmul",
     "Linear",
     "View",
@@ -325,13 +329,31 @@ fn draw_op(rng: &mut Rng, variant: &str) -> (Op, Vec<Tensor>) {
         "Logical" => (Op::Logical(rng.pick(LogicalOp::ALL)), vec![twin(rng), x]),
         "Select" => (Op::Select, vec![rng.tensor(&shape, DType::Bool), twin(rng), x]),
         "Reduce" => {
-            let kind = rng.pick(&[ReduceOp::Sum, ReduceOp::Max, ReduceOp::Min]);
+            let kind = rng.pick(&[ReduceOp::Sum, ReduceOp::Prod, ReduceOp::Max, ReduceOp::Min]);
             (Op::Reduce(kind, dims(rng)), vec![x])
         }
         "ArgReduce" => {
             let kind = rng.pick(&[ArgOp::Max, ArgOp::Min]);
             (Op::ArgReduce(kind, dims(rng)), vec![x])
         }
+        "Scan" => {
+            let kind =
+                rng.pick(&[ScanOp::Sum, ScanOp::Prod, ScanOp::Max, ScanOp::Min, ScanOp::Linear]);
+            let op = Op::Scan(kind, rng.dim(rank));
+            (op, if kind == ScanOp::Linear { vec![like(rng), x] } else { vec![x] })
+        }
+        "Sort" => (Op::Sort { dim: rng.dim(rank), descending: rng.chance(2) }, vec![x]),
+        "SearchSorted" => {
+            let mut shape = shape.clone();
+            if let Some(last) = shape.last_mut() {
+                *last = rng.pick(&[0, 1, 3]);
+            }
+            let sorted =
+                if rng.chance(3) { shape.split_off(rank.saturating_sub(1)) } else { shape };
+            let sorted = rng.tensor(&sorted, x.dtype());
+            (Op::SearchSorted { right: rng.chance(2) }, vec![sorted, x])
+        }
+        "Svd" => (Op::Svd, vec![x]),
         "View" => (Op::View(draw_view(rng, &shape)), vec![x]),
         "Copy" => (Op::Copy, vec![x]),
         "Concat" => (Op::Concat(rng.dim(rank)), vec![like(rng), like(rng), x]),

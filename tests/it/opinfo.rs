@@ -6,11 +6,14 @@ mod args;
 mod elementwise;
 mod linalg;
 mod loss;
+mod measure;
 mod network;
 mod norm;
 mod reduce;
+mod scan;
 mod select;
 mod shape;
+mod sort;
 
 use std::collections::BTreeMap;
 
@@ -58,6 +61,9 @@ fn call(op: &str, args: &Args) -> Called {
         .or_else(|| linalg::call(op, args))
         .or_else(|| activation::call(op, args))
         .or_else(|| reduce::call(op, args))
+        .or_else(|| measure::call(op, args))
+        .or_else(|| scan::call(op, args))
+        .or_else(|| sort::call(op, args))
         .or_else(|| shape::call(op, args))
         .or_else(|| select::call(op, args))
         .or_else(|| network::call(op, args))
@@ -68,6 +74,11 @@ fn call(op: &str, args: &Args) -> Called {
 /// What an operation with one output gives.
 fn one(y: Result<Tensor>) -> Called {
     Some(y.map(|y| vec![y]))
+}
+
+/// What an operation with two outputs gives.
+fn two(outputs: Result<(Tensor, Tensor)>) -> Called {
+    Some(outputs.map(|(y, z)| vec![y, z]))
 }
 
 /// A stored tensor, floats as `float`.

@@ -313,6 +313,20 @@ fn reductions(dtype: DType) -> Result<()> {
         let name = format!("layer_norm gradients {rows} {size}");
         say(&name, dtype, &gradients.iter().collect::<Vec<_>>());
     }
+    for dim in 0..3 {
+        let (values, indices) = x.sort(dim, true)?;
+        let (best, places) = x.cummax(dim)?;
+        let y = x.mul(0.3)?;
+        let all = [y.cumsum(dim)?, y.cumprod(dim)?, y.logcumsumexp(dim)?, y.prod(dim)?];
+        say(&format!("scan {dim}"), dtype, &all.each_ref());
+        say(&format!("sort {dim}"), dtype, &[&values, &indices, &best, &places]);
+        let (u, s, vh) = x.narrow(0, 0, 3)?.svd()?;
+        say(&format!("svd {dim}"), dtype, &[&u, &s, &vh]);
+        say(&format!("norm {dim}"), dtype, &[&x.norm(3.0, dim)?, &x.std(dim, 1.)?]);
+        assert_eq!(bits(&all[0]), bits(&y.t()?.contiguous()?.t()?.cumsum(dim)?), "cumsum {dim}");
+    }
+    let near = long.mul(0.001)?.add(1.)?;
+    say("prod long", dtype, &[&near.prod(..)?, &near.reshape([1_000_003, 1]).prod(0)?]);
     for classes in [1, 10, 1000] {
         let logits = rng.normal([67, classes], 0., 4., dtype)?;
         let target = Tensor::arange(0., 1., 67, DType::I64)?.to_vec::<i64>()?;

@@ -5,6 +5,7 @@ pub(crate) mod columns;
 pub(crate) mod dims;
 mod integers;
 pub(crate) mod lanes;
+mod product;
 mod rows;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -29,6 +30,8 @@ pub enum ReduceOp {
     Max,
     /// The smallest, NaN wins; of nothing: an error.
     Min,
+    /// The product; of nothing: 1.
+    Prod,
 }
 
 /// Which extreme [`arg_reduce`] looks for.
@@ -56,14 +59,18 @@ pub fn reduce<T: Float>(
         return Ok(());
     }
     if x.is_empty() {
-        require(op == ReduceOp::Sum, "reduce: maximum or minimum of nothing")?;
-        out.fill(T::ZERO);
+        require(
+            matches!(op, ReduceOp::Sum | ReduceOp::Prod),
+            "reduce: maximum or minimum of nothing",
+        )?;
+        out.fill(if op == ReduceOp::Sum { T::ZERO } else { T::ONE });
         return Ok(());
     }
     match op {
-        ReduceOp::Sum => by_groups::<T, Sum>(x, reduced, out),
-        ReduceOp::Max => by_groups::<T, Max>(x, reduced, out),
-        ReduceOp::Min => by_groups::<T, Min>(x, reduced, out),
+        ReduceOp::Sum => by_groups(one_group::<T, Sum>, x, reduced, out),
+        ReduceOp::Max => by_groups(one_group::<T, Max>, x, reduced, out),
+        ReduceOp::Min => by_groups(one_group::<T, Min>, x, reduced, out),
+        ReduceOp::Prod => by_groups(product::one_group, x, reduced, out),
     }
 }
 
@@ -76,14 +83,22 @@ fn kept_len(shape: &[usize], reduced: &[bool]) -> Option<usize> {
     kept.into_iter().try_fold(1usize, |product, size| product.checked_mul(size))
 }
 
+/// Reduces one group of dims: [`one_group`].
+type Group<T> = unsafe fn(&[T], isize, [&[Dim]; 3], &mut [T]) -> Result<()>;
+
 /// Groups of adjacent reduced dims, the innermost first; `x` is not empty and `out` has the right length.
-fn by_groups<T: Float, F: Fold<T>>(x: View<'_, T>, reduced: &[bool], out: &mut [T]) -> Result<()> {
+fn by_groups<T: Float>(
+    one_group: Group<T>,
+    x: View<'_, T>,
+    reduced: &[bool],
+    out: &mut [T],
+) -> Result<()> {
     if let (Some(all), false) = (x.as_contiguous(), reduced.contains(&false))
         && all.len() > 1
     {
         let whole = [Dim { size: all.len(), stride: 1, reduced: true }];
         // SAFETY: the whole of a slice.
-        return unsafe { rows::reduce::<T, F>(all, 0, &[], &whole, out) };
+        return unsafe { one_group(all, 0, [&[], &whole, &[]], out) };
     }
     let mut dims = Dims::of(&x, reduced)?;
     let mut base = x.offset() as isize;
@@ -99,14 +114,14 @@ fn by_groups<T: Float, F: Fold<T>>(x: View<'_, T>, reduced: &[bool], out: &mut [
         };
         if !outer.iter().any(|d| d.reduced) {
             // SAFETY: `dims` describes elements of the view, or of the contiguous `held`.
-            return unsafe { one_group::<T, F>(data, base, [outer, group, inner], out) };
+            return unsafe { one_group(data, base, [outer, group, inner], out) };
         }
         let sizes = [count(outer), count(inner)];
         let bytes = sizes[0].checked_mul(sizes[1]).and_then(|n| n.checked_mul(size_of::<T>()));
         let bytes = bytes.ok_or(Error::Contract("reduce: size of an intermediate result"))?;
         let mut next = Buffer::new(bytes)?;
         // SAFETY: as above.
-        unsafe { one_group::<T, F>(data, base, [outer, group, inner], next.as_mut_slice())? };
+        unsafe { one_group(data, base, [outer, group, inner], next.as_mut_slice())? };
         dims = contiguous(outer, sizes[1])?;
         base = 0;
         held = Some(next);

@@ -39,23 +39,29 @@ macro_rules! reference {
             fn combine(op: ReduceOp, left: $t, right: $t) -> $t {
                 match op {
                     ReduceOp::Sum => left + right,
+                    ReduceOp::Prod => left * right,
                     _ => pick(op, left as f64, right as f64) as $t,
                 }
             }
 
+            /// The result of nothing.
+            fn start(op: ReduceOp) -> $t {
+                if op == ReduceOp::Prod { 1.0 } else { 0.0 }
+            }
+
             /// A row of the innermost group.
             pub fn row(op: ReduceOp, x: &[$t]) -> $t {
-                if op != ReduceOp::Sum {
+                if matches!(op, ReduceOp::Max | ReduceOp::Min) {
                     return x[1..].iter().fold(x[0], |best, &x| combine(op, best, x));
                 }
                 let chunks = x.chunks(CHUNK).map(|chunk| {
-                    let mut lanes = [0.0; 64];
+                    let mut lanes = [start(op); 64];
                     for (i, &x) in chunk.iter().enumerate() {
-                        lanes[i % 64] += x;
+                        lanes[i % 64] = combine(op, lanes[i % 64], x);
                     }
                     for width in [32, 16, 8, 4, 2, 1] {
                         for i in 0..width {
-                            lanes[i] += lanes[i + width];
+                            lanes[i] = combine(op, lanes[i], lanes[i + width]);
                         }
                     }
                     lanes[0]
@@ -65,10 +71,12 @@ macro_rules! reference {
 
             /// One column of any other group.
             pub fn column(op: ReduceOp, x: &[$t]) -> $t {
-                if op != ReduceOp::Sum {
+                if matches!(op, ReduceOp::Max | ReduceOp::Min) {
                     return row(op, x);
                 }
-                let chunks = x.chunks(ROWS).map(|chunk| chunk.iter().fold(0.0, |sum, &x| sum + x));
+                let chunks = x
+                    .chunks(ROWS)
+                    .map(|chunk| chunk.iter().fold(start(op), |sum, &x| combine(op, sum, x)));
                 pair_tree(op, chunks.collect())
             }
 
@@ -91,7 +99,7 @@ macro_rules! reference {
                             let line: Vec<$t> =
                                 (0..n).map(|r| x[(a * n + r) * inner + b]).collect();
                             next.push(if n == 0 {
-                                0.0
+                                start(op)
                             } else if innermost {
                                 row(op, &line)
                             } else {

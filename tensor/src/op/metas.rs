@@ -2,6 +2,7 @@
 
 mod images;
 mod norms;
+mod scans;
 mod sequence;
 mod shapes;
 
@@ -13,6 +14,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::shape::{self, Dims};
 use ferrotape_kernels::cpu::optimize::AdamStep;
 use ferrotape_kernels::cpu::reduce::ReduceOp;
+use ferrotape_kernels::cpu::scan::ScanOp;
 use ferrotape_kernels::elementwise::{BinaryOp, UnaryOp};
 
 pub(crate) type Metas = SmallVec<[Meta; 2]>;
@@ -35,6 +37,12 @@ pub fn output_metas(op: &Op, inputs: &[Meta]) -> Result<Metas> {
             let taps = Meta { dtype: DType::U8, ..y.clone() };
             smallvec![y, taps]
         }
+        Op::Scan(ScanOp::Max | ScanOp::Min, _) | Op::Sort { .. } => {
+            let y = scans::output(op, inputs)?;
+            let z = Meta { dtype: DType::I64, ..y.clone() };
+            smallvec![y, z]
+        }
+        Op::Svd => scans::svd(name, &inputs[0])?,
         Op::Sequence(settings) => sequence::forward(name, settings, inputs)?,
         Op::SequenceBackward(settings) => sequence::backward(name, settings, inputs)?,
         Op::LayerNorm { .. } => norms::layer_norm(name, inputs)?,
@@ -70,6 +78,8 @@ fn check_operands(op: &Op, inputs: &[Meta]) -> Result<()> {
             1..=1
         }
         Op::Index(IndexOp::Scatter { .. }) => 3..=3,
+        Op::Scan(ScanOp::Linear, _) | Op::SearchSorted { .. } => 2..=2,
+        Op::Scan(..) | Op::Sort { .. } | Op::Svd => 1..=1,
         Op::Binary(_)
         | Op::Compare(_)
         | Op::Logical(_)
@@ -160,9 +170,12 @@ fn single_output(op: &Op, inputs: &[Meta]) -> Result<Meta> {
             like(&inputs[1], shape::broadcast(name, &inputs[0].shape, &values)?)
         }
         Op::Reduce(reduce, dims) => {
-            let y = reduced(name, &inputs[0], dims, *reduce != ReduceOp::Sum)?;
+            let y =
+                reduced(name, &inputs[0], dims, matches!(reduce, ReduceOp::Max | ReduceOp::Min))?;
             match reduce {
-                ReduceOp::Sum if !y.dtype.is_float() => Meta { dtype: DType::I64, ..y },
+                ReduceOp::Sum | ReduceOp::Prod if !y.dtype.is_float() => {
+                    Meta { dtype: DType::I64, ..y }
+                }
                 _ => y,
             }
         }
@@ -172,6 +185,7 @@ fn single_output(op: &Op, inputs: &[Meta]) -> Result<Meta> {
             }
             Meta { dtype: DType::I64, ..reduced(name, &inputs[0], dims, true)? }
         }
+        Op::Scan(..) | Op::SearchSorted { .. } => scans::output(op, inputs)?,
         Op::Matmul => matmul(name, &inputs[0], &inputs[1])?,
         Op::Linear(_) => linear(name, inputs)?,
         Op::View(_) | Op::Concat(_) | Op::Index(_) => shapes::output(op, inputs)?,
@@ -202,6 +216,8 @@ fn single_output(op: &Op, inputs: &[Meta]) -> Result<Meta> {
         | Op::SequenceBackward(_)
         | Op::MaxPool2d(_)
         | Op::LayerNorm { .. }
+        | Op::Sort { .. }
+        | Op::Svd
         | Op::Random(..)
         | Op::Assign
         | Op::Optimize(_)

@@ -5,7 +5,7 @@ use std::f64::consts::FRAC_2_PI;
 use super::maths::held;
 use crate::apply::Operand;
 use crate::error::{Error, Result};
-use crate::ops::chain::{BinaryChain as _, ShapeChain as _, SoftmaxChain as _, UnaryChain as _};
+use crate::ops::chain::{BinaryChain as _, SoftmaxChain as _, UnaryChain as _};
 use crate::ops::{look, methods};
 use crate::shape::{self, Dims};
 use crate::tensor::Tensor;
@@ -150,9 +150,7 @@ methods! {
     }
     /// `softmax(-x)` along a dim.
     fn softmin(x, dim: i64) -> Tensor {
-        let x = look("softmin", &x)?;
-        // A scalar is lent a dim.
-        if x.rank() == 0 { x.reshape([1]).softmin(dim).reshape([]) } else { x.neg().softmax(dim) }
+        look("softmin", &x)?.neg().softmax(dim)
     }
     /// `a sigmoid(b)`, a and b the halves of x along a dim.
     ///

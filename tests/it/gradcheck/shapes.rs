@@ -72,7 +72,7 @@ fn concatenations(cases: &mut Cases) {
 }
 
 fn reductions(cases: &mut Cases) {
-    for op in [ReduceOp::Sum, ReduceOp::Max, ReduceOp::Min] {
+    for op in [ReduceOp::Sum, ReduceOp::Prod, ReduceOp::Max, ReduceOp::Min] {
         // Every subset of the dims, kept or not, of a tensor as it lies and of a transposed one.
         for (subset, keep) in (0..8).flat_map(|subset| [(subset, false), (subset, true)]) {
             let dims: Dims = (0..3).filter(|d| subset >> d & 1 == 1).collect();
@@ -94,6 +94,8 @@ fn reductions(cases: &mut Cases) {
     }
     let x = cases.any(&[2, 0]);
     cases.add("sum of nothing", vec![x], |x| x[0].sum(1)?.add(1.0)?.square());
+    let x = cases.any(&[2, 0]);
+    cases.add("prod of nothing", vec![x], |x| x[0].prod(1)?.add(1.0)?.square());
     let x = cases.any(&[0, 2]);
     cases.add("max of no rows", vec![x], |x| x[0].max(1));
     // Longer than the lanes and the chunks of the fixed order of sums.

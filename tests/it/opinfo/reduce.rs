@@ -2,65 +2,89 @@
 
 use ferrotape::prelude::*;
 
-use super::{Arg, Args, Called, one};
+use super::{Arg, Args, Called, one, two};
 
 pub(super) fn call(op: &str, args: &Args) -> Called {
-    one(reduction(op, args, args.tensor(0)?)?)
+    let x = args.tensor(0)?;
+    let (name, variant) = op.split_once('/').unwrap_or((op, ""));
+    let keep = args.get(2, "keepdim").map_or(Some(false), Arg::bool)?;
+    match name {
+        "max" | "min" if variant == "reduction_with_dim" => {
+            let dim = args.get(1, "dim")?.int()?;
+            two(match (name, keep) {
+                ("max", false) => x.max_with_indices(dim),
+                ("max", _) => x.max_with_indices_keep(dim),
+                (_, false) => x.min_with_indices(dim),
+                _ => x.min_with_indices_keep(dim),
+            })
+        }
+        "max" if variant == "reduction_no_dim" => one(x.max(..)),
+        "min" if variant == "reduction_no_dim" => one(x.min(..)),
+        "var" | "std" | "var_mean" | "std_mean" => moments(name, variant, args, x),
+        _ => one(reduction(op, args, x, keep)?),
+    }
 }
 
-fn reduction(op: &str, args: &Args, x: &Tensor) -> Option<Result<Tensor>> {
-    let keep = args.get(2, "keepdim").map_or(Some(false), Arg::bool)?;
-    let place = if op == "var/unbiased" { 9 } else { 1 };
+fn moments(op: &str, variant: &str, args: &Args, x: &Tensor) -> Called {
+    let positional = variant == "unbiased";
+    let place = if positional { 9 } else { 1 };
     let dims = args.get(place, "dim").map_or(Some(Vec::new()), Arg::ints)?;
-    // PyTorch lends a scalar one dim; we don't.
-    if x.rank() == 0 && !dims.is_empty() {
-        return None;
-    }
     let dims = &dims[..];
-    let again = |y: Result<Tensor>| if keep { y.reshape(kept(x, dims)) } else { y };
-    Some(match op {
-        "sum" => x.sum_with(dims, keep),
-        "mean" => again(x.mean(dims)),
-        "amax" => again(x.max(dims)),
-        "amin" => again(x.min(dims)),
-        "argmax" | "argmin" => {
-            let arg = |x: &Tensor, dim| if op == "argmax" { x.argmax(dim) } else { x.argmin(dim) };
-            match dims {
-                [] => arg(&x.flatten(0, -1).ok()?, 0),
-                [dim] => again(arg(x, *dim)),
-                _ => return None,
-            }
+    let keep = args.get(9, "keepdim").map_or(Some(false), Arg::bool)?;
+    let unbiased = args.get(if positional { 1 } else { 9 }, "unbiased");
+    let unbiased = unbiased.map_or(Some(true), Arg::bool)?;
+    let usual = f64::from(u8::from(unbiased));
+    let correction = args.get(9, "correction").map_or(Some(usual), Arg::number)?;
+    match (op, keep) {
+        ("var", false) => one(x.var(dims, correction)),
+        ("var", _) => one(x.var_keep(dims, correction)),
+        ("std", false) => one(x.std(dims, correction)),
+        ("std", _) => one(x.std_keep(dims, correction)),
+        ("var_mean", false) => two(x.var_mean(dims, correction)),
+        ("var_mean", _) => two(x.var_mean_keep(dims, correction)),
+        (_, false) => two(x.std_mean(dims, correction)),
+        _ => two(x.std_mean_keep(dims, correction)),
+    }
+}
+
+fn reduction(op: &str, args: &Args, x: &Tensor, keep: bool) -> Option<Result<Tensor>> {
+    let dims = args.get(1, "dim").map_or(Some(Vec::new()), Arg::ints)?;
+    let dims = &dims[..];
+    Some(match (op, keep) {
+        ("sum", _) => x.sum_with(dims, keep),
+        ("mean", false) => x.mean(dims),
+        ("mean", _) => x.mean_keep(dims),
+        ("prod", false) => x.prod(dims),
+        ("prod", _) => x.prod_keep(dims),
+        ("nansum", false) => x.nansum(dims),
+        ("nansum", _) => x.nansum_keep(dims),
+        ("nanmean", false) => x.nanmean(dims),
+        ("nanmean", _) => x.nanmean_keep(dims),
+        ("amax", false) => x.amax(dims),
+        ("amax", _) => x.max_keep(dims),
+        ("amin", false) => x.amin(dims),
+        ("amin", _) => x.min_keep(dims),
+        ("argmax", false) => x.argmax(dims),
+        ("argmax", _) => x.argmax_keep(dims),
+        ("argmin", false) => x.argmin(dims),
+        ("argmin", _) => x.argmin_keep(dims),
+        ("any", false) => x.any(dims),
+        ("any", _) => x.any_keep(dims),
+        ("all", false) => x.all(dims),
+        ("all", _) => x.all_keep(dims),
+        ("count_nonzero", _) => x.count_nonzero(dims),
+        ("logsumexp", false) => x.logsumexp(dims),
+        ("logsumexp", _) => x.logsumexp_keep(dims),
+        ("softmax" | "log_softmax", _) => softmax(op, x, dims)?,
+        ("softmax/with_dtype" | "log_softmax/with_dtype", _) => {
+            softmax(op.split_once('/')?.0, &x.to_dtype(DType::F64).ok()?, dims)?
         }
-        "var" | "var/unbiased" => {
-            let unbiased = args.get(if op == "var" { 9 } else { 1 }, "unbiased");
-            let unbiased = unbiased.map_or(Some(true), Arg::bool)?;
-            let usual = f64::from(u8::from(unbiased));
-            let correction = args.get(9, "correction").map_or(Some(usual), Arg::number)?;
-            again(x.var(dims, correction))
-        }
-        "logsumexp" => {
-            let keep = args.get(2, "keepdim")?.bool()?;
-            match dims {
-                [dim] if keep => x.logsumexp(*dim).unsqueeze(*dim),
-                [dim] => x.logsumexp(*dim),
-                _ => return None,
-            }
-        }
-        "softmax" | "softmax/with_dtype" | "log_softmax" | "log_softmax/with_dtype" => {
-            let [dim] = dims else { return None };
-            let x = match op.ends_with("with_dtype") {
-                true => x.to_dtype(DType::F64).ok()?,
-                false => x.clone(),
-            };
-            if op.starts_with("log") { x.log_softmax(*dim) } else { x.softmax(*dim) }
-        }
+        ("trace", _) => x.trace(),
         _ => return None,
     })
 }
 
-fn kept(x: &Tensor, dims: &[i64]) -> Vec<usize> {
-    let rank = x.rank() as i64;
-    let reduced =
-        |d: usize| dims.is_empty() || dims.iter().any(|&dim| (dim + rank) % rank == d as i64);
-    x.shape().iter().enumerate().map(|(d, &size)| if reduced(d) { 1 } else { size }).collect()
+fn softmax(op: &str, x: &Tensor, dims: &[i64]) -> Option<Result<Tensor>> {
+    let [dim] = *dims else { return None };
+    Some(if op == "softmax" { x.softmax(dim) } else { x.log_softmax(dim) })
 }

@@ -5,7 +5,7 @@ use crate::element::{Integer, Number};
 use crate::error::{Error, Result, require};
 use crate::strided::{Dims, LoopNest, View};
 
-/// [`reduce`](super::reduce) of integers, in i64: sums wrap.
+/// [`reduce`](super::reduce) of integers, in i64: sums and products wrap.
 ///
 /// # Errors
 /// [`Contract`](Error::Contract) if lengths differ, on a maximum or minimum of nothing, or for another op.
@@ -22,6 +22,7 @@ pub fn reduce_integers<T: Integer>(
     }
     match op {
         ReduceOp::Sum => fold(x, reduced, out, 0, i64::wrapping_add),
+        ReduceOp::Prod => fold(x, reduced, out, 1, i64::wrapping_mul),
         ReduceOp::Max | ReduceOp::Min if x.is_empty() => {
             Err(Error::Contract("reduce: maximum or minimum of nothing"))
         }

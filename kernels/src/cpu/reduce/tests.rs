@@ -100,8 +100,8 @@ fn check_shape(shape: &[usize], special: bool) {
     let (reversed, reversed_strides) = reversed_layout(&x, shape);
     for set in 0..1usize << shape.len() {
         let reduced: Vec<bool> = (0..shape.len()).map(|d| set >> d & 1 == 1).collect();
-        for op in [ReduceOp::Sum, ReduceOp::Max, ReduceOp::Min] {
-            if n == 0 && op != ReduceOp::Sum {
+        for op in [ReduceOp::Sum, ReduceOp::Prod, ReduceOp::Max, ReduceOp::Min] {
+            if n == 0 && matches!(op, ReduceOp::Max | ReduceOp::Min) {
                 continue;
             }
             let want = single::reduce(op, &x, shape, &reduced);
