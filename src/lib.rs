@@ -39,6 +39,11 @@ pub use ferrotape_tensor::{
     SgdStep, Tag, Tensor, TensorId, UnaryOp, ViewOp, apply, chain, dispatch_counts, io, isa,
     no_tape, observe, output_metas, set_threads, threads,
 };
+pub use ferrotape_tensor::{
+    AvgPool1dOp, AvgPool2dOp, AvgPoolOp, Conv1dOp, Conv3dOp, ConvOp, ConvTranspose1dOp,
+    ConvTranspose2dOp, ConvTransposeOp, Divisor, Interpolate, InterpolateMode, Pool1dOp, PoolOp,
+    WindowsOp,
+};
 
 /// Differentiation: tapes, gradient checks, checkpoints, custom functions.
 pub mod autograd {
@@ -59,7 +64,16 @@ pub mod prelude {
         MaxPool2d, Module, Optimizer, Relu, Sequential, Sgd, Sigmoid, Step, Tanh, adam_w,
         value_and_grad, value_and_grad_aux,
     };
+    pub use ferrotape_nn::{
+        AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveMaxPool2d, AvgPool1d, AvgPool2d, Conv1d,
+        Conv1dConfig, ConvTranspose1d, ConvTranspose1dConfig, ConvTranspose2d,
+        ConvTranspose2dConfig, MaxPool1d, PaddingMode, Upsample,
+    };
     pub use ferrotape_tensor::chain::*;
+    pub use ferrotape_tensor::{
+        AvgPool1dOp, AvgPool2dOp, Conv1dOp, Conv3dOp, ConvTranspose1dOp, ConvTranspose2dOp,
+        Interpolate, InterpolateMode, Pool1dOp,
+    };
     pub use ferrotape_tensor::{
         Conv2dOp, DType, Device, Error, Generator, Pool2dOp, Result, Tensor, no_tape,
     };

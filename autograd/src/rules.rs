@@ -69,12 +69,14 @@ pub fn derivative(op: &Op) -> Derivative {
         Op::Index(index) => shape::index(index),
         Op::Conv2d(..) | Op::Conv2dInput(..) | Op::Conv2dWeight(..) => image::convolution(op),
         Op::MaxPool2d(_) | Op::MaxPool2dScatter(..) | Op::MaxPool2dGather(_) => image::pooling(op),
+        Op::AvgPool2d(..) | Op::AvgPool2dInput(..) => image::mean_pooling(op),
         Op::Softmax { log, .. } => softmax::softmax(*log),
         Op::CrossEntropy => Derivative::Rule(softmax::CROSS_ENTROPY),
         Op::CrossEntropyInput => Derivative::Rule(softmax::CROSS_ENTROPY_INPUT),
         Op::Custom(_) => Derivative::Custom,
         // Integers and booleans out, or cut off on purpose.
         Op::Compare(_) | Op::Logical(_) | Op::ArgReduce(..) | Op::Cast(_) => Derivative::None,
+        Op::MaxPool2dIndex(_) => Derivative::None,
         Op::Random(..) | Op::StopGradient => Derivative::None,
         // Updates change values under the tape; steps belong behind the gradient.
         _ => Derivative::Missing,

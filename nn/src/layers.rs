@@ -2,6 +2,7 @@
 
 mod activation;
 mod conv;
+mod conv_transpose;
 mod dropout;
 mod linear;
 mod norm;
@@ -9,9 +10,15 @@ mod pool;
 mod sequential;
 
 pub use activation::{Flatten, Gelu, Relu, Sigmoid, Tanh};
-pub use conv::{Conv2d, Conv2dConfig};
+pub use conv::{Conv1d, Conv1dConfig, Conv2d, Conv2dConfig, PaddingMode};
+pub use conv_transpose::{
+    ConvTranspose1d, ConvTranspose1dConfig, ConvTranspose2d, ConvTranspose2dConfig,
+};
 pub use dropout::Dropout;
 pub use linear::{Linear, LinearConfig};
 pub use norm::BatchNorm2d;
-pub use pool::MaxPool2d;
+pub use pool::{
+    AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveMaxPool2d, AvgPool1d, AvgPool2d, MaxPool1d,
+    MaxPool2d, Upsample,
+};
 pub use sequential::Sequential;

@@ -34,6 +34,11 @@ pub use checkpoint::checkpoint;
 pub use ctx::Ctx;
 pub use ferrotape_nn_derive::Module;
 pub use layers::{
+    AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveMaxPool2d, AvgPool1d, AvgPool2d, Conv1d,
+    Conv1dConfig, ConvTranspose1d, ConvTranspose1dConfig, ConvTranspose2d, ConvTranspose2dConfig,
+    MaxPool1d, PaddingMode, Upsample,
+};
+pub use layers::{
     BatchNorm2d, Conv2d, Conv2dConfig, Dropout, Flatten, Gelu, Linear, LinearConfig, MaxPool2d,
     Relu, Sequential, Sigmoid, Tanh,
 };

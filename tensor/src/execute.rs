@@ -108,6 +108,9 @@ pub(crate) fn execute(op: &Op, inputs: &[Input<'_>], outputs: &mut [Output<'_>])
         (Op::MaxPool2d(_) | Op::MaxPool2dScatter(..) | Op::MaxPool2dGather(_), Device::Cpu) => {
             images::execute(op, inputs, outputs)
         }
+        (Op::MaxPool2dIndex(_) | Op::AvgPool2d(..) | Op::AvgPool2dInput(..), Device::Cpu) => {
+            images::execute(op, inputs, outputs)
+        }
         (Op::View(_) | Op::StopGradient | Op::Custom(_), _) => {
             Err(Error::argument(op.name(), "is not executed into memory"))
         }

@@ -34,10 +34,11 @@ pub use index::{Index, IndexList};
 pub use layout::Layout;
 pub use observe::{Observer, Tag, TapeSlot, no_tape, observe};
 pub use op::{
-    Conv2dOp, CustomOp, IndexOp, Meta, Op, OptimizeOp, Pool2dOp, RandomOp, ReduceDims, ViewOp,
-    output_metas,
+    AvgPool1dOp, AvgPool2dOp, AvgPoolOp, Conv1dOp, Conv2dOp, Conv3dOp, ConvOp, ConvTranspose1dOp,
+    ConvTranspose2dOp, ConvTransposeOp, CustomOp, IndexOp, Meta, Op, OptimizeOp, Pool1dOp,
+    Pool2dOp, PoolOp, RandomOp, ReduceDims, ViewOp, WindowsOp, output_metas,
 };
-pub use ops::chain;
+pub use ops::{Interpolate, InterpolateMode, chain};
 pub use random::Generator;
 pub use shape::{Dims, IntoDims, IntoShape};
 pub use tensor::{Tensor, TensorId};
@@ -46,6 +47,7 @@ pub use tensor::{Tensor, TensorId};
 pub use ferrotape_kernels::{
     cpu::gemm::Activation,
     cpu::optimize::{AdamStep, SgdStep},
+    cpu::pool::Divisor,
     cpu::reduce::{ArgOp, ReduceOp},
     elementwise::{BinaryOp, CompareOp, LogicalOp, UnaryOp},
 };

@@ -2,7 +2,10 @@
 //! `Result<Tensor>`, where the value is an owned temporary that may lend its buffer.
 
 mod binary;
+mod convolution;
 mod image;
+mod interpolate;
+mod pool;
 mod product;
 mod reduce;
 mod select;
@@ -11,12 +14,17 @@ mod softmax;
 mod unary;
 mod update;
 
+pub use interpolate::{Interpolate, InterpolateMode};
+
 pub(crate) use binary::{binary, promoted};
 
 /// The traits that put the methods on `Result<Tensor>`.
 pub mod chain {
     pub use super::binary::BinaryChain;
+    pub use super::convolution::ConvolutionChain;
     pub use super::image::ImageChain;
+    pub use super::interpolate::InterpolateChain;
+    pub use super::pool::PoolChain;
     pub use super::product::ProductChain;
     pub use super::reduce::ReduceChain;
     pub use super::select::SelectChain;

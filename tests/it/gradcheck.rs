@@ -5,6 +5,7 @@ mod elementwise;
 mod images;
 mod products;
 mod shapes;
+mod windows;
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -15,7 +16,7 @@ use ferrotape::autograd::rules::{Derivative, derivative};
 use ferrotape::autograd::{GradCheck, Tape};
 use ferrotape::{
     AdamStep, BinaryOp, CompareOp, DType, Error, Generator, LogicalOp, Meta, Observer, Op, Result,
-    SgdStep, Tensor, UnaryOp, apply, observe,
+    SgdStep, Tensor, UnaryOp, WindowsOp, apply, observe,
 };
 
 type Function = dyn Fn(&[Tensor]) -> Result<Tensor>;
@@ -267,6 +268,7 @@ fn constants() -> Vec<Op> {
         }
         x.argmax(0)?;
         x.argmin(0)?;
+        Tensor::from([[[[1.0, -2.0]]]]).max_pool2d_index(WindowsOp::Adaptive([1, 1]))?;
         x.detach()?;
         for integer in [DType::I64, DType::U8, DType::Bool] {
             x.to_dtype(integer)?;

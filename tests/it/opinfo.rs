@@ -3,6 +3,7 @@
 
 mod args;
 mod elementwise;
+mod images;
 mod loss;
 mod network;
 mod reduce;
@@ -56,6 +57,7 @@ fn call(op: &str, args: &Args) -> Called {
         .or_else(|| shape::call(op, args))
         .or_else(|| select::call(op, args))
         .or_else(|| network::call(op, args))
+        .or_else(|| images::call(op, args))
         .or_else(|| loss::call(op, args))
 }
 

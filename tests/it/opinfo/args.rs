@@ -53,14 +53,6 @@ impl Arg {
     pub(super) fn sizes(&self) -> Option<Vec<usize>> {
         self.ints()?.into_iter().map(|size| usize::try_from(size).ok()).collect()
     }
-    /// Height and width, which may be one number.
-    pub(super) fn pair(&self) -> Option<[usize; 2]> {
-        match self.sizes()?[..] {
-            [both] => Some([both, both]),
-            [h, w] => Some([h, w]),
-            _ => None,
-        }
-    }
 }
 
 impl Args {
