@@ -39,8 +39,9 @@ pub use layers::{
     MaxPool1d, PaddingMode, Upsample,
 };
 pub use layers::{
-    BatchNorm2d, Conv2d, Conv2dConfig, Dropout, Flatten, Gelu, Linear, LinearConfig, MaxPool2d,
-    Relu, Sequential, Sigmoid, Tanh,
+    BatchNorm2d, Conv2d, Conv2dConfig, Dropout, Flatten, GRU, GRUCell, GRUConfig, Gelu, LSTM,
+    LSTMCell, LSTMConfig, Linear, LinearConfig, MaxPool2d, RNN, RNNCell, RNNConfig, Relu,
+    Sequential, Sigmoid, Tanh,
 };
 pub use module::{Buffer, Forward, Module, Param, Visitor, VisitorMut};
 pub use optim::{Adam, Optimizer, Sgd, adam_w};

@@ -28,7 +28,7 @@ pub mod io;
 pub use apply::{Operand, Outputs, apply, apply_one};
 pub use create::{Full, IntoTensor};
 pub use device::{Device, MemoryStats};
-pub use dtype::{DType, Element};
+pub use dtype::{DType, Element, bf16, f16};
 pub use error::{Error, ErrorKind, Result};
 pub use index::{Index, IndexList};
 pub use layout::Layout;
@@ -36,9 +36,10 @@ pub use observe::{Observer, Tag, TapeSlot, no_tape, observe};
 pub use op::{
     AvgPool1dOp, AvgPool2dOp, AvgPoolOp, Conv1dOp, Conv2dOp, Conv3dOp, ConvOp, ConvTranspose1dOp,
     ConvTranspose2dOp, ConvTransposeOp, CustomOp, IndexOp, Meta, Op, OptimizeOp, Pool1dOp,
-    Pool2dOp, PoolOp, RandomOp, ReduceDims, ViewOp, WindowsOp, output_metas,
+    Pool2dOp, PoolOp, RandomOp, ReduceDims, SequenceOp, SequencePlaces, ViewOp, WindowsOp,
+    output_metas,
 };
-pub use ops::{Interpolate, InterpolateMode, chain};
+pub use ops::{Interpolate, InterpolateMode, SequenceOutput, chain};
 pub use random::Generator;
 pub use shape::{Dims, IntoDims, IntoShape};
 pub use tensor::{Tensor, TensorId};
@@ -49,6 +50,7 @@ pub use ferrotape_kernels::{
     cpu::optimize::{AdamStep, SgdStep},
     cpu::pool::Divisor,
     cpu::reduce::{ArgOp, ReduceOp},
+    cpu::sequence::RecurrentCell,
     elementwise::{BinaryOp, CompareOp, LogicalOp, UnaryOp},
 };
 

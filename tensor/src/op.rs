@@ -2,6 +2,7 @@
 
 mod metas;
 mod parameters;
+mod sequence;
 mod windows;
 
 use std::any::Any;
@@ -14,8 +15,10 @@ use ferrotape_kernels::cpu::random::Philox;
 use ferrotape_kernels::cpu::reduce::{ArgOp, ReduceOp};
 use ferrotape_kernels::elementwise::{BinaryOp, CompareOp, LogicalOp, UnaryOp};
 
+pub(crate) use metas::has_integer_form;
 pub use metas::output_metas;
 pub use parameters::{IndexOp, OptimizeOp, RandomOp, ReduceDims, ViewOp};
+pub use sequence::{SequenceOp, SequencePlaces};
 pub use windows::{
     AvgPool1dOp, AvgPool2dOp, AvgPoolOp, Conv1dOp, Conv2dOp, Conv3dOp, ConvOp, ConvTranspose1dOp,
     ConvTranspose2dOp, ConvTransposeOp, Pool1dOp, Pool2dOp, PoolOp, WindowsOp,
@@ -104,6 +107,10 @@ pub enum Op {
     CrossEntropy,
     /// `y = (softmax(a) - one_hot(b)) * c`, c: `[rows]` or a scalar
     CrossEntropyInput,
+    /// A recurrent layer over a whole sequence, one direction: LSTM, GRU, RNN
+    Sequence(SequenceOp),
+    /// The backward pass of `Sequence` through time, up to the products over all steps
+    SequenceBackward(SequenceOp),
     /// Random numbers, from nothing
     Random(RandomOp, Philox, Meta),
     /// The elements as another type
@@ -177,6 +184,8 @@ impl Op {
             Op::Softmax { log: true, .. } => "log_softmax",
             Op::CrossEntropy => "cross_entropy",
             Op::CrossEntropyInput => "cross_entropy_input",
+            Op::Sequence(_) => "sequence",
+            Op::SequenceBackward(_) => "sequence_backward",
             Op::Random(random, ..) => random.name(),
             Op::Cast(_) => "cast",
             Op::Assign => "assign",

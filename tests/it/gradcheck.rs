@@ -4,6 +4,7 @@ mod composites;
 mod elementwise;
 mod images;
 mod products;
+mod sequence;
 mod shapes;
 mod windows;
 
@@ -120,7 +121,7 @@ fn one(op: &Op, inputs: &[&Tensor]) -> Result<Tensor> {
     apply(op, &mut operands).map(|mut outputs| outputs.swap_remove(0))
 }
 
-const FAMILIES: [fn(&mut Cases); 9] = [
+const FAMILIES: [fn(&mut Cases); 11] = [
     elementwise::unary,
     elementwise::binary,
     elementwise::others,
@@ -128,8 +129,10 @@ const FAMILIES: [fn(&mut Cases); 9] = [
     shapes::selections,
     products::cases,
     images::cases,
+    sequence::cases,
     composites::cases,
     composites::casts,
+    composites::short_casts,
 ];
 
 fn family(add: fn(&mut Cases)) -> Cases {
@@ -171,6 +174,11 @@ fn products_and_softmax() {
 #[test]
 fn convolution_and_pooling() {
     family(images::cases).check();
+}
+
+#[test]
+fn recurrent_layers() {
+    family(sequence::cases).check();
 }
 
 #[test]
@@ -270,7 +278,7 @@ fn constants() -> Vec<Op> {
         x.argmin(0)?;
         Tensor::from([[[[1.0, -2.0]]]]).max_pool2d_index(WindowsOp::Adaptive([1, 1]))?;
         x.detach()?;
-        for integer in [DType::I64, DType::U8, DType::Bool] {
+        for integer in DType::ALL.into_iter().filter(|dtype| !dtype.is_float()) {
             x.to_dtype(integer)?;
         }
         let mut rng = Generator::new(0);
@@ -281,7 +289,8 @@ fn constants() -> Vec<Op> {
     })
 }
 
-/// Operations that a tape refuses: they change a value under it.
+/// Operations that a tape refuses: they change a value under it, or are a fused backward pass (which another tape replaces by the
+/// steps it is made of).
 fn updates() -> Vec<Op> {
     all_of(|| {
         let mut w: [Tensor; 3] = [0.0, 0.0, 0.0].map(|x| Tensor::from([x]));
@@ -300,7 +309,11 @@ fn updates() -> Vec<Op> {
         let [w, first, second] = &mut w;
         w.assign(&g)?;
         w.sgd_step(&g, sgd, None)?;
-        w.adam_step(&g, adam, first, second)
+        w.adam_step(&g, adam, first, second)?;
+        let settings = ferrotape::SequenceOp::new(ferrotape::RecurrentCell::RnnTanh);
+        let (y, saved) = (Tensor::from([[[0.5]]]), Tensor::zeros([1, 1, 0], DType::F64)?);
+        let h = Tensor::from([[0.5]]);
+        one(&Op::SequenceBackward(settings), &[&h, &h, &y, &saved, &y, &h]).map(drop)
     })
 }
 

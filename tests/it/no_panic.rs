@@ -11,10 +11,10 @@ use ferrotape::*;
 use ferrotape_kernels::cpu::random::Philox;
 
 const CASES: usize = 40_000;
-const DTYPES: [DType; 5] = [DType::Bool, DType::U8, DType::I64, DType::F32, DType::F64];
+const DTYPES: [DType; 9] = DType::ALL;
 
 /// Every variant of [`Op`]; compared with the source, so that a new one must be added here and in [`draw_op`].
-const VARIANTS: [&str; 28] = [
+const VARIANTS: [&str; 30] = [
     "Unary",
     "Binary",
     "Compare",
@@ -40,6 +40,8 @@ const VARIANTS: [&str; 28] = [
     "Softmax",
     "CrossEntropy",
     "CrossEntropyInput",
+    "Sequence",
+    "SequenceBackward",
     "Random",
     "Cast",
     "Assign",
@@ -124,6 +126,10 @@ impl Rng {
             }
             DType::U8 => {
                 Tensor::from_vec((0..len).map(|_| self.below(5) as u8).collect(), &shape[..])
+            }
+            DType::I8 | DType::I32 | DType::F16 | DType::BF16 => {
+                let plain: Vec<f64> = (0..len).map(|_| 3.0 * self.number()).collect();
+                Tensor::from_vec(plain, &shape[..]).to_dtype(dtype)
             }
             _ => Tensor::from_vec((0..len).map(|_| self.chance(2)).collect(), &shape[..]),
         };
@@ -337,7 +343,7 @@ fn draw_op(rng: &mut Rng, variant: &str) -> (Op, Vec<Tensor>) {
 
 /// Products, convolutions, pools and losses: operands of one float type, in shapes that belong together.
 fn draw_network_op(rng: &mut Rng, variant: &str, activation: Activation) -> (Op, Vec<Tensor>) {
-    let dtype = rng.pick(&[DType::F32, DType::F64]);
+    let dtype = rng.pick(&[DType::F32, DType::F64, DType::F16, DType::BF16]);
     let s = rng.shape(6);
     let [a, b, c] = [s[0], s[1], s[2]];
     let mut float = |shape: &[usize]| rng.tensor(shape, dtype);
@@ -370,6 +376,7 @@ fn draw_network_op(rng: &mut Rng, variant: &str, activation: Activation) -> (Op,
                 }
             }
         }
+        "Sequence" | "SequenceBackward" => draw_sequence(rng, variant, dtype),
         "MaxPool2d" | "MaxPool2dScatter" | "MaxPool2dGather" => {
             let x = float(&[a, b, 4, 6]);
             let settings = pool(rng);
@@ -400,6 +407,47 @@ fn draw_network_op(rng: &mut Rng, variant: &str, activation: Activation) -> (Op,
             }
         }
     }
+}
+
+/// A recurrent layer or its backward pass.
+fn draw_sequence(rng: &mut Rng, variant: &str, dtype: DType) -> (Op, Vec<Tensor>) {
+    use RecurrentCell::*;
+    let cell = rng.pick(&[Lstm, Gru, RnnTanh, RnnRelu]);
+    let [reverse, bias, lengths] = [rng.chance(2), rng.chance(2), rng.chance(3)];
+    let projection = (cell == Lstm && rng.chance(3)) || rng.chance(30);
+    let settings = SequenceOp { cell, reverse, bias, projection, lengths };
+    let s = rng.shape(5);
+    let [steps, batch, hidden] = [s[0].max(1).min(20), s[1], s[2].max(1).min(20)];
+    let output = if projection { s[3].max(1).min(20) } else { hidden };
+    let gates = hidden * cell.gates();
+    let cells = (cell == Lstm).then_some(vec![batch, hidden]);
+    let w_hr = projection.then_some(vec![output, hidden]);
+    let mut shapes = Vec::new();
+    if variant == "Sequence" {
+        shapes.extend([vec![steps, batch, s[4]], vec![batch, output]]);
+        shapes.extend(cells);
+        shapes.extend([vec![gates, s[4]], vec![gates, output]]);
+        shapes.extend(std::iter::repeat_n(vec![gates], if bias { 2 } else { 0 }));
+        shapes.extend(w_hr);
+    } else {
+        let y = vec![steps, batch, output];
+        shapes.push(vec![batch, output]);
+        shapes.extend(cells.clone());
+        shapes.push(vec![gates, output]);
+        shapes.extend(w_hr);
+        let saved = vec![steps, batch, cell.saved(projection) * hidden];
+        shapes.extend([y.clone(), saved, y, vec![batch, output]]);
+        shapes.extend(cells);
+    }
+    let mut operands: Vec<Tensor> = shapes.iter().map(|shape| rng.tensor(shape, dtype)).collect();
+    if lengths {
+        let batch = if batch > 100 { 0 } else { batch };
+        let longest = if rng.chance(4) { steps + 2 } else { steps };
+        let all = (0..batch).map(|_| rng.below(longest) as i64 + i64::from(longest == steps));
+        operands.push(Tensor::from_vec(all.collect(), [batch]).unwrap());
+    }
+    let op = if variant == "Sequence" { Op::Sequence } else { Op::SequenceBackward };
+    (op(settings), operands)
 }
 
 /// Makes some operands wrong.
