@@ -32,16 +32,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
-pub use ferrotape_tensor::{
-    Activation, AdamStep, ArgOp, AttentionOp, BceLoss, BceWithLogitsLoss, BinaryOp, CompareOp,
-    Conv2dOp, CrossEntropyLoss, CustomOp, DType, Device, Diagonal, Dims, Element, Error, ErrorKind,
-    Generator, HingeEmbeddingLoss, HuberLoss, Index, IndexOp, KlDivLoss, L1Loss, Layout, LogicalOp,
-    MatrixNorm, MemoryStats, Meta, MseLoss, NllLoss, Observer, Op, Operand, OptimizeOp, Outputs,
-    PadMode, PoissonNllLoss, Pool2dOp, RandomOp, RecurrentCell, ReduceDims, ReduceOp, Reduction,
-    Result, ScanOp, ScatterOp, ScatterReduce, SequenceOp, SequenceOutput, SequencePlaces, SgdStep,
-    SmoothL1Loss, Tag, Tensor, TensorId, UnaryOp, ViewOp, apply, bf16, chain, dispatch_counts, f16,
-    io, isa, no_tape, observe, output_metas, set_threads, threads,
-};
+pub use ferrotape_tensor::*;
 
 /// Differentiation: tapes, gradient checks, checkpoints, custom functions.
 pub mod autograd {
@@ -58,20 +49,21 @@ pub mod prelude {
     pub use ferrotape_autograd::Tape;
     pub use ferrotape_nn::data::DataLoader;
     pub use ferrotape_nn::{
-        Adam, BatchNorm2d, Conv2d, Conv2dConfig, Ctx, Dropout, Flatten, Forward, GRU, GRUConfig,
-        LSTM, LSTMConfig, Linear, MaxPool2d, Module, Optimizer, RNN, RNNConfig, Relu, Sequential,
-        Sgd, Sigmoid, Step, Tanh, adam_w, value_and_grad, value_and_grad_aux,
-    };
-    pub use ferrotape_nn::{
-        Approximate, CELU, ELU, GELU, GLU, Hardshrink, Hardsigmoid, Hardswish, Hardtanh, Identity,
-        LeakyReLU, LogSigmoid, LogSoftmax, Mish, PReLU, ReLU, ReLU6, SELU, SiLU, Softmax, Softmin,
-        Softplus, Softshrink, Softsign, Tanhshrink, Threshold,
+        Adam, AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveMaxPool2d, Approximate, AvgPool1d,
+        AvgPool2d, BatchNorm2d, CELU, Conv1d, Conv1dConfig, Conv2d, Conv2dConfig, ConvTranspose1d,
+        ConvTranspose1dConfig, ConvTranspose2d, ConvTranspose2dConfig, Ctx, Dropout, ELU, Flatten,
+        Forward, GELU, GLU, GRU, GRUConfig, Hardshrink, Hardsigmoid, Hardswish, Hardtanh, Identity,
+        LSTM, LSTMConfig, LeakyReLU, Linear, LogSigmoid, LogSoftmax, MaxPool1d, MaxPool2d, Mish,
+        Module, Optimizer, PReLU, PaddingMode, RNN, RNNConfig, ReLU, ReLU6, Relu, SELU, Sequential,
+        Sgd, SiLU, Sigmoid, Softmax, Softmin, Softplus, Softshrink, Softsign, Step, Tanh,
+        Tanhshrink, Threshold, Upsample, adam_w, value_and_grad, value_and_grad_aux,
     };
     pub use ferrotape_tensor::chain::*;
     pub use ferrotape_tensor::{
-        AttentionOp, BceLoss, BceWithLogitsLoss, Conv2dOp, CrossEntropyLoss, DType, Device, Error,
-        Generator, HingeEmbeddingLoss, HuberLoss, Index, KlDivLoss, L1Loss, MseLoss, NllLoss,
-        PadMode, PoissonNllLoss, Pool2dOp, Reduction, Result, ScatterReduce, SmoothL1Loss, Tensor,
-        no_tape,
+        AttentionOp, AvgPool1dOp, AvgPool2dOp, BceLoss, BceWithLogitsLoss, Conv1dOp, Conv2dOp,
+        Conv3dOp, ConvTranspose1dOp, ConvTranspose2dOp, CrossEntropyLoss, DType, Device, Error,
+        Generator, HingeEmbeddingLoss, HuberLoss, Index, Interpolate, InterpolateMode, KlDivLoss,
+        L1Loss, MseLoss, NllLoss, PadMode, PoissonNllLoss, Pool1dOp, Pool2dOp, Reduction, Result,
+        ScatterReduce, SmoothL1Loss, Tensor, no_tape,
     };
 }

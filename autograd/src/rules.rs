@@ -83,6 +83,7 @@ pub fn derivative(op: &Op) -> Derivative {
         Op::Index(index) => shape::index(index),
         Op::Conv2d(..) | Op::Conv2dInput(..) | Op::Conv2dWeight(..) => image::convolution(op),
         Op::MaxPool2d(_) | Op::MaxPool2dScatter(..) | Op::MaxPool2dGather(_) => image::pooling(op),
+        Op::AvgPool2d(..) | Op::AvgPool2dInput(..) => image::mean_pooling(op),
         Op::Softmax { log, .. } => softmax::softmax(*log),
         Op::Sequence(_) => Derivative::Rule(sequence::SEQUENCE),
         Op::LayerNorm { .. } => Derivative::Rule(norm::LAYER_NORM),
@@ -94,6 +95,7 @@ pub fn derivative(op: &Op) -> Derivative {
         // Integers and booleans out, or cut off on purpose.
         Op::Compare(_) | Op::Logical(_) | Op::ArgReduce(..) | Op::Cast(_) => Derivative::None,
         Op::Random(..) | Op::StopGradient | Op::SearchSorted { .. } => Derivative::None,
+        Op::MaxPool2dIndex(_) => Derivative::None,
         // Updates change values under the tape; steps belong behind the gradient.
         _ => Derivative::Missing,
     }

@@ -2,6 +2,7 @@
 
 mod activation;
 mod conv;
+mod conv_transpose;
 mod dropout;
 mod linear;
 mod norm;
@@ -16,10 +17,16 @@ pub use activation::{
     Identity, LeakyReLU, LogSigmoid, LogSoftmax, Mish, PReLU, ReLU, ReLU6, SELU, SiLU, Sigmoid,
     Softmax, Softmin, Softplus, Softshrink, Softsign, Tanh, Tanhshrink, Threshold,
 };
-pub use conv::{Conv2d, Conv2dConfig};
+pub use conv::{Conv1d, Conv1dConfig, Conv2d, Conv2dConfig, PaddingMode};
+pub use conv_transpose::{
+    ConvTranspose1d, ConvTranspose1dConfig, ConvTranspose2d, ConvTranspose2dConfig,
+};
 pub use dropout::Dropout;
 pub use linear::{Linear, LinearConfig};
 pub use norm::BatchNorm2d;
-pub use pool::MaxPool2d;
+pub use pool::{
+    AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveMaxPool2d, AvgPool1d, AvgPool2d, MaxPool1d,
+    MaxPool2d, Upsample,
+};
 pub use recurrent::{GRU, GRUCell, GRUConfig, LSTM, LSTMCell, LSTMConfig, RNN, RNNCell, RNNConfig};
 pub use sequential::Sequential;

@@ -34,14 +34,14 @@ pub use checkpoint::checkpoint;
 pub use ctx::Ctx;
 pub use ferrotape_nn_derive::Module;
 pub use layers::{
-    Approximate, CELU, ELU, GELU, GLU, Hardshrink, Hardsigmoid, Hardswish, Hardtanh, Identity,
-    LeakyReLU, LogSigmoid, LogSoftmax, Mish, PReLU, ReLU, ReLU6, SELU, SiLU, Softmax, Softmin,
-    Softplus, Softshrink, Softsign, Tanhshrink, Threshold,
-};
-pub use layers::{
-    BatchNorm2d, Conv2d, Conv2dConfig, Dropout, Flatten, GRU, GRUCell, GRUConfig, LSTM, LSTMCell,
-    LSTMConfig, Linear, LinearConfig, MaxPool2d, RNN, RNNCell, RNNConfig, Relu, Sequential,
-    Sigmoid, Tanh,
+    AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveMaxPool2d, Approximate, AvgPool1d, AvgPool2d,
+    BatchNorm2d, CELU, Conv1d, Conv1dConfig, Conv2d, Conv2dConfig, ConvTranspose1d,
+    ConvTranspose1dConfig, ConvTranspose2d, ConvTranspose2dConfig, Dropout, ELU, Flatten, GELU,
+    GLU, GRU, GRUCell, GRUConfig, Hardshrink, Hardsigmoid, Hardswish, Hardtanh, Identity, LSTM,
+    LSTMCell, LSTMConfig, LeakyReLU, Linear, LinearConfig, LogSigmoid, LogSoftmax, MaxPool1d,
+    MaxPool2d, Mish, PReLU, PaddingMode, RNN, RNNCell, RNNConfig, ReLU, ReLU6, Relu, SELU,
+    Sequential, SiLU, Sigmoid, Softmax, Softmin, Softplus, Softshrink, Softsign, Tanh, Tanhshrink,
+    Threshold, Upsample,
 };
 pub use module::{Buffer, Forward, Module, Param, Visitor, VisitorMut};
 pub use optim::{Adam, Optimizer, Sgd, adam_w};

@@ -192,6 +192,9 @@ fn dispatch(op: &Op, inputs: &[Input<'_>], outputs: &mut [Output<'_>]) -> Result
         (Op::MaxPool2d(_) | Op::MaxPool2dScatter(..) | Op::MaxPool2dGather(_), Device::Cpu) => {
             images::execute(op, inputs, outputs)
         }
+        (Op::MaxPool2dIndex(_) | Op::AvgPool2d(..) | Op::AvgPool2dInput(..), Device::Cpu) => {
+            images::execute(op, inputs, outputs)
+        }
         (Op::Sequence(_) | Op::SequenceBackward(_), Device::Cpu) => {
             sequence::execute(op, inputs, outputs)
         }

@@ -34,13 +34,15 @@ pub use index::{Index, IndexList};
 pub use layout::Layout;
 pub use observe::{Observer, Tag, TapeSlot, no_tape, observe};
 pub use op::{
-    Conv2dOp, CustomOp, Diagonal, IndexOp, Meta, Op, OptimizeOp, Pool2dOp, RandomOp, ReduceDims,
-    SequenceOp, SequencePlaces, ViewOp, output_metas,
+    AvgPool1dOp, AvgPool2dOp, AvgPoolOp, Conv1dOp, Conv2dOp, Conv3dOp, ConvOp, ConvTranspose1dOp,
+    ConvTranspose2dOp, ConvTransposeOp, CustomOp, Diagonal, IndexOp, Meta, Op, OptimizeOp,
+    Pool1dOp, Pool2dOp, PoolOp, RandomOp, ReduceDims, SequenceOp, SequencePlaces, ViewOp,
+    WindowsOp, output_metas,
 };
-pub use ops::{AttentionOp, MatrixNorm, PadMode, ScatterReduce, SequenceOutput, chain};
 pub use ops::{
-    BceLoss, BceWithLogitsLoss, CrossEntropyLoss, HingeEmbeddingLoss, HuberLoss, KlDivLoss, L1Loss,
-    MseLoss, NllLoss, PoissonNllLoss, Reduction, SmoothL1Loss,
+    AttentionOp, BceLoss, BceWithLogitsLoss, CrossEntropyLoss, HingeEmbeddingLoss, HuberLoss,
+    Interpolate, InterpolateMode, KlDivLoss, L1Loss, MatrixNorm, MseLoss, NllLoss, PadMode,
+    PoissonNllLoss, Reduction, ScatterReduce, SequenceOutput, SmoothL1Loss, chain,
 };
 pub use random::Generator;
 pub use shape::{Dims, IntoDims, IntoShape, IntoSizes};
@@ -51,6 +53,7 @@ pub use ferrotape_kernels::{
     cpu::gather::ScatterOp,
     cpu::gemm::Activation,
     cpu::optimize::{AdamStep, SgdStep},
+    cpu::pool::Divisor,
     cpu::reduce::{ArgOp, ReduceOp},
     cpu::scan::ScanOp,
     cpu::sequence::RecurrentCell,

@@ -3,12 +3,14 @@
 mod metas;
 mod parameters;
 mod sequence;
+mod windows;
 
 use std::any::Any;
 use std::rc::Rc;
 
 use ferrotape_kernels::cpu::gemm::Activation;
 use ferrotape_kernels::cpu::optimize::{AdamStep, SgdStep};
+use ferrotape_kernels::cpu::pool::Divisor;
 use ferrotape_kernels::cpu::random::Philox;
 use ferrotape_kernels::cpu::reduce::{ArgOp, ReduceOp};
 use ferrotape_kernels::cpu::scan::ScanOp;
@@ -16,10 +18,12 @@ use ferrotape_kernels::elementwise::{BinaryOp, CompareOp, LogicalOp, UnaryOp};
 
 pub(crate) use metas::has_integer_form;
 pub use metas::output_metas;
-pub use parameters::{
-    Conv2dOp, Diagonal, IndexOp, OptimizeOp, Pool2dOp, RandomOp, ReduceDims, ViewOp,
-};
+pub use parameters::{Diagonal, IndexOp, OptimizeOp, RandomOp, ReduceDims, ViewOp};
 pub use sequence::{SequenceOp, SequencePlaces};
+pub use windows::{
+    AvgPool1dOp, AvgPool2dOp, AvgPoolOp, Conv1dOp, Conv2dOp, Conv3dOp, ConvOp, ConvTranspose1dOp,
+    ConvTranspose2dOp, ConvTransposeOp, Pool1dOp, Pool2dOp, PoolOp, WindowsOp,
+};
 
 use crate::device::Device;
 use crate::dtype::DType;
@@ -97,12 +101,18 @@ pub enum Op {
     Conv2dInput(Conv2dOp, [usize; 2]),
     /// The adjoint of `Conv2d` in its weight: a: NCHW, b: like its output
     Conv2dWeight(Conv2dOp, [usize; 2]),
-    /// `y` = maximum of each window of a: NCHW, `z: u8` = which tap won
+    /// `y` = maximum of each window of a: NCHW, `z: u8` = which tap won; at most 256 taps, not dilated
     MaxPool2d(Pool2dOp),
     /// The adjoint of `MaxPool2d`: a: like y, b: the taps
     MaxPool2dScatter(Pool2dOp, [usize; 2]),
     /// The adjoint of that: a: NCHW, b: the taps
     MaxPool2dGather(Pool2dOp),
+    /// `y: i64` = row * width + column of the maximum of each window of a: NCHW
+    MaxPool2dIndex(WindowsOp),
+    /// `y` = the sum of each window of a: NCHW, divided
+    AvgPool2d(WindowsOp, Divisor),
+    /// The adjoint of `AvgPool2d`: a: like y
+    AvgPool2dInput(WindowsOp, Divisor, [usize; 2]),
     /// Softmax along a dim, or its logarithm
     Softmax {
         /// Which dim.
@@ -209,6 +219,9 @@ impl Op {
             Op::MaxPool2d(_) => "max_pool2d",
             Op::MaxPool2dScatter(..) => "max_pool2d_scatter",
             Op::MaxPool2dGather(_) => "max_pool2d_gather",
+            Op::MaxPool2dIndex(_) => "max_pool2d_index",
+            Op::AvgPool2d(..) => "avg_pool2d",
+            Op::AvgPool2dInput(..) => "avg_pool2d_input",
             Op::Softmax { log: false, .. } => "softmax",
             Op::Softmax { log: true, .. } => "log_softmax",
             Op::LayerNorm { .. } => "layer_norm",

@@ -5,16 +5,19 @@ mod activation;
 mod arrange;
 mod attention;
 mod binary;
+mod convolution;
 mod difference;
 mod distance;
 mod einsum;
 mod image;
+mod interpolate;
 mod linalg;
 mod loss;
 mod maths;
 mod norm;
 mod pad;
 mod pieces;
+mod pool;
 mod product;
 mod reduce;
 mod scan;
@@ -32,6 +35,7 @@ mod views;
 pub use attention::AttentionOp;
 pub(crate) use binary::{binary, promoted};
 pub use distance::MatrixNorm;
+pub use interpolate::{Interpolate, InterpolateMode};
 pub use loss::{
     BceLoss, BceWithLogitsLoss, CrossEntropyLoss, HingeEmbeddingLoss, HuberLoss, KlDivLoss, L1Loss,
     MseLoss, NllLoss, PoissonNllLoss, Reduction, SmoothL1Loss,
@@ -46,15 +50,18 @@ pub mod chain {
     pub use super::arrange::ArrangeChain;
     pub use super::attention::AttentionChain;
     pub use super::binary::BinaryChain;
+    pub use super::convolution::ConvolutionChain;
     pub use super::difference::DifferenceChain;
     pub use super::distance::DistanceChain;
     pub use super::image::ImageChain;
+    pub use super::interpolate::InterpolateChain;
     pub use super::linalg::LinalgChain;
     pub use super::loss::LossChain;
     pub use super::maths::MathsChain;
     pub use super::norm::NormChain;
     pub use super::pad::PadChain;
     pub use super::pieces::PieceChain;
+    pub use super::pool::PoolChain;
     pub use super::product::ProductChain;
     pub use super::reduce::ReduceChain;
     pub use super::scan::ScanChain;

@@ -10,6 +10,7 @@ mod products;
 mod reductions;
 mod sequence;
 mod shapes;
+mod windows;
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -20,7 +21,7 @@ use ferrotape::autograd::rules::{Derivative, derivative};
 use ferrotape::autograd::{GradCheck, Tape};
 use ferrotape::{
     AdamStep, BinaryOp, CompareOp, DType, Error, Generator, LogicalOp, Meta, Observer, Op, Result,
-    SgdStep, Tensor, UnaryOp, apply, observe,
+    SgdStep, Tensor, UnaryOp, WindowsOp, apply, observe,
 };
 
 type Function = dyn Fn(&[Tensor]) -> Result<Tensor>;
@@ -310,6 +311,7 @@ fn constants() -> Vec<Op> {
         x.argmax(0)?;
         x.argmin(0)?;
         x.searchsorted(&x, false)?;
+        Tensor::from([[[[1.0, -2.0]]]]).max_pool2d_index(WindowsOp::Adaptive([1, 1]))?;
         x.detach()?;
         for integer in DType::ALL.into_iter().filter(|dtype| !dtype.is_float()) {
             x.to_dtype(integer)?;

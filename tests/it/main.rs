@@ -22,4 +22,5 @@ mod same_bits;
 mod tape;
 mod tidy;
 mod trajectories;
+mod windows;
 mod wrong_calls;

@@ -38,6 +38,9 @@ const VARIANTS: &[&str] = &[
     "MaxPool2d",
     "MaxPool2dScatter",
     "MaxPool2dGather",
+    "MaxPool2dIndex",
+    "AvgPool2d",
+    "AvgPool2dInput",
     "Softmax",
     "LayerNorm",
     "LayerNormInput",
@@ -203,7 +206,12 @@ fn pool(rng: &mut Rng) -> Pool2dOp {
     if rng.chance(2) {
         return Pool2dOp::new([2, 2]);
     }
-    Pool2dOp::new(rng.pair()).stride(rng.pair()).padding(rng.pair())
+    let op = Pool2dOp::new(rng.pair()).stride(rng.pair()).padding(rng.pair());
+    op.dilation(if rng.chance(2) { rng.pair() } else { [1, 1] }).ceil_mode(rng.chance(2))
+}
+
+fn windows(rng: &mut Rng) -> WindowsOp {
+    if rng.chance(2) { WindowsOp::Adaptive(rng.pair()) } else { WindowsOp::Sliding(pool(rng)) }
 }
 
 fn draw_view(rng: &mut Rng, shape: &[usize]) -> ViewOp {
@@ -421,6 +429,21 @@ fn draw_network_op(rng: &mut Rng, variant: &str, activation: Activation) -> (Op,
                 return (Op::CrossEntropy, operands);
             }
             (Op::CrossEntropyInput, operands)
+        }
+        "MaxPool2dIndex" | "AvgPool2d" | "AvgPool2dInput" => {
+            let x = float(&[a, b, 4, 6]);
+            let windows = windows(rng);
+            let by = rng.pick(&[0, 1, -3, i64::MAX]);
+            let by = rng.pick(&[Divisor::Elements, Divisor::Padded, Divisor::By(by)]);
+            match variant {
+                "MaxPool2dIndex" => (Op::MaxPool2dIndex(windows), vec![x]),
+                "AvgPool2d" => (Op::AvgPool2d(windows, by), vec![x]),
+                _ => {
+                    let y = x.window_mean(windows, by).unwrap_or(x);
+                    let size = if rng.chance(4) { rng.pair() } else { [4, 6] };
+                    (Op::AvgPool2dInput(windows, by, size), vec![y])
+                }
+            }
         }
         "Sequence" | "SequenceBackward" => draw_sequence(rng, variant, dtype),
         "MaxPool2d" | "MaxPool2dScatter" | "MaxPool2dGather" => {

@@ -4,6 +4,7 @@
 mod activation;
 mod args;
 mod elementwise;
+mod images;
 mod linalg;
 mod loss;
 mod measure;
@@ -68,6 +69,7 @@ fn call(op: &str, args: &Args) -> Called {
         .or_else(|| select::call(op, args))
         .or_else(|| network::call(op, args))
         .or_else(|| norm::call(op, args))
+        .or_else(|| images::call(op, args))
         .or_else(|| loss::call(op, args))
 }
 

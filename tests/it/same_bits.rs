@@ -366,6 +366,34 @@ fn convolutions(dtype: DType) -> Result<()> {
         say(&format!("conv {number}"), dtype, &[&y, &loss]);
         say(&format!("conv gradients {number}"), dtype, &gradients.iter().collect::<Vec<_>>());
     }
+    windows(dtype)
+}
+
+fn windows(dtype: DType) -> Result<()> {
+    let mut rng = Generator::new(9);
+    let x = rng.normal([7, 6, 19, 23], 0., 1., dtype)?;
+    let w = rng.normal([6, 2, 3, 3], 0., 1., dtype)?;
+    let max = Pool2dOp::new([3, 2]).stride([2, 2]).padding([1, 1]);
+    let mean = AvgPool2dOp::new([5, 3]).stride([2, 1]).padding([2, 1]).ceil_mode(true);
+    let up = ConvTranspose2dOp::default().stride([2, 3]).output_padding([1, 2]).groups(2);
+    let cubic = Interpolate::size(&[31, 11]).mode(InterpolateMode::Bicubic);
+    let functions: [(&str, &dyn Fn(&Tensor) -> Result<Tensor>); 7] = [
+        ("max, ceil", &|x| x.max_pool2d(max.ceil_mode(true))),
+        ("max, dilated", &|x| x.max_pool2d(max.dilation([2, 3]))),
+        ("adaptive max", &|x| x.adaptive_max_pool2d([5, 7])),
+        ("mean", &|x| x.avg_pool2d(mean)),
+        ("adaptive mean", &|x| x.adaptive_avg_pool2d([5, 7])),
+        ("transposed", &|x| x.conv_transpose2d(&w, None, up)),
+        ("cubic", &|x| x.interpolate(&cubic)),
+    ];
+    for (name, f) in functions {
+        let (loss, tape) = Tape::record(|tape| {
+            tape.watch(&x);
+            f(&x).tanh().sum(..)
+        })?;
+        let gradient = &tape.gradient(&loss, &[&x])?[0];
+        say(name, dtype, &[&f(&x)?, &loss, gradient]);
+    }
     Ok(())
 }
 

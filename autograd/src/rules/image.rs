@@ -1,7 +1,7 @@
 //! Convolution and pooling: two families closed under taking adjoints.
 
 use ferrotape_tensor::chain::ImageChain;
-use ferrotape_tensor::{Activation, Conv2dOp, Op, Pool2dOp, Result};
+use ferrotape_tensor::{Activation, Conv2dOp, Divisor, Op, Pool2dOp, Result, WindowsOp};
 
 use super::{Cx, Derivative, None_, rule};
 
@@ -63,5 +63,24 @@ fn pool(cx: &Cx<'_>) -> Result<Pool2dOp> {
             Ok(*pool)
         }
         _ => Err(cx.bug("is no pooling")),
+    }
+}
+
+pub(super) fn mean_pooling(op: &Op) -> Derivative {
+    Derivative::Rule(match op {
+        Op::AvgPool2d(..) => {
+            rule!([] | g, cx | g.window_mean_input(means(cx)?.0, means(cx)?.1, plane(cx, 0)))
+        }
+        Op::AvgPool2dInput(..) => {
+            rule!([] | g, cx | g.window_mean(means(cx)?.0, means(cx)?.1))
+        }
+        _ => return Derivative::Missing,
+    })
+}
+
+fn means(cx: &Cx<'_>) -> Result<(WindowsOp, Divisor)> {
+    match cx.op() {
+        Op::AvgPool2d(windows, by) | Op::AvgPool2dInput(windows, by, _) => Ok((*windows, *by)),
+        _ => Err(cx.bug("is no mean of windows")),
     }
 }

@@ -1,5 +1,9 @@
-//! 2-D max-pooling with the winning tap's index, its backward pass and its gather.
+//! 2-D max-pooling with the winning tap's index, its backward pass and its gather; where the maximum of any window lies; means of
+//! windows and their backward pass.
 
+mod average;
+mod locate;
+mod shape;
 #[cfg(test)]
 mod tests;
 mod windows;
@@ -9,36 +13,12 @@ use crate::element::Float;
 use crate::error::{Result, require};
 use windows::{Backward, Forward, Gather};
 
+pub use average::{average_pool2d, average_pool2d_grad};
+pub use locate::max_pool2d_index;
+pub use shape::{Divisor, Pool2dShape, Windows};
+
 /// Input elements that make a piece worth handing out.
 const PIECE: usize = 32_768;
-
-/// The sizes of a pooling over `[planes, h, w]` (planes = batch x channels).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Pool2dShape {
-    /// Batch times channels.
-    pub planes: usize,
-    /// Input height and width.
-    pub input: [usize; 2],
-    /// Window height and width.
-    pub kernel: [usize; 2],
-    /// Stride, at least 1.
-    pub stride: [usize; 2],
-    /// Padding on each side (at most half the window); a padded tap never wins.
-    pub padding: [usize; 2],
-}
-
-impl Pool2dShape {
-    /// Output height and width: `floor((in + 2 pad - kernel) / stride) + 1`; `None` if the window does not fit.
-    pub fn output(&self) -> Option<[usize; 2]> {
-        let mut out = [0; 2];
-        for (d, out) in out.iter_mut().enumerate() {
-            let padded = self.padding[d].checked_mul(2)?.checked_add(self.input[d])?;
-            *out =
-                padded.checked_sub(self.kernel[d])?.checked_div(self.stride[d])?.checked_add(1)?;
-        }
-        Some(out)
-    }
-}
 
 /// The sizes of one checked call.
 #[derive(Debug, Clone, Copy)]
@@ -60,6 +40,7 @@ impl Sizes {
         let [kernel, stride, padding] = [shape.kernel, shape.stride, shape.padding];
         require(kernel.iter().all(|&k| k > 0), "max_pool2d: empty window")?;
         require(stride.iter().all(|&s| s > 0), "max_pool2d: stride 0")?;
+        require(shape.dilation == [1, 1], "max_pool2d: dilation")?;
         require(
             kernel[0].checked_mul(kernel[1]).is_some_and(|taps| taps <= 256),
             "max_pool2d: a window of more than 256 taps",
@@ -99,7 +80,7 @@ impl Sizes {
         let [height, width] = self.shape.kernel;
         let largest = index.iter().fold(0, |largest, &i| i.max(largest)) as usize;
         require(index.is_empty() || largest < height * width, "max_pool2d: index outside window")?;
-        if self.shape.padding == [0, 0] {
+        if self.shape.padding == [0, 0] && !self.shape.ceil {
             return Ok(());
         }
         let inside = index.iter().enumerate().all(|(i, &tap)| {
@@ -111,6 +92,49 @@ impl Sizes {
             })
         });
         require(inside, "max_pool2d: index outside the image")
+    }
+}
+
+/// How a checked pass over windows is cut into pieces of whole planes.
+struct Planes {
+    output: [usize; 2],
+    input_plane: usize,
+    output_plane: usize,
+    planes: usize,
+    /// Additions or comparisons of a plane.
+    work: usize,
+}
+
+impl Planes {
+    /// Checks the windows against the lengths of the input-sized and of the output-sized slice.
+    fn new(windows: &Windows, input_len: usize, output_len: usize) -> Result<Self> {
+        windows.check()?;
+        let (planes, output) = (windows.planes(), windows.output().unwrap_or_default());
+        let [input_plane, output_plane] = [windows.input(), output].map(|[h, w]| {
+            let plane = h.checked_mul(w);
+            plane.filter(|plane| plane.checked_mul(planes).is_some())
+        });
+        let all = |plane: Option<usize>| plane.map(|plane| plane * planes);
+        require(all(input_plane) == Some(input_len), "pool: length of the input")?;
+        require(all(output_plane) == Some(output_len), "pool: length of the output")?;
+        let (input_plane, output_plane) = (input_plane.unwrap_or(0), output_plane.unwrap_or(0));
+        let work = input_plane.saturating_add(output_plane.saturating_mul(windows.largest()));
+        Ok(Planes { output, input_plane, output_plane, planes, work })
+    }
+
+    /// Runs `body(input elements, output elements)` on pieces of whole planes: `(start, len)` each. Not at all without outputs.
+    fn run(&self, body: &(dyn Fn((usize, usize), (usize, usize)) + Sync)) {
+        if self.output_plane == 0 {
+            return;
+        }
+        let per_piece = (PIECE / self.work.max(1)).max(1);
+        let work = self.work.saturating_mul(self.planes);
+        parallel::run(self.planes.div_ceil(per_piece), work as u64 / 2, &|piece| {
+            let first = piece * per_piece;
+            let planes = per_piece.min(self.planes - first);
+            let part = |plane: usize| (first * plane, planes * plane);
+            body(part(self.input_plane), part(self.output_plane));
+        });
     }
 }
 

@@ -5,11 +5,18 @@ use ferrotape_kernels::cpu::{conv, pool};
 
 use super::{Dense, Input, Output, float_type, tensor, told};
 use crate::error::{Error, Result};
-use crate::op::{Conv2dOp, Op, Pool2dOp};
+use crate::op::{Conv2dOp, Op, Pool2dOp, WindowsOp};
 
 pub(super) fn execute(op: &Op, inputs: &[Input<'_>], outputs: &mut [Output<'_>]) -> Result<()> {
-    float_type!(op, outputs[0].meta.dtype, T => match op {
+    let dtype = match op {
+        Op::MaxPool2dIndex(_) => tensor(op, inputs, 0)?.dtype(),
+        _ => outputs[0].meta.dtype,
+    };
+    float_type!(op, dtype, T => match op {
         Op::Conv2d(..) | Op::Conv2dInput(..) | Op::Conv2dWeight(..) => convolve::<T>(op, inputs, &mut outputs[0]),
+        Op::MaxPool2dIndex(_) | Op::AvgPool2d(..) | Op::AvgPool2dInput(..) => {
+            windows::<T>(op, inputs, &mut outputs[0])
+        }
         _ => max_pool::<T>(op, inputs, outputs),
     })
 }
@@ -72,4 +79,31 @@ fn max_pool<T: Float>(op: &Op, inputs: &[Input<'_>], outputs: &mut [Output<'_>])
         ferrotape_kernels::Error::Contract(message) => Error::argument(op.name(), message),
         other => Error::from_kernel(op.name(), other),
     })
+}
+
+fn windows<T: Float>(op: &Op, inputs: &[Input<'_>], out: &mut Output<'_>) -> Result<()> {
+    let a = tensor(op, inputs, 0)?;
+    let x = Dense::<T>::new(op, a)?;
+    let over = |windows: &WindowsOp, input: &[usize]| {
+        windows.windows(input[0] * input[1], [input[2], input[3]])
+    };
+    told(
+        op,
+        match op {
+            Op::MaxPool2dIndex(windows) => {
+                let index = out.buffer.as_mut_slice::<i64>();
+                pool::max_pool2d_index(&over(windows, a.shape()), x.slice(), index)
+            }
+            Op::AvgPool2d(windows, divisor) => {
+                let y = out.buffer.as_mut_slice::<T>();
+                pool::average_pool2d(&over(windows, a.shape()), *divisor, x.slice(), y)
+            }
+            Op::AvgPool2dInput(windows, divisor, _) => {
+                let windows = over(windows, &out.meta.shape);
+                let y = out.buffer.as_mut_slice::<T>();
+                pool::average_pool2d_grad(&windows, *divisor, x.slice(), y)
+            }
+            _ => return Err(Error::argument(op.name(), "has no windows")),
+        },
+    )
 }

@@ -80,6 +80,7 @@ fn check_operands(op: &Op, inputs: &[Meta]) -> Result<()> {
         Op::Index(IndexOp::Scatter { .. }) => 3..=3,
         Op::Scan(ScanOp::Linear, _) | Op::SearchSorted { .. } => 2..=2,
         Op::Scan(..) | Op::Sort { .. } | Op::Svd => 1..=1,
+        Op::MaxPool2dIndex(_) | Op::AvgPool2d(..) | Op::AvgPool2dInput(..) => 1..=1,
         Op::Binary(_)
         | Op::Compare(_)
         | Op::Logical(_)
@@ -191,6 +192,9 @@ fn single_output(op: &Op, inputs: &[Meta]) -> Result<Meta> {
         Op::View(_) | Op::Concat(_) | Op::Index(_) => shapes::output(op, inputs)?,
         Op::Conv2d(..) | Op::Conv2dInput(..) | Op::Conv2dWeight(..) => images::output(op, inputs)?,
         Op::MaxPool2dScatter(..) | Op::MaxPool2dGather(_) => images::output(op, inputs)?,
+        Op::MaxPool2dIndex(_) | Op::AvgPool2d(..) | Op::AvgPool2dInput(..) => {
+            images::output(op, inputs)?
+        }
         Op::Copy | Op::StopGradient => inputs[0].clone(),
         Op::Softmax { dim, .. } => {
             require_float(name, inputs[0].dtype)?;

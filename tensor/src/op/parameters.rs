@@ -1,9 +1,7 @@
 //! The settings that operations carry.
 
-use ferrotape_kernels::cpu::conv::Conv2dShape;
 use ferrotape_kernels::cpu::gather::ScatterOp;
 use ferrotape_kernels::cpu::optimize::{AdamStep, SgdStep};
-use ferrotape_kernels::cpu::pool::Pool2dShape;
 
 use crate::shape::Dims;
 
@@ -162,113 +160,6 @@ impl IndexOp {
             IndexOp::ScatterAdd { dim, .. } | IndexOp::Add { dim, .. } => Some(*dim),
             IndexOp::Scatter { dim, .. } => Some(*dim),
             _ => None,
-        }
-    }
-}
-
-/// The settings of a 2-D convolution; `[a, b]` is height, width.
-///
-/// ```
-/// # use ferrotape_tensor::Conv2dOp;
-/// let same = Conv2dOp::default().padding([1, 1]);
-/// assert_eq!(same.stride, [1, 1]);
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Conv2dOp {
-    /// Step of the window.
-    pub stride: [usize; 2],
-    /// Zeros on each side.
-    pub padding: [usize; 2],
-    /// Distance between taps.
-    pub dilation: [usize; 2],
-    /// Groups of channels that don't see each other.
-    pub groups: usize,
-}
-
-impl Default for Conv2dOp {
-    fn default() -> Self {
-        Conv2dOp { stride: [1, 1], padding: [0, 0], dilation: [1, 1], groups: 1 }
-    }
-}
-
-impl Conv2dOp {
-    /// Sets the step of the window.
-    pub fn stride(mut self, stride: [usize; 2]) -> Self {
-        self.stride = stride;
-        self
-    }
-
-    /// Sets the zeros on each side.
-    pub fn padding(mut self, padding: [usize; 2]) -> Self {
-        self.padding = padding;
-        self
-    }
-
-    /// Sets the distance between taps.
-    pub fn dilation(mut self, dilation: [usize; 2]) -> Self {
-        self.dilation = dilation;
-        self
-    }
-
-    /// Sets the number of groups.
-    pub fn groups(mut self, groups: usize) -> Self {
-        self.groups = groups;
-        self
-    }
-
-    /// With the sizes of an input `[n, c, h, w]` and a weight `[o, c / groups, kh, kw]`.
-    pub(crate) fn shape(&self, input: &[usize], weight: &[usize]) -> Conv2dShape {
-        Conv2dShape {
-            batch: input[0],
-            in_channels: input[1],
-            out_channels: weight[0],
-            input: [input[2], input[3]],
-            kernel: [weight[2], weight[3]],
-            stride: self.stride,
-            padding: self.padding,
-            dilation: self.dilation,
-            groups: self.groups,
-        }
-    }
-}
-
-/// The settings of a 2-D pooling; `[a, b]` is height, width.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Pool2dOp {
-    /// Size of the window.
-    pub kernel: [usize; 2],
-    /// Step of the window.
-    pub stride: [usize; 2],
-    /// Padding on each side, at most half the window; never wins.
-    pub padding: [usize; 2],
-}
-
-impl Pool2dOp {
-    /// A window of this size that moves by its own size, without padding.
-    pub fn new(kernel: [usize; 2]) -> Self {
-        Pool2dOp { kernel, stride: kernel, padding: [0, 0] }
-    }
-
-    /// Sets the step of the window.
-    pub fn stride(mut self, stride: [usize; 2]) -> Self {
-        self.stride = stride;
-        self
-    }
-
-    /// Sets the padding on each side.
-    pub fn padding(mut self, padding: [usize; 2]) -> Self {
-        self.padding = padding;
-        self
-    }
-
-    /// With the sizes of an input `[n, c, h, w]`.
-    pub(crate) fn shape(&self, planes: usize, input: [usize; 2]) -> Pool2dShape {
-        Pool2dShape {
-            planes,
-            input,
-            kernel: self.kernel,
-            stride: self.stride,
-            padding: self.padding,
         }
     }
 }

@@ -2,10 +2,46 @@
 
 use crate::apply::{Operand, apply, apply_one};
 use crate::error::{Error, Result};
-use crate::op::{Conv2dOp, Op, Pool2dOp};
-use crate::ops::methods;
+use crate::op::{Conv2dOp, Op, Pool2dOp, WindowsOp};
+use crate::ops::chain::ShapeChain;
+use crate::ops::{look, methods};
 use crate::tensor::Tensor;
 use ferrotape_kernels::cpu::gemm::Activation;
+use ferrotape_kernels::cpu::pool::Divisor;
+
+/// `f` of a batch, `[n, c, ..]` with so many dims behind the channels; one sample `[c, ..]` is a batch of one.
+pub(super) fn batched(
+    op: &'static str,
+    x: Operand<'_>,
+    dims: usize,
+    f: impl FnOnce(Operand<'_>) -> Result<Tensor>,
+) -> Result<Tensor> {
+    let tensor = look(op, &x)?;
+    match tensor.rank() {
+        rank if rank == dims + 2 => f(x),
+        rank if rank == dims + 1 => {
+            let one = tensor.unsqueeze(0)?;
+            f(Operand::Own(one)).squeeze(0)
+        }
+        _ => {
+            let (shape, one) = (tensor.shape(), dims + 1);
+            let message = format!(
+                "input of shape {shape:?}: {one} dims expected, or with a batch {}",
+                one + 1
+            );
+            Err(Error::shape(op, message))
+        }
+    }
+}
+
+/// `f` of sequences `[n, c, l]`, or one of them, as images of height 1.
+pub(super) fn flat(
+    op: &'static str,
+    x: Operand<'_>,
+    f: impl FnOnce(Operand<'_>) -> Result<Tensor>,
+) -> Result<Tensor> {
+    batched(op, x, 1, |x| f(Operand::Own(look(op, &x)?.unsqueeze(-2)?)).squeeze(-2))
+}
 
 fn convolve(op: Op, x: Operand<'_>, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
     match bias {
@@ -14,7 +50,7 @@ fn convolve(op: Op, x: Operand<'_>, weight: &Tensor, bias: Option<&Tensor>) -> R
     }
 }
 
-fn pool(settings: Pool2dOp, x: Operand<'_>) -> Result<(Tensor, Tensor)> {
+pub(super) fn pool(settings: Pool2dOp, x: Operand<'_>) -> Result<(Tensor, Tensor)> {
     let mut outputs = apply(&Op::MaxPool2d(settings), &mut [x])?.into_iter();
     match (outputs.next(), outputs.next()) {
         (Some(y), Some(taps)) => Ok((y, taps)),
@@ -26,10 +62,11 @@ methods! {
     /// Convolution and pooling, on `Result<Tensor>`.
     trait ImageChain;
 
-    /// `y[n, o] = sum_c x[n, c] (*) weight[o, c] + bias[o]`, a cross-correlation as PyTorch's `conv2d`. x: `[n, c, h, w]`, weight:
-    /// `[o, c / groups, kh, kw]`, bias: `[o]`.
+    /// `y[n, o] = sum_c x[n, c] (*) weight[o, c] + bias[o]`, a cross-correlation as PyTorch's `conv2d`. x: `[n, c, h, w]` or
+    /// `[c, h, w]`, weight: `[o, c / groups, kh, kw]`, bias: `[o]`.
     fn conv2d(x, weight: &Tensor, bias: Option<&Tensor>, settings: Conv2dOp) -> Tensor {
-        convolve(Op::Conv2d(settings, Activation::None), x, weight, bias)
+        let op = Op::Conv2d(settings, Activation::None);
+        batched("conv2d", x, 2, |x| convolve(op, x, weight, bias))
     }
 
     /// The adjoint of `conv2d` in its input: what the input receives if the output receives x. `size`: height and width of
@@ -44,10 +81,7 @@ methods! {
         convolve(Op::Conv2dWeight(settings, size), x, y, None)
     }
 
-    /// Maximum of each window, NaN wins: PyTorch's `max_pool2d`.
-    fn max_pool2d(x, settings: Pool2dOp) -> Tensor { Ok(pool(settings, x)?.0) }
-
-    /// The maximum of each window, and which tap (`row * width + column`) won: u8.
+    /// The maximum of each window, and which tap (`row * width + column`) won: u8. At most 256 taps, not dilated.
     fn max_pool2d_with_taps(x, settings: Pool2dOp) -> (Tensor, Tensor) { pool(settings, x) }
 
     /// Each element at the place of its window's winning tap, summed: the adjoint of `max_pool2d`.
@@ -58,5 +92,21 @@ methods! {
     /// The element at each window's winning tap: the adjoint of `max_pool2d_scatter`.
     fn max_pool2d_gather(x, taps: &Tensor, settings: Pool2dOp) -> Tensor {
         apply_one(&Op::MaxPool2dGather(settings), &mut [x, taps.into()])
+    }
+
+    /// Where the maximum of each window of x, `[n, c, h, w]`, lies: `row * w + column`, i64. NaN is the largest, then the lowest
+    /// place wins.
+    fn max_pool2d_index(x, windows: WindowsOp) -> Tensor {
+        apply_one(&Op::MaxPool2dIndex(windows), &mut [x])
+    }
+
+    /// The sum of each window of x, `[n, c, h, w]`, divided: what the means of windows are made of.
+    fn window_mean(x, windows: WindowsOp, divisor: Divisor) -> Tensor {
+        apply_one(&Op::AvgPool2d(windows, divisor), &mut [x])
+    }
+
+    /// The adjoint of `window_mean`: what the input, of height and width `size`, receives if the means receive x.
+    fn window_mean_input(x, windows: WindowsOp, divisor: Divisor, size: [usize; 2]) -> Tensor {
+        apply_one(&Op::AvgPool2dInput(windows, divisor, size), &mut [x])
     }
 }

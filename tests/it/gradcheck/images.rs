@@ -41,6 +41,7 @@ pub(super) fn cases(cases: &mut Cases) {
         x[0].permute([3, 2, 1, 0])?.conv2d(&weight, None, settings)?.square()
     });
     pooling(cases);
+    super::windows::cases(cases);
 }
 
 fn forward(cases: &mut Cases, (settings, x, w): Convolution) {

@@ -14,7 +14,9 @@ impl Sizes {
     #[inline(always)]
     fn is_two_by_two(&self) -> bool {
         let s = &self.shape;
-        s.kernel == [2, 2] && s.stride == [2, 2] && s.padding == [0, 0] && self.output[1] >= SHORT
+        let inside = !s.ceil || (0..2).all(|d| 2 * self.output[d] <= s.input[d]);
+        let plain = s.kernel == [2, 2] && s.stride == [2, 2] && s.padding == [0, 0];
+        plain && inside && self.output[1] >= SHORT
     }
 
     /// Where each tap of the first window lies, seen from the image's corner: those of the others move with the stride.
@@ -32,7 +34,7 @@ impl Sizes {
 
 /// True if `x`, a later tap, beats `best`: larger, or the first NaN.
 #[inline(always)]
-fn beats<T: Float>(x: T, best: T) -> bool {
+pub(super) fn beats<T: Float>(x: T, best: T) -> bool {
     (x > best) | (x.is_nan() & !best.is_nan())
 }
 

@@ -3,8 +3,9 @@
 use super::{like, require_dtype, require_float, require_rank};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
-use crate::op::{Conv2dOp, Meta, Op, Pool2dOp};
+use crate::op::{Conv2dOp, Meta, Op, Pool2dOp, WindowsOp};
 use crate::shape::Dims;
+use ferrotape_kernels::cpu::pool::Divisor;
 
 pub(super) fn output(op: &Op, inputs: &[Meta]) -> Result<Meta> {
     let name = op.name();
@@ -22,6 +23,25 @@ pub(super) fn output(op: &Op, inputs: &[Meta]) -> Result<Meta> {
             let out = pooled(name, pool, &inputs[0])?;
             check_taps(name, inputs, &out, &inputs[1].shape)?;
             like(&inputs[0], out)
+        }
+        Op::MaxPool2dIndex(windows) => {
+            let shape = windowed(name, windows, &inputs[0])?;
+            Meta { dtype: DType::I64, ..like(&inputs[0], shape) }
+        }
+        Op::AvgPool2d(windows, divisor) => {
+            like(&inputs[0], averaged(name, windows, *divisor, &inputs[0])?)
+        }
+        Op::AvgPool2dInput(windows, divisor, size) => {
+            let input = like(&inputs[0], with_plane(name, &inputs[0], *size)?);
+            let out = averaged(name, windows, *divisor, &input)?;
+            if inputs[0].shape != out {
+                let message = format!(
+                    "output {:?} does not belong to input {:?}: {out:?} expected",
+                    inputs[0].shape, input.shape
+                );
+                return Err(Error::shape(name, message));
+            }
+            input
         }
         _ => return Err(Error::argument(name, "is neither convolution nor pooling")),
     })
@@ -113,23 +133,37 @@ fn with_plane(op: &'static str, meta: &Meta, size: [usize; 2]) -> Result<Dims> {
 }
 
 pub(super) fn pooled(op: &'static str, pool: &Pool2dOp, input: &Meta) -> Result<Dims> {
+    let taps = pool.kernel[0].checked_mul(pool.kernel[1]);
+    if taps.is_none_or(|taps| taps > 256) || pool.dilation != [1, 1] {
+        let message = format!("{pool:?}: at most 256 taps, not dilated; or max_pool2d_index");
+        return Err(Error::argument(op, message));
+    }
+    windowed(op, &WindowsOp::Sliding(*pool), input)
+}
+
+/// The output's shape; every window holds an element.
+fn windowed(op: &'static str, windows: &WindowsOp, input: &Meta) -> Result<Dims> {
     require_float(op, input.dtype)?;
     require_rank(op, "input", input, 4)?;
     let x = &input.shape;
-    let taps = pool.kernel[0].checked_mul(pool.kernel[1]);
-    let valid = taps.is_some_and(|taps| (1..=256).contains(&taps))
-        && !pool.stride.contains(&0)
-        && (0..2).all(|d| pool.padding[d] <= pool.kernel[d] / 2);
-    if !valid {
-        let message =
-            format!("{pool:?}: 1 to 256 taps, stride at least 1, padding at most half the window");
-        return Err(Error::argument(op, message));
+    let sizes = windows.windows(0, [x[2], x[3]]);
+    let output = sizes.check().map(|()| sizes.output());
+    match output {
+        Ok(Some([oh, ow])) => Ok(Dims::from_slice(&[x[0], x[1], oh, ow])),
+        Ok(None) => Err(Error::shape(op, format!("{windows:?} does not fit {x:?}"))),
+        Err(ferrotape_kernels::Error::Contract(what)) => {
+            Err(Error::shape(op, format!("input {x:?}, {windows:?}: {what}")))
+        }
+        Err(other) => Err(Error::from_kernel(op, other)),
     }
-    let out = pool.shape(0, [x[2], x[3]]).output();
-    let [oh, ow] = out.filter(|_| x[2] > 0 && x[3] > 0).ok_or_else(|| {
-        Error::shape(op, format!("the window {:?} does not fit {x:?}", pool.kernel))
-    })?;
-    Ok(Dims::from_slice(&[x[0], x[1], oh, ow]))
+}
+
+fn averaged(op: &'static str, windows: &WindowsOp, divisor: Divisor, input: &Meta) -> Result<Dims> {
+    let dilated = matches!(windows, WindowsOp::Sliding(pool) if pool.dilation != [1, 1]);
+    if dilated || divisor == Divisor::By(0) {
+        return Err(Error::argument(op, "no dilation, and a divisor that is not 0"));
+    }
+    windowed(op, windows, input)
 }
 
 fn check_taps(op: &'static str, inputs: &[Meta], out: &[usize], given: &[usize]) -> Result<()> {
