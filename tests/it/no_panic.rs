@@ -291,7 +291,11 @@ fn draw_op(rng: &mut Rng, variant: &str) -> (Op, Vec<Tensor>) {
         "Unary" => (Op::Unary(rng.pick(UnaryOp::ALL)), vec![x]),
         "Binary" => (Op::Binary(rng.pick(BinaryOp::ALL)), vec![twin(rng), x]),
         "Compare" => (Op::Compare(rng.pick(CompareOp::ALL)), vec![twin(rng), x]),
-        "Logical" => (Op::Logical(rng.pick(LogicalOp::ALL)), vec![twin(rng), x]),
+        "Logical" => {
+            let dtypes = [if rng.chance(2) { DType::Bool } else { x.dtype() }; 2];
+            let operands = dtypes.map(|dtype| rng.tensor(&shape, dtype));
+            (Op::Logical(rng.pick(LogicalOp::ALL)), operands.into())
+        }
         "Select" => (Op::Select, vec![rng.tensor(&shape, DType::Bool), twin(rng), x]),
         "Reduce" => {
             let kind = rng.pick(&[ReduceOp::Sum, ReduceOp::Max, ReduceOp::Min]);
