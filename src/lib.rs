@@ -35,9 +35,10 @@
 pub use ferrotape_tensor::{
     Activation, AdamStep, ArgOp, BinaryOp, CompareOp, Conv2dOp, CustomOp, DType, Device, Dims,
     Element, Error, ErrorKind, Generator, Index, IndexOp, Layout, LogicalOp, MemoryStats, Meta,
-    Observer, Op, Operand, OptimizeOp, Outputs, Pool2dOp, RandomOp, ReduceDims, ReduceOp, Result,
-    SgdStep, Tag, Tensor, TensorId, UnaryOp, ViewOp, apply, bf16, chain, dispatch_counts, f16, io,
-    isa, no_tape, observe, output_metas, set_threads, threads,
+    Observer, Op, Operand, OptimizeOp, Outputs, Pool2dOp, RandomOp, RecurrentCell, ReduceDims,
+    ReduceOp, Result, SequenceOp, SequenceOutput, SequencePlaces, SgdStep, Tag, Tensor, TensorId,
+    UnaryOp, ViewOp, apply, bf16, chain, dispatch_counts, f16, io, isa, no_tape, observe,
+    output_metas, set_threads, threads,
 };
 
 /// Differentiation: tapes, gradient checks, checkpoints, custom functions.
@@ -55,9 +56,9 @@ pub mod prelude {
     pub use ferrotape_autograd::Tape;
     pub use ferrotape_nn::data::DataLoader;
     pub use ferrotape_nn::{
-        Adam, BatchNorm2d, Conv2d, Conv2dConfig, Ctx, Dropout, Flatten, Forward, Gelu, Linear,
-        MaxPool2d, Module, Optimizer, Relu, Sequential, Sgd, Sigmoid, Step, Tanh, adam_w,
-        value_and_grad, value_and_grad_aux,
+        Adam, BatchNorm2d, Conv2d, Conv2dConfig, Ctx, Dropout, Flatten, Forward, GRU, GRUConfig,
+        Gelu, LSTM, LSTMConfig, Linear, MaxPool2d, Module, Optimizer, RNN, RNNConfig, Relu,
+        Sequential, Sgd, Sigmoid, Step, Tanh, adam_w, value_and_grad, value_and_grad_aux,
     };
     pub use ferrotape_tensor::chain::*;
     pub use ferrotape_tensor::{

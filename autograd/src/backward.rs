@@ -147,6 +147,16 @@ impl Table {
             return Ok(());
         }
         let Derivative::Rule(rule) = rules::derivative(&node.op) else { return Ok(()) };
+        if let Formulas::All(formulas) = rule.formulas {
+            let needed: SmallVec<[bool; 9]> = node.inputs.iter().map(|&v| self.needs(v)).collect();
+            let found = formulas(&cx, &needed)?;
+            for (place, gradient) in found.into_iter().enumerate().filter(|&(i, _)| needed[i]) {
+                if let Some(gradient) = gradient {
+                    self.add(node.inputs[place], shaped(&node, place, gradient)?)?;
+                }
+            }
+            return Ok(());
+        }
         for (place, &variable) in node.inputs.iter().enumerate() {
             if !self.needs(variable) {
                 continue;
@@ -157,6 +167,7 @@ impl Table {
                     None => None,
                 },
                 Formulas::Any(formula) => formula(&cx, place)?,
+                Formulas::All(_) => None,
             };
             if let Some(gradient) = gradient {
                 self.add(variable, shaped(&node, place, gradient)?)?;

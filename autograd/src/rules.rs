@@ -8,10 +8,12 @@ mod elementwise;
 mod image;
 mod product;
 mod reduce;
+mod sequence;
 mod shape;
 mod softmax;
 
 use ferrotape_tensor::{Error, ErrorKind, Meta, Op, Result, Tensor};
+use smallvec::SmallVec;
 
 use crate::tape::Node;
 
@@ -27,6 +29,9 @@ pub(crate) enum Slot {
 /// The keep-list of custom operations.
 pub(crate) const KEEP_ALL: &[Slot] = &[Slot::AllInputs];
 
+/// One an operand.
+pub(crate) type Gradients = SmallVec<[Option<Tensor>; 9]>;
+
 type Formula = fn(&Cx<'_>) -> Result<Option<Tensor>>;
 
 /// What the tape keeps for an operation, and its gradients.
@@ -40,6 +45,8 @@ pub(crate) enum Formulas {
     Each(&'static [Formula]),
     /// One for all, told which operand.
     Any(fn(&Cx<'_>, usize) -> Result<Option<Tensor>>),
+    /// All at once, told which are needed: for work that they share.
+    All(fn(&Cx<'_>, &[bool]) -> Result<Gradients>),
 }
 
 /// How an operation is differentiated.
@@ -70,6 +77,7 @@ pub fn derivative(op: &Op) -> Derivative {
         Op::Conv2d(..) | Op::Conv2dInput(..) | Op::Conv2dWeight(..) => image::convolution(op),
         Op::MaxPool2d(_) | Op::MaxPool2dScatter(..) | Op::MaxPool2dGather(_) => image::pooling(op),
         Op::Softmax { log, .. } => softmax::softmax(*log),
+        Op::Sequence(_) => Derivative::Rule(sequence::SEQUENCE),
         Op::CrossEntropy => Derivative::Rule(softmax::CROSS_ENTROPY),
         Op::CrossEntropyInput => Derivative::Rule(softmax::CROSS_ENTROPY_INPUT),
         Op::Custom(_) => Derivative::Custom,

@@ -14,5 +14,6 @@ pub mod peak;
 pub mod pool;
 pub mod random;
 pub mod reduce;
+pub mod sequence;
 pub mod simd;
 pub mod softmax;

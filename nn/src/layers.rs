@@ -6,6 +6,7 @@ mod dropout;
 mod linear;
 mod norm;
 mod pool;
+mod recurrent;
 mod sequential;
 
 pub use activation::{Flatten, Gelu, Relu, Sigmoid, Tanh};
@@ -14,4 +15,5 @@ pub use dropout::Dropout;
 pub use linear::{Linear, LinearConfig};
 pub use norm::BatchNorm2d;
 pub use pool::MaxPool2d;
+pub use recurrent::{GRU, GRUCell, GRUConfig, LSTM, LSTMCell, LSTMConfig, RNN, RNNCell, RNNConfig};
 pub use sequential::Sequential;

@@ -34,8 +34,9 @@ pub use checkpoint::checkpoint;
 pub use ctx::Ctx;
 pub use ferrotape_nn_derive::Module;
 pub use layers::{
-    BatchNorm2d, Conv2d, Conv2dConfig, Dropout, Flatten, Gelu, Linear, LinearConfig, MaxPool2d,
-    Relu, Sequential, Sigmoid, Tanh,
+    BatchNorm2d, Conv2d, Conv2dConfig, Dropout, Flatten, GRU, GRUCell, GRUConfig, Gelu, LSTM,
+    LSTMCell, LSTMConfig, Linear, LinearConfig, MaxPool2d, RNN, RNNCell, RNNConfig, Relu,
+    Sequential, Sigmoid, Tanh,
 };
 pub use module::{Buffer, Forward, Module, Param, Visitor, VisitorMut};
 pub use optim::{Adam, Optimizer, Sgd, adam_w};

@@ -5,6 +5,7 @@ mod images;
 mod maps;
 mod products;
 mod rows;
+mod sequence;
 
 use ferrotape_kernels::buffer::Buffer;
 use ferrotape_kernels::strided::View;
@@ -181,6 +182,9 @@ fn dispatch(op: &Op, inputs: &[Input<'_>], outputs: &mut [Output<'_>]) -> Result
         }
         (Op::MaxPool2d(_) | Op::MaxPool2dScatter(..) | Op::MaxPool2dGather(_), Device::Cpu) => {
             images::execute(op, inputs, outputs)
+        }
+        (Op::Sequence(_) | Op::SequenceBackward(_), Device::Cpu) => {
+            sequence::execute(op, inputs, outputs)
         }
         (Op::View(_) | Op::StopGradient | Op::Custom(_), _) => {
             Err(Error::argument(op.name(), "is not executed into memory"))

@@ -34,10 +34,10 @@ pub use index::{Index, IndexList};
 pub use layout::Layout;
 pub use observe::{Observer, Tag, TapeSlot, no_tape, observe};
 pub use op::{
-    Conv2dOp, CustomOp, IndexOp, Meta, Op, OptimizeOp, Pool2dOp, RandomOp, ReduceDims, ViewOp,
-    output_metas,
+    Conv2dOp, CustomOp, IndexOp, Meta, Op, OptimizeOp, Pool2dOp, RandomOp, ReduceDims, SequenceOp,
+    SequencePlaces, ViewOp, output_metas,
 };
-pub use ops::chain;
+pub use ops::{SequenceOutput, chain};
 pub use random::Generator;
 pub use shape::{Dims, IntoDims, IntoShape};
 pub use tensor::{Tensor, TensorId};
@@ -47,6 +47,7 @@ pub use ferrotape_kernels::{
     cpu::gemm::Activation,
     cpu::optimize::{AdamStep, SgdStep},
     cpu::reduce::{ArgOp, ReduceOp},
+    cpu::sequence::RecurrentCell,
     elementwise::{BinaryOp, CompareOp, LogicalOp, UnaryOp},
 };
 

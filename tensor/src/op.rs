@@ -2,6 +2,7 @@
 
 mod metas;
 mod parameters;
+mod sequence;
 
 use std::any::Any;
 use std::rc::Rc;
@@ -15,6 +16,7 @@ use ferrotape_kernels::elementwise::{BinaryOp, CompareOp, LogicalOp, UnaryOp};
 pub(crate) use metas::has_integer_form;
 pub use metas::output_metas;
 pub use parameters::{Conv2dOp, IndexOp, OptimizeOp, Pool2dOp, RandomOp, ReduceDims, ViewOp};
+pub use sequence::{SequenceOp, SequencePlaces};
 
 use crate::device::Device;
 use crate::dtype::DType;
@@ -93,6 +95,10 @@ pub enum Op {
     CrossEntropy,
     /// `y = (softmax(a) - one_hot(b)) * c`, c: `[rows]` or a scalar
     CrossEntropyInput,
+    /// A recurrent layer over a whole sequence, one direction: LSTM, GRU, RNN
+    Sequence(SequenceOp),
+    /// The backward pass of `Sequence` through time, up to the products over all steps
+    SequenceBackward(SequenceOp),
     /// Random numbers, from nothing
     Random(RandomOp, Philox, Meta),
     /// The elements as another type
@@ -163,6 +169,8 @@ impl Op {
             Op::Softmax { log: true, .. } => "log_softmax",
             Op::CrossEntropy => "cross_entropy",
             Op::CrossEntropyInput => "cross_entropy_input",
+            Op::Sequence(_) => "sequence",
+            Op::SequenceBackward(_) => "sequence_backward",
             Op::Random(random, ..) => random.name(),
             Op::Cast(_) => "cast",
             Op::Assign => "assign",

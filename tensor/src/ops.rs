@@ -1,22 +1,29 @@
 //! The methods of tensors, one file a family. Each stands on [`Tensor`](crate::Tensor) and, through the [`chain`] traits, on
 //! `Result<Tensor>`, where the value is an owned temporary that may lend its buffer.
 
+mod activation;
 mod binary;
 mod image;
+mod maths;
 mod product;
 mod reduce;
 mod select;
+mod sequence;
 mod shape;
 mod softmax;
 mod unary;
 mod update;
 
+pub use sequence::SequenceOutput;
+
 pub(crate) use binary::{binary, promoted};
 
 /// The traits that put the methods on `Result<Tensor>`.
 pub mod chain {
+    pub use super::activation::ActivationChain;
     pub use super::binary::BinaryChain;
     pub use super::image::ImageChain;
+    pub use super::maths::MathsChain;
     pub use super::product::ProductChain;
     pub use super::reduce::ReduceChain;
     pub use super::select::SelectChain;
@@ -30,13 +37,13 @@ pub mod chain {
 macro_rules! methods {
     ($(#[$trait_doc:meta])* trait $trait:ident; $(
         $(#[$doc:meta])*
-        fn $name:ident $(<$lt:lifetime>)? ($x:ident $(, $arg:ident: $ty:ty)* $(,)?) -> $ret:ty $body:block
+        fn $name:ident $(<$($lt:lifetime),+>)? ($x:ident $(, $arg:ident: $ty:ty)* $(,)?) -> $ret:ty $body:block
     )*) => {
         impl crate::tensor::Tensor {
             $(
                 $(#[$doc])*
                 #[track_caller]
-                pub fn $name $(<$lt>)? (&self $(, $arg: $ty)*) -> crate::error::Result<$ret> {
+                pub fn $name $(<$($lt),+>)? (&self $(, $arg: $ty)*) -> crate::error::Result<$ret> {
                     let here = std::panic::Location::caller();
                     let $x = crate::apply::Operand::Ref(self);
                     crate::ops::located(here, move || $body)
@@ -49,14 +56,14 @@ macro_rules! methods {
             $(
                 $(#[$doc])*
                 #[track_caller]
-                fn $name $(<$lt>)? (self $(, $arg: $ty)*) -> crate::error::Result<$ret>;
+                fn $name $(<$($lt),+>)? (self $(, $arg: $ty)*) -> crate::error::Result<$ret>;
             )*
         }
 
         impl $trait for crate::error::Result<crate::tensor::Tensor> {
             $(
                 #[track_caller]
-                fn $name $(<$lt>)? (self $(, $arg: $ty)*) -> crate::error::Result<$ret> {
+                fn $name $(<$($lt),+>)? (self $(, $arg: $ty)*) -> crate::error::Result<$ret> {
                     let here = std::panic::Location::caller();
                     let $x = crate::apply::Operand::Own(self?);
                     crate::ops::located(here, move || $body)

@@ -4,6 +4,7 @@ mod composites;
 mod elementwise;
 mod images;
 mod products;
+mod sequence;
 mod shapes;
 
 use std::cell::RefCell;
@@ -127,6 +128,7 @@ const FAMILIES: [fn(&mut Cases); 10] = [
     shapes::selections,
     products::cases,
     images::cases,
+    sequence::cases,
     composites::cases,
     composites::casts,
     composites::short_casts,
@@ -171,6 +173,11 @@ fn products_and_softmax() {
 #[test]
 fn convolution_and_pooling() {
     family(images::cases).check();
+}
+
+#[test]
+fn recurrent_layers() {
+    family(sequence::cases).check();
 }
 
 #[test]
@@ -280,7 +287,8 @@ fn constants() -> Vec<Op> {
     })
 }
 
-/// Operations that a tape refuses: they change a value under it.
+/// Operations that a tape refuses: they change a value under it, or are a fused backward pass (which another tape replaces by the
+/// steps it is made of).
 fn updates() -> Vec<Op> {
     all_of(|| {
         let mut w: [Tensor; 3] = [0.0, 0.0, 0.0].map(|x| Tensor::from([x]));
@@ -299,7 +307,11 @@ fn updates() -> Vec<Op> {
         let [w, first, second] = &mut w;
         w.assign(&g)?;
         w.sgd_step(&g, sgd, None)?;
-        w.adam_step(&g, adam, first, second)
+        w.adam_step(&g, adam, first, second)?;
+        let settings = ferrotape::SequenceOp::new(ferrotape::RecurrentCell::RnnTanh);
+        let (y, saved) = (Tensor::from([[[0.5]]]), Tensor::zeros([1, 1, 0], DType::F64)?);
+        let h = Tensor::from([[0.5]]);
+        one(&Op::SequenceBackward(settings), &[&h, &h, &y, &saved, &y, &h]).map(drop)
     })
 }
 

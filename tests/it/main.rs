@@ -15,6 +15,7 @@ mod no_panic;
 mod operators;
 mod opinfo;
 mod ownership;
+mod recurrent;
 mod safetensors;
 mod same_bits;
 mod tape;

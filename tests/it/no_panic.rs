@@ -14,7 +14,7 @@ const CASES: usize = 40_000;
 const DTYPES: [DType; 9] = DType::ALL;
 
 /// Every variant of [`Op`]; compared with the source, so that a new one must be added here and in [`draw_op`].
-const VARIANTS: [&str; 25] = [
+const VARIANTS: [&str; 27] = [
     "Unary",
     "Binary",
     "Compare",
@@ -37,6 +37,8 @@ const VARIANTS: [&str; 25] = [
     "Softmax",
     "CrossEntropy",
     "CrossEntropyInput",
+    "Sequence",
+    "SequenceBackward",
     "Random",
     "Cast",
     "Assign",
@@ -355,6 +357,7 @@ fn draw_network_op(rng: &mut Rng, variant: &str, activation: Activation) -> (Op,
             }
             (Op::CrossEntropyInput, operands)
         }
+        "Sequence" | "SequenceBackward" => draw_sequence(rng, variant, dtype),
         "MaxPool2d" | "MaxPool2dScatter" | "MaxPool2dGather" => {
             let x = float(&[a, b, 4, 6]);
             let settings = pool(rng);
@@ -385,6 +388,47 @@ fn draw_network_op(rng: &mut Rng, variant: &str, activation: Activation) -> (Op,
             }
         }
     }
+}
+
+/// A recurrent layer or its backward pass.
+fn draw_sequence(rng: &mut Rng, variant: &str, dtype: DType) -> (Op, Vec<Tensor>) {
+    use RecurrentCell::*;
+    let cell = rng.pick(&[Lstm, Gru, RnnTanh, RnnRelu]);
+    let [reverse, bias, lengths] = [rng.chance(2), rng.chance(2), rng.chance(3)];
+    let projection = (cell == Lstm && rng.chance(3)) || rng.chance(30);
+    let settings = SequenceOp { cell, reverse, bias, projection, lengths };
+    let s = rng.shape(5);
+    let [steps, batch, hidden] = [s[0].max(1).min(20), s[1], s[2].max(1).min(20)];
+    let output = if projection { s[3].max(1).min(20) } else { hidden };
+    let gates = hidden * cell.gates();
+    let cells = (cell == Lstm).then_some(vec![batch, hidden]);
+    let w_hr = projection.then_some(vec![output, hidden]);
+    let mut shapes = Vec::new();
+    if variant == "Sequence" {
+        shapes.extend([vec![steps, batch, s[4]], vec![batch, output]]);
+        shapes.extend(cells);
+        shapes.extend([vec![gates, s[4]], vec![gates, output]]);
+        shapes.extend(std::iter::repeat_n(vec![gates], if bias { 2 } else { 0 }));
+        shapes.extend(w_hr);
+    } else {
+        let y = vec![steps, batch, output];
+        shapes.push(vec![batch, output]);
+        shapes.extend(cells.clone());
+        shapes.push(vec![gates, output]);
+        shapes.extend(w_hr);
+        let saved = vec![steps, batch, cell.saved(projection) * hidden];
+        shapes.extend([y.clone(), saved, y, vec![batch, output]]);
+        shapes.extend(cells);
+    }
+    let mut operands: Vec<Tensor> = shapes.iter().map(|shape| rng.tensor(shape, dtype)).collect();
+    if lengths {
+        let batch = if batch > 100 { 0 } else { batch };
+        let longest = if rng.chance(4) { steps + 2 } else { steps };
+        let all = (0..batch).map(|_| rng.below(longest) as i64 + i64::from(longest == steps));
+        operands.push(Tensor::from_vec(all.collect(), [batch]).unwrap());
+    }
+    let op = if variant == "Sequence" { Op::Sequence } else { Op::SequenceBackward };
+    (op(settings), operands)
 }
 
 /// Makes some operands wrong.

@@ -10,6 +10,7 @@ mod integer;
 mod plain;
 #[cfg(test)]
 mod tests;
+mod wide;
 
 pub use cast::{cast, cast_direct, cast_to_bool};
 pub use integer::{binary_integer, compare, logical, select, unary_integer};

@@ -1,6 +1,7 @@
 //! What an operation gives for what it takes: a pure function of shapes and types, and the check of both.
 
 mod images;
+mod sequence;
 mod shapes;
 
 use smallvec::{SmallVec, smallvec};
@@ -33,6 +34,8 @@ pub fn output_metas(op: &Op, inputs: &[Meta]) -> Result<Metas> {
             let taps = Meta { dtype: DType::U8, ..y.clone() };
             smallvec![y, taps]
         }
+        Op::Sequence(settings) => sequence::forward(name, settings, inputs)?,
+        Op::SequenceBackward(settings) => sequence::backward(name, settings, inputs)?,
         Op::Optimize(_) | Op::Assign => check_update(op, inputs)?,
         _ => smallvec![single_output(op, inputs)?],
     };
@@ -73,6 +76,10 @@ fn check_operands(op: &Op, inputs: &[Meta]) -> Result<()> {
         Op::Select | Op::CrossEntropyInput => 3..=3,
         Op::Linear(_) | Op::Conv2d(..) => 2..=3,
         Op::Concat(_) => 1..=usize::MAX,
+        Op::Sequence(settings) => settings.places().count..=settings.places().count,
+        Op::SequenceBackward(settings) => {
+            settings.backward_operands()..=settings.backward_operands()
+        }
         Op::Optimize(OptimizeOp::Sgd(step)) => {
             let operands = if step.momentum == 0.0 { 2 } else { 3 };
             operands..=operands
@@ -92,6 +99,9 @@ fn check_operands(op: &Op, inputs: &[Meta]) -> Result<()> {
         Op::Select => &inputs[1..],
         Op::Index(_) | Op::CrossEntropy | Op::MaxPool2dScatter(..) | Op::MaxPool2dGather(_) => {
             &inputs[..1]
+        }
+        Op::Sequence(settings) | Op::SequenceBackward(settings) if settings.lengths => {
+            &inputs[..inputs.len() - 1]
         }
         Op::CrossEntropyInput | Op::Custom(_) => &[],
         Op::Binary(_) if mixes(&inputs[0], &inputs[1]) || mixes(&inputs[1], &inputs[0]) => &[],
@@ -180,6 +190,9 @@ fn single_output(op: &Op, inputs: &[Meta]) -> Result<Meta> {
             inputs[0].clone()
         }
         Op::Cast(dtype) => Meta { dtype: *dtype, ..inputs[0].clone() },
+        Op::Sequence(_) | Op::SequenceBackward(_) => {
+            return Err(Error::argument(name, "has no single output"));
+        }
         Op::MaxPool2d(_) | Op::Random(..) | Op::Assign | Op::Optimize(_) | Op::Custom(_) => {
             return Err(Error::argument(name, "has no single output"));
         }

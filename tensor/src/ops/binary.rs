@@ -94,7 +94,7 @@ fn cast(x: Operand<'_>, dtype: DType) -> Result<Operand<'_>> {
 
 pub(crate) fn binary(op: BinaryOp, a: Operand<'_>, b: Operand<'_>) -> Result<Tensor> {
     let [mut a, mut b] = promoted_with(op.name(), a, b, Numbers::Whole)?;
-    if matches!(op, BinaryOp::Div | BinaryOp::Pow) {
+    if matches!(op, BinaryOp::Div | BinaryOp::Pow | BinaryOp::Atan2 | BinaryOp::Hypot) {
         // True division, as PyTorch: integers become f32.
         for x in [&mut a, &mut b] {
             if x.tensor().is_some_and(|t| !t.dtype().is_float()) {
@@ -108,6 +108,20 @@ pub(crate) fn binary(op: BinaryOp, a: Operand<'_>, b: Operand<'_>) -> Result<Ten
 
 fn compare(op: CompareOp, a: Operand<'_>, b: Operand<'_>) -> Result<Tensor> {
     apply_one(&Op::Compare(op), &mut promoted_with(op.name(), a, b, Numbers::Exact)?)
+}
+
+fn logical(op: LogicalOp, a: Operand<'_>, b: Operand<'_>) -> Result<Tensor> {
+    apply_one(&Op::Logical(op), &mut [truth(a)?, truth(b)?])
+}
+
+/// An operand as a boolean.
+fn truth(x: Operand<'_>) -> Result<Operand<'_>> {
+    match x {
+        Operand::Scalar(number) => {
+            Ok(Operand::Own(Tensor::scalar(number, DType::Bool, crate::Device::Cpu)?))
+        }
+        x => cast(x, DType::Bool),
+    }
 }
 
 methods! {
@@ -156,18 +170,12 @@ methods! {
     /// `x >= other`
     fn ge<'b>(x, other: impl Into<Operand<'b>>) -> Tensor { compare(CompareOp::Ge, x, other.into()) }
 
-    /// Both, of booleans.
-    fn logical_and<'b>(x, other: impl Into<Operand<'b>>) -> Tensor {
-        apply_one(&Op::Logical(LogicalOp::And), &mut [x, other.into()])
-    }
-    /// Either, of booleans.
-    fn logical_or<'b>(x, other: impl Into<Operand<'b>>) -> Tensor {
-        apply_one(&Op::Logical(LogicalOp::Or), &mut [x, other.into()])
-    }
-    /// Exactly one, of booleans.
-    fn logical_xor<'b>(x, other: impl Into<Operand<'b>>) -> Tensor {
-        apply_one(&Op::Logical(LogicalOp::Xor), &mut [x, other.into()])
-    }
+    /// Both; numbers count as true unless 0.
+    fn logical_and<'b>(x, other: impl Into<Operand<'b>>) -> Tensor { logical(LogicalOp::And, x, other.into()) }
+    /// Either; numbers count as true unless 0.
+    fn logical_or<'b>(x, other: impl Into<Operand<'b>>) -> Tensor { logical(LogicalOp::Or, x, other.into()) }
+    /// Exactly one; numbers count as true unless 0.
+    fn logical_xor<'b>(x, other: impl Into<Operand<'b>>) -> Tensor { logical(LogicalOp::Xor, x, other.into()) }
 
     /// `condition ? yes : no`, x being the condition: PyTorch's `where`.
     fn select<'b>(x, yes: impl Into<Operand<'b>>, no: impl Into<Operand<'b>>) -> Tensor {

@@ -1,0 +1,189 @@
+//! The forward pass.
+
+use super::{Active, RecurrentCell, SequenceShape, bytes, gru, lstm, rnn, rows, transposed};
+use crate::buffer::Buffer;
+use crate::cpu::gemm::{Bias, Epilogue, gemm};
+use crate::cpu::parallel::Shared;
+use crate::element::Float;
+use crate::error::{Result, require};
+
+/// Operands and results of [`forward`], all contiguous.
+#[derive(Debug)]
+pub struct Forward<'a, T> {
+    /// `[steps, batch, input]`
+    pub x: &'a [T],
+    /// `[batch, output]`
+    pub h0: &'a [T],
+    /// `[batch, hidden]` for an LSTM, else empty
+    pub c0: &'a [T],
+    /// `[gates * hidden, input]`
+    pub w_ih: &'a [T],
+    /// `[gates * hidden, output]`
+    pub w_hh: &'a [T],
+    /// `[gates * hidden]` each: of the input and of the recurrent product
+    pub biases: Option<[&'a [T]; 2]>,
+    /// `[output, hidden]` if projected, else empty
+    pub w_hr: &'a [T],
+    /// Steps of each row, `1..=steps`
+    pub lengths: Option<&'a [i64]>,
+    /// Result `[steps, batch, output]`; 0 beyond a row's length
+    pub y: &'a mut [T],
+    /// Result `[steps, batch, saved * hidden]`: what [`backward`](super::backward) reads
+    pub saved: &'a mut [T],
+    /// Result `[batch, output]`: the last state
+    pub h: &'a mut [T],
+    /// Result `[batch, hidden]` for an LSTM, else empty
+    pub c: &'a mut [T],
+}
+
+/// Gates are `(W_ih x + b_ih) + (W_hh h + b_hh)`, both products in the order R2, each bias in its product's epilogue; the rest
+/// is elementwise, every operation rounded once: the bits of the same steps made of single operations.
+///
+/// # Errors
+/// [`Contract`](crate::Error::Contract) for lengths of slices, sizes of 0, and row lengths outside `1..=steps`; no memory for
+/// the recurrent product.
+pub fn forward<T: Float>(shape: &SequenceShape, f: Forward<'_, T>) -> Result<()> {
+    shape.check(f.lengths)?;
+    f.check(shape)?;
+    let SequenceShape { steps, batch, input, hidden, output, .. } = *shape;
+    let (gates, width) = (shape.gates(), shape.saved());
+    if batch == 0 {
+        return Ok(());
+    }
+    f.h.copy_from_slice(f.h0);
+    f.c.copy_from_slice(f.c0);
+    let bias = |place: usize| Epilogue {
+        bias: f.biases.map_or(Bias::None, |biases| Bias::Column(biases[place])),
+        ..Epilogue::default()
+    };
+    // The gates are made where they are saved; a plain RNN's where its output will be.
+    let (to, stride) = if width > 0 { (&mut *f.saved, width) } else { (&mut *f.y, gates) };
+    let (x, w) = (rows(f.x, 0, input), transposed(f.w_ih, input));
+    gemm([steps * batch, input, gates], x, w, bias(0), to, stride)?;
+
+    let mut recurrent = Buffer::new(bytes::<T>(batch * gates))?;
+    let recurrent = recurrent.as_mut_slice::<T>();
+    let mut projection = Buffer::new(if shape.projected { bytes::<T>(batch * output) } else { 0 })?;
+    for t in shape.order() {
+        let (h, w) = (rows(f.h, 0, output), transposed(f.w_hh, output));
+        gemm([batch, output, gates], h, w, bias(1), recurrent, gates)?;
+        let y = &mut f.y[t * batch * output..][..batch * output];
+        let saved = &mut f.saved[t * batch * width..][..batch * width];
+        let active = Active { lengths: f.lengths, t };
+        let step = Step { shape, active, recurrent, saved, y, h: f.h, c: f.c };
+        step.run();
+        if shape.projected {
+            let projection = projection.as_mut_slice::<T>();
+            let saved = &f.saved[t * batch * width..][..batch * width];
+            let (m, w) = (rows(saved, 5 * hidden, width), transposed(f.w_hr, hidden));
+            gemm([batch, hidden, output], m, w, Epilogue::default(), projection, output)?;
+            for (row, from) in projection.chunks_exact(output).enumerate() {
+                let place = row * output..(row + 1) * output;
+                let y = &mut f.y[t * batch * output..][place.clone()];
+                match active.row(row) {
+                    true => {
+                        y.copy_from_slice(from);
+                        f.h[place].copy_from_slice(from);
+                    }
+                    false => y.fill(T::ZERO),
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+impl<T> Forward<'_, T> {
+    fn check(&self, s: &SequenceShape) -> Result<()> {
+        let (gates, rows) = (s.gates(), s.steps * s.batch);
+        let cells = if s.cell == RecurrentCell::Lstm { s.batch * s.hidden } else { 0 };
+        let projection = if s.projected { s.output.checked_mul(s.hidden) } else { Some(0) };
+        require(self.x.len() == rows * s.input, "sequence: length of x")?;
+        require(self.h0.len() == s.batch * s.output, "sequence: length of h0")?;
+        require(self.c0.len() == cells, "sequence: length of c0")?;
+        require(gates.checked_mul(s.input) == Some(self.w_ih.len()), "sequence: length of w_ih")?;
+        require(gates.checked_mul(s.output) == Some(self.w_hh.len()), "sequence: length of w_hh")?;
+        let fits = self.biases.is_none_or(|biases| biases.iter().all(|b| b.len() == gates));
+        require(fits, "sequence: length of a bias")?;
+        require(projection == Some(self.w_hr.len()), "sequence: length of w_hr")?;
+        require(self.y.len() == rows * s.output, "sequence: length of y")?;
+        require(self.saved.len() == rows * s.saved(), "sequence: length of what is saved")?;
+        require(self.h.len() == self.h0.len(), "sequence: length of h")?;
+        require(self.c.len() == cells, "sequence: length of c")
+    }
+}
+
+/// The pass over the gates of one step.
+struct Step<'a, T> {
+    shape: &'a SequenceShape,
+    active: Active<'a>,
+    recurrent: &'a [T],
+    saved: &'a mut [T],
+    y: &'a mut [T],
+    h: &'a mut [T],
+    c: &'a mut [T],
+}
+
+impl<T: Float> Step<'_, T> {
+    fn run(self) {
+        let Step { shape, active, recurrent, .. } = self;
+        let SequenceShape { hidden, projected, .. } = *shape;
+        let (gates, width) = (shape.gates(), shape.saved());
+        let [saved, y, h, c] = [
+            Shared::new(self.saved),
+            Shared::new(self.y),
+            Shared::new(self.h),
+            Shared::new(self.c),
+        ];
+        shape.pieces(&|first, count| {
+            let own = if projected { 0 } else { hidden };
+            // SAFETY: pieces are disjoint rows.
+            let (saved, y, h, c) = unsafe {
+                (
+                    saved.part(first * width, count * width),
+                    y.part(first * own, count * own),
+                    h.part(first * own, count * own),
+                    c.part(first * hidden, count * hidden),
+                )
+            };
+            let recurrent = &recurrent[first * gates..][..count * gates];
+            match shape.cell {
+                RecurrentCell::Lstm => T::dispatch(lstm::Forward {
+                    hidden,
+                    projected,
+                    first,
+                    count,
+                    active,
+                    recurrent,
+                    saved,
+                    y,
+                    h,
+                    c,
+                }),
+                RecurrentCell::Gru => T::dispatch(gru::Forward {
+                    hidden,
+                    first,
+                    count,
+                    active,
+                    recurrent,
+                    saved,
+                    y,
+                    h,
+                }),
+                RecurrentCell::RnnTanh | RecurrentCell::RnnRelu => {
+                    let relu = shape.cell == RecurrentCell::RnnRelu;
+                    T::dispatch(rnn::Forward {
+                        hidden,
+                        relu,
+                        first,
+                        count,
+                        active,
+                        recurrent,
+                        y,
+                        h,
+                    });
+                }
+            }
+        });
+    }
+}

@@ -1,0 +1,128 @@
+//! Recurrent layers.
+
+use ferrotape_kernels::Float;
+use ferrotape_kernels::cpu::sequence::{self, Backward, Forward, RecurrentCell, SequenceShape};
+
+use super::{Dense, Input, Output, float_type, tensor};
+use crate::error::{Error, Result};
+use crate::op::{Op, SequenceOp};
+
+pub(super) fn execute(op: &Op, inputs: &[Input<'_>], outputs: &mut [Output<'_>]) -> Result<()> {
+    float_type!(op, outputs[0].meta.dtype, T => match op {
+        Op::Sequence(settings) => forward::<T>(op, settings, inputs, outputs),
+        Op::SequenceBackward(settings) => backward::<T>(op, settings, inputs, outputs),
+        _ => Err(Error::argument(op.name(), "is not recurrent")),
+    })
+}
+
+/// The sizes, of `[steps, batch, input]` data and `[gates * hidden, output]` weights.
+fn shape_of(settings: &SequenceOp, data: &[usize], w_hh: &[usize]) -> SequenceShape {
+    SequenceShape {
+        cell: settings.cell,
+        reverse: settings.reverse,
+        steps: data[0],
+        batch: data[1],
+        input: data[2],
+        hidden: w_hh[0] / settings.cell.gates(),
+        output: w_hh[1],
+        projected: settings.projection,
+    }
+}
+
+/// What else the kernels ask was checked; the lengths of the rows are data.
+fn told(op: &Op, result: ferrotape_kernels::Result<()>) -> Result<()> {
+    result.map_err(|error| match error {
+        ferrotape_kernels::Error::Contract(message) => Error::argument(op.name(), message),
+        other => Error::from_kernel(op.name(), other),
+    })
+}
+
+fn forward<T: Float>(
+    op: &Op,
+    settings: &SequenceOp,
+    inputs: &[Input<'_>],
+    outputs: &mut [Output<'_>],
+) -> Result<()> {
+    let at = settings.places();
+    let dense = |place: usize| Dense::<T>::new(op, tensor(op, inputs, place)?);
+    let maybe = |place: Option<usize>| place.map(dense).transpose();
+    let shape =
+        shape_of(settings, tensor(op, inputs, 0)?.shape(), tensor(op, inputs, at.w_hh)?.shape());
+    let (x, h0, c0) = (dense(0)?, dense(1)?, maybe(at.c0)?);
+    let (w_ih, w_hh, w_hr) = (dense(at.w_ih)?, dense(at.w_hh)?, maybe(at.w_hr)?);
+    let biases = match at.biases {
+        Some(first) => Some((dense(first)?, dense(first + 1)?)),
+        None => None,
+    };
+    let lengths = match at.lengths {
+        Some(place) => Some(Dense::<i64>::new(op, tensor(op, inputs, place)?)?),
+        None => None,
+    };
+    let mut results = outputs.iter_mut().map(|output| output.buffer.as_mut_slice::<T>());
+    let mut result = || results.next().unwrap_or_default();
+    let (y, saved, h, c) = (result(), result(), result(), result());
+    let operands = Forward {
+        x: x.slice(),
+        h0: h0.slice(),
+        c0: c0.as_ref().map_or(&[], Dense::slice),
+        w_ih: w_ih.slice(),
+        w_hh: w_hh.slice(),
+        biases: biases.as_ref().map(|(a, b)| [a.slice(), b.slice()]),
+        w_hr: w_hr.as_ref().map_or(&[], Dense::slice),
+        lengths: lengths.as_ref().map(Dense::slice),
+        y,
+        saved,
+        h,
+        c,
+    };
+    told(op, sequence::forward(&shape, operands))
+}
+
+fn backward<T: Float>(
+    op: &Op,
+    settings: &SequenceOp,
+    inputs: &[Input<'_>],
+    outputs: &mut [Output<'_>],
+) -> Result<()> {
+    let lstm = settings.cell == RecurrentCell::Lstm;
+    let mut next = 0..inputs.len();
+    let mut take = || tensor(op, inputs, next.next().unwrap_or(usize::MAX));
+    let dense = |tensor| Dense::<T>::new(op, tensor);
+    let h0 = dense(take()?)?;
+    let c0 = if lstm { Some(dense(take()?)?) } else { None };
+    let w_hh = take()?;
+    let w_hr = if settings.projection { Some(dense(take()?)?) } else { None };
+    let y = take()?;
+    let shape = shape_of(settings, y.shape(), w_hh.shape());
+    let (w_hh, y, saved, grad, last) =
+        (dense(w_hh)?, dense(y)?, dense(take()?)?, dense(take()?)?, dense(take()?)?);
+    let last_cell = if lstm { Some(dense(take()?)?) } else { None };
+    let lengths = if settings.lengths { Some(Dense::<i64>::new(op, take()?)?) } else { None };
+
+    let mut results = outputs.iter_mut().map(|output| output.buffer.as_mut_slice::<T>());
+    let mut result = |on: bool| if on { results.next().unwrap_or_default() } else { &mut [] };
+    let (gates, before, dh, dc) = (result(true), result(true), result(true), result(lstm));
+    let hidden_gates = result(settings.cell == RecurrentCell::Gru);
+    let states = result(settings.projection);
+    dh.copy_from_slice(last.slice());
+    if let Some(last_cell) = &last_cell {
+        dc.copy_from_slice(last_cell.slice());
+    }
+    let operands = Backward {
+        h0: h0.slice(),
+        c0: c0.as_ref().map_or(&[], Dense::slice),
+        w_hh: w_hh.slice(),
+        w_hr: w_hr.as_ref().map_or(&[], Dense::slice),
+        lengths: lengths.as_ref().map(Dense::slice),
+        y: y.slice(),
+        saved: saved.slice(),
+        grad: grad.slice(),
+        gates,
+        before,
+        dh,
+        dc,
+        hidden_gates,
+        states,
+    };
+    told(op, sequence::backward(&shape, operands))
+}
