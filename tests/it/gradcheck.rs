@@ -120,7 +120,7 @@ fn one(op: &Op, inputs: &[&Tensor]) -> Result<Tensor> {
     apply(op, &mut operands).map(|mut outputs| outputs.swap_remove(0))
 }
 
-const FAMILIES: [fn(&mut Cases); 10] = [
+const FAMILIES: [fn(&mut Cases); 11] = [
     elementwise::unary,
     elementwise::binary,
     elementwise::others,
