@@ -181,6 +181,7 @@ impl Error {
                 ErrorKind::OutOfMemory { requested, live, limit }
             }
             Kernel::IndexOutOfRange { index, size, .. } => ErrorKind::Index { op, index, size },
+            Kernel::DivisionByZero => ErrorKind::Argument { op, message: error.to_string() },
             other => ErrorKind::Internal { op, message: other.to_string() },
         })
     }
