@@ -130,6 +130,10 @@ pub trait Integer: Number + Ord {
     fn sign(self) -> Self;
     /// The quotient rounded down; 0 for a divisor 0.
     fn floor_divide(self, b: Self) -> Self;
+    /// The quotient with its fraction cut off; 0 for a divisor 0.
+    fn trunc_divide(self, b: Self) -> Self;
+    /// `self^b`; of a negative exponent what is left of the fraction: 0, or a power of 1 or -1.
+    fn power(self, b: Self) -> Self;
     /// What is left of it, with the divisor's sign: Python's `%`; 0 for a divisor 0.
     fn remainder(self, b: Self) -> Self;
     /// What is left of the truncated quotient, with the dividend's sign: C's `%`; 0 for a divisor 0.
@@ -160,6 +164,24 @@ macro_rules! integer {
                 if rest != 0 && (rest < 0) != (b < 0) { quotient.wrapping_sub(1) } else { quotient }
             }
             #[inline(always)]
+            fn trunc_divide(self, b: Self) -> Self { if b == 0 { 0 } else { self.wrapping_div(b) } }
+            #[inline(always)]
+            #[allow(unused_comparisons)]
+            fn power(self, b: Self) -> Self {
+                let (mut base, mut rest, mut power) = (self, b, 1 as $t);
+                if b < 0 {
+                    let odd = b & 1 == 1;
+                    let unit = self.absolute() == 1;
+                    return if !unit { 0 } else if odd { self } else { 1 };
+                }
+                while rest > 0 {
+                    if rest & 1 == 1 { power = power.wrapping_mul(base); }
+                    base = base.wrapping_mul(base);
+                    rest >>= 1;
+                }
+                power
+            }
+            #[inline(always)]
             #[allow(unused_comparisons)]
             fn remainder(self, b: Self) -> Self {
                 if b == 0 { return 0; }
@@ -181,6 +203,17 @@ pub trait Half: Number {
     fn to_single(self) -> f32;
     /// From f32, to the nearest, ties to even; NaN stays NaN.
     fn from_single(x: f32) -> Self;
+    /// The next smaller number.
+    fn next_below(self) -> Self;
+}
+
+/// Bits of the next smaller 2-byte float.
+fn bits_below(bits: u16) -> u16 {
+    match bits {
+        0 | 0x8000 => 0x8001,
+        negative if negative > 0x8000 => negative.wrapping_add(1),
+        positive => positive - 1,
+    }
 }
 
 impl Half for f16 {
@@ -193,6 +226,9 @@ impl Half for f16 {
     fn from_single(x: f32) -> Self {
         f16::from_bits(crate::cpu::halves::f32_to_f16(x.to_bits()))
     }
+    fn next_below(self) -> Self {
+        f16::from_bits(bits_below(self.to_bits()))
+    }
 }
 
 impl Half for bf16 {
@@ -204,6 +240,9 @@ impl Half for bf16 {
     #[inline(always)]
     fn from_single(x: f32) -> Self {
         bf16::from_bits(crate::cpu::halves::f32_to_bf16(x.to_bits()))
+    }
+    fn next_below(self) -> Self {
+        bf16::from_bits(bits_below(self.to_bits()))
     }
 }
 
@@ -228,6 +267,8 @@ pub trait Float:
     const NAN: Self;
     /// `self * b + c`, rounded once.
     fn mul_add(self, b: Self, c: Self) -> Self;
+    /// The next smaller number.
+    fn next_down(self) -> Self;
     /// True for NaN.
     fn is_nan(self) -> bool;
     /// True for neither NaN nor infinity.
@@ -246,6 +287,8 @@ macro_rules! float {
             const NAN: Self = $t::NAN;
             #[inline(always)]
             fn mul_add(self, b: Self, c: Self) -> Self { $t::mul_add(self, b, c) }
+            #[inline(always)]
+            fn next_down(self) -> Self { $t::next_down(self) }
             #[inline(always)]
             fn is_nan(self) -> bool { $t::is_nan(self) }
             #[inline(always)]

@@ -24,6 +24,9 @@ pub enum Error {
         /// The size it must stay below.
         size: usize,
     },
+    /// Integers were divided by zero.
+    #[error("an integer divided by zero")]
+    DivisionByZero,
     /// The caller broke the kernel's contract (slice lengths, strides out of range).
     #[error("kernel contract broken: {0}")]
     Contract(&'static str),

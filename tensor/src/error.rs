@@ -209,6 +209,7 @@ impl Error {
             Kernel::IndexOutOfRange { index, size, .. } => {
                 ErrorKind::Index { op, index, size, dim: None }
             }
+            Kernel::DivisionByZero => ErrorKind::Argument { op, message: error.to_string() },
             other => ErrorKind::Internal { op, message: other.to_string() },
         })
     }

@@ -6,6 +6,7 @@ mod checkpoint;
 mod child;
 mod cnn;
 mod display;
+mod dtypes;
 mod gradcheck;
 mod indexing;
 mod layers;

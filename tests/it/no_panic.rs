@@ -330,11 +330,11 @@ fn draw_op(rng: &mut Rng, variant: &str) -> (Op, Vec<Tensor>) {
         "Unary" => (Op::Unary(rng.pick(UnaryOp::ALL)), vec![x]),
         "Binary" => (Op::Binary(rng.pick(BinaryOp::ALL)), vec![twin(rng), x]),
         "Compare" => (Op::Compare(rng.pick(CompareOp::ALL)), vec![twin(rng), x]),
-        "Logical" if rng.chance(4) => {
-            let (a, b) = (rng.tensor(&shape, DType::Bool), rng.tensor(&shape, DType::Bool));
-            (Op::Logical(rng.pick(LogicalOp::ALL)), vec![a, b])
+        "Logical" => {
+            let dtypes = [if rng.chance(2) { DType::Bool } else { x.dtype() }; 2];
+            let operands = dtypes.map(|dtype| rng.tensor(&shape, dtype));
+            (Op::Logical(rng.pick(LogicalOp::ALL)), operands.into())
         }
-        "Logical" => (Op::Logical(rng.pick(LogicalOp::ALL)), vec![twin(rng), x]),
         "Select" => (Op::Select, vec![rng.tensor(&shape, DType::Bool), twin(rng), x]),
         "Reduce" => {
             let kind = rng.pick(&[ReduceOp::Sum, ReduceOp::Prod, ReduceOp::Max, ReduceOp::Min]);

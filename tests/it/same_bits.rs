@@ -120,7 +120,7 @@ fn single_operations() {
     if !child::is_child() {
         return everywhere("same_bits::single_operations");
     }
-    for dtype in [DType::F32, DType::F64] {
+    for dtype in [DType::F32, DType::F64, DType::F16, DType::BF16] {
         draws(dtype).unwrap();
         elementwise(dtype).unwrap();
         products(dtype).unwrap();

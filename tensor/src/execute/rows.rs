@@ -6,7 +6,7 @@ use ferrotape_kernels::cpu::reduce::ReduceOp;
 use ferrotape_kernels::cpu::softmax::{self, Rows};
 use ferrotape_kernels::cpu::{copy, gather, map, random, reduce};
 use ferrotape_kernels::strided::{View, ViewMut};
-use ferrotape_kernels::{Float, Half, Pod, bf16, f16};
+use ferrotape_kernels::{Float, Half, Number, Pod, bf16, f16};
 use smallvec::SmallVec;
 
 use super::{Dense, Input, Output, float_type, integer_type, sized_type, tensor, told, view};
@@ -230,8 +230,14 @@ fn draw<T: Float>(
                 // Whole numbers below 2^11: i64 cuts the rest off, exactly.
                 out.iter_mut().for_each(|x| *x = T::from_i64((*x * scale).to_i64()) * back);
             }
+            let top = T::from_f64(below(asked, high));
             let (low, range) = (T::from_f64(low), T::from_f64(high - low));
-            out.iter_mut().for_each(|x| *x = x.mul_add(range, low));
+            // Rounding must not reach `high`, which is not in the range.
+            let top = if top < low { low } else { top };
+            out.iter_mut().for_each(|x| {
+                let y = x.mul_add(range, low);
+                *x = if y > top { top } else { y };
+            });
         }
         RandomOp::Normal { mean, std } => {
             told(op, random::normal(at, out))?;
@@ -245,6 +251,20 @@ fn draw<T: Float>(
         }
     }
     Ok(())
+}
+
+/// The largest number of type `dtype` below `high`.
+fn below(dtype: DType, high: f64) -> f64 {
+    fn found<T: Number>(high: f64, next: impl Fn(T) -> T) -> f64 {
+        let top = T::from_f64(high);
+        if top.to_f64() < high { top.to_f64() } else { next(top).to_f64() }
+    }
+    match dtype {
+        DType::F16 => found(high, f16::next_below),
+        DType::BF16 => found(high, bf16::next_below),
+        DType::F32 => found(high, f32::next_down),
+        _ => found(high, f64::next_down),
+    }
 }
 
 /// `2^digits` for the digits of a uniform number of a 2-byte type.

@@ -152,7 +152,7 @@ fn single_output(op: &Op, inputs: &[Meta]) -> Result<Meta> {
             let dtype = common_type(&inputs[0], &inputs[1]);
             let fits = match binary {
                 Add | Mul | Maximum | Minimum => true,
-                Sub => dtype != DType::Bool,
+                Sub | Pow | FloorDivide | TruncDivide | Fmod | Remainder => dtype != DType::Bool,
                 _ => dtype.is_float(),
             };
             if !fits {
@@ -238,7 +238,7 @@ fn require_float(op: &'static str, dtype: DType) -> Result<()> {
 /// True for operations that integers have too.
 pub(crate) fn has_integer_form(op: UnaryOp) -> bool {
     use UnaryOp::*;
-    matches!(op, Neg | Abs | Sign | Square | Relu | Floor | Ceil | Round)
+    matches!(op, Neg | Abs | Sign | Square | Relu | Floor | Ceil | Round | Trunc)
 }
 
 /// The type of both operands; that of the first if they are [not one](mixes).

@@ -94,8 +94,8 @@ fn cast(x: Operand<'_>, dtype: DType) -> Result<Operand<'_>> {
 
 pub(crate) fn binary(op: BinaryOp, a: Operand<'_>, b: Operand<'_>) -> Result<Tensor> {
     let [mut a, mut b] = promoted_with(op.name(), a, b, Numbers::Whole)?;
-    if matches!(op, BinaryOp::Div | BinaryOp::Pow | BinaryOp::Atan2 | BinaryOp::Hypot) {
-        // True division, as PyTorch: integers become f32.
+    if matches!(op, BinaryOp::Div | BinaryOp::Atan2 | BinaryOp::Hypot) {
+        // As PyTorch: integers become f32.
         for x in [&mut a, &mut b] {
             if x.tensor().is_some_and(|t| !t.dtype().is_float()) {
                 let taken = std::mem::replace(x, Operand::Scalar(0.0));
@@ -144,7 +144,7 @@ methods! {
     fn mul<'b>(x, other: impl Into<Operand<'b>>) -> Tensor { binary(BinaryOp::Mul, x, other.into()) }
     /// `x / other`; integers divide as f32.
     fn div<'b>(x, other: impl Into<Operand<'b>>) -> Tensor { binary(BinaryOp::Div, x, other.into()) }
-    /// `x ^ other`
+    /// `x ^ other`. Integers give integers (wrapping; a negative exponent gives 0, or a power of 1 or -1); with a fraction f32.
     fn pow<'b>(x, other: impl Into<Operand<'b>>) -> Tensor { binary(BinaryOp::Pow, x, other.into()) }
     /// The larger of both; NaN wins.
     fn maximum<'b>(x, other: impl Into<Operand<'b>>) -> Tensor { binary(BinaryOp::Maximum, x, other.into()) }

@@ -103,7 +103,11 @@ methods! {
         x.lt(f64::INFINITY).logical_and(x.gt(f64::NEG_INFINITY))
     }
 
-    /// `floor(x / other)`: PyTorch's `div(rounding_mode="floor")` and Python's `//`. Its derivative is 0.
+    /// `floor(x / other)`: PyTorch's `div(rounding_mode="floor")` and Python's `//`. Its derivative is 0. Of integers, as the three
+    /// that follow, an integer.
+    ///
+    /// # Errors
+    /// An integer divided by 0.
     fn floor_divide<'b>(x, other: impl Into<Operand<'b>>) -> Tensor {
         binary(BinaryOp::FloorDivide, x, other.into())
     }

@@ -1,5 +1,7 @@
 //! Integers, comparisons, booleans and selections: nothing rounds, so these are plain loops that the compiler vectorises.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use super::plain;
 use crate::cpu::copy;
 use crate::element::{Integer, Number, Pod};
@@ -39,22 +41,39 @@ pub fn unary_integer<T: Integer>(op: UnaryOp, x: View<'_, T>, out: &mut [T]) -> 
         UnaryOp::Sign => one(x, out, T::sign),
         UnaryOp::Square => one(x, out, |x| x.times(x)),
         UnaryOp::Relu => one(x, out, |x| x.max(T::ZERO)),
-        UnaryOp::Floor | UnaryOp::Ceil | UnaryOp::Round => copy::copy(x, out),
+        UnaryOp::Floor | UnaryOp::Ceil | UnaryOp::Round | UnaryOp::Trunc => copy::copy(x, out),
         _ => Err(Error::Contract("map: this operation is not defined for integers")),
     }
 }
 
-/// `out = op(a, b)` for integers: add, sub, mul, maximum, minimum; wraps on overflow.
+/// `out = op(a, b)` for integers: add, sub, mul, maximum, minimum, pow, the divisions that give integers; wraps on overflow.
 ///
 /// # Errors
-/// [`Contract`](Error::Contract) for other ops or shapes that differ.
+/// [`DivisionByZero`](Error::DivisionByZero); [`Contract`](Error::Contract) for other ops or shapes that differ.
 pub fn binary_integer<T: Integer>(
     op: BinaryOp,
     a: View<'_, T>,
     b: View<'_, T>,
     out: &mut [T],
 ) -> Result<()> {
+    use BinaryOp::{FloorDivide, Fmod, Remainder, TruncDivide};
+    if matches!(op, FloorDivide | TruncDivide | Fmod | Remainder) {
+        let zero = AtomicBool::new(false);
+        plain::widened(b, &|_, b| {
+            if b.contains(&T::Wide::default()) {
+                zero.store(true, Ordering::Relaxed);
+            }
+        });
+        if zero.into_inner() {
+            return Err(Error::DivisionByZero);
+        }
+    }
     match op {
+        FloorDivide => two(a, b, out, T::floor_divide),
+        TruncDivide => two(a, b, out, T::trunc_divide),
+        Fmod => two(a, b, out, T::fmod),
+        Remainder => two(a, b, out, T::remainder),
+        BinaryOp::Pow => two(a, b, out, T::power),
         BinaryOp::Add => two(a, b, out, T::plus),
         BinaryOp::Sub => two(a, b, out, T::minus),
         BinaryOp::Mul => two(a, b, out, T::times),

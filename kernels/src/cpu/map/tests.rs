@@ -208,6 +208,19 @@ fn integers_wrap() {
     assert_eq!(two(BinaryOp::Maximum), Ok([-1, -1, 0, 7, i64::MAX]));
     assert_eq!(two(BinaryOp::Minimum), Ok([i64::MIN, -3, -1, -1, -1]));
     assert!(two(BinaryOp::Div).is_err());
+    assert_eq!(two(BinaryOp::FloorDivide), Ok([i64::MIN, 3, 0, -7, -i64::MAX]));
+    assert_eq!(two(BinaryOp::Fmod), Ok([0; 5]));
+    assert_eq!(two(BinaryOp::Pow), Ok([0, 0, 0, 0, 0]));
+    let by = |op, b: i64| {
+        let mut out = [0; 5];
+        binary_integer(op, v, view(&[b], 0, &[5], &[0]), &mut out).map(|()| out)
+    };
+    assert_eq!(by(BinaryOp::FloorDivide, 2).unwrap()[1..4], [-2, 0, 3]);
+    assert_eq!(by(BinaryOp::TruncDivide, 2).unwrap()[1..4], [-1, 0, 3]);
+    assert_eq!(by(BinaryOp::Remainder, -4).unwrap()[1..4], [-3, 0, -1]);
+    assert_eq!(by(BinaryOp::Fmod, -4).unwrap()[1..4], [-3, 0, 3]);
+    assert_eq!(by(BinaryOp::Pow, 3).unwrap()[1..4], [-27, 0, 343]);
+    assert_eq!(by(BinaryOp::Remainder, 0), Err(crate::Error::DivisionByZero));
 }
 
 #[test]
