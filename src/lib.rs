@@ -33,11 +33,11 @@
 #![forbid(unsafe_code)]
 
 pub use ferrotape_tensor::{
-    Activation, AdamStep, ArgOp, BinaryOp, CompareOp, Conv2dOp, CustomOp, DType, Device, Dims,
-    Element, Error, ErrorKind, Generator, Index, IndexOp, Layout, LogicalOp, MemoryStats, Meta,
-    Observer, Op, Operand, OptimizeOp, Outputs, Pool2dOp, RandomOp, ReduceDims, ReduceOp, Result,
-    SgdStep, Tag, Tensor, TensorId, UnaryOp, ViewOp, apply, chain, dispatch_counts, io, isa,
-    no_tape, observe, output_metas, set_threads, threads,
+    Activation, AdagradStep, AdamStep, ArgOp, BinaryOp, CompareOp, Conv2dOp, CustomOp, DType,
+    Device, Dims, Element, Error, ErrorKind, Generator, Index, IndexOp, Layout, LogicalOp,
+    MemoryStats, Meta, Observer, Op, Operand, OptimizeOp, Outputs, Pool2dOp, RandomOp, ReduceDims,
+    ReduceOp, Result, RmsPropStep, SgdStep, Tag, Tensor, TensorId, UnaryOp, ViewOp, apply, chain,
+    dispatch_counts, io, isa, no_tape, observe, output_metas, set_threads, threads,
 };
 
 /// Differentiation: tapes, gradient checks, checkpoints, custom functions.
@@ -55,9 +55,9 @@ pub mod prelude {
     pub use ferrotape_autograd::Tape;
     pub use ferrotape_nn::data::DataLoader;
     pub use ferrotape_nn::{
-        Adam, BatchNorm2d, Conv2d, Conv2dConfig, Ctx, Dropout, Flatten, Forward, Gelu, Linear,
-        MaxPool2d, Module, Optimizer, Relu, Sequential, Sgd, Sigmoid, Step, Tanh, adam_w,
-        value_and_grad, value_and_grad_aux,
+        Adagrad, Adam, BatchNorm2d, Conv2d, Conv2dConfig, Ctx, Dropout, Flatten, Forward, Gelu,
+        Linear, MaxPool2d, Module, Optimizer, Relu, RmsProp, Sequential, Sgd, Sigmoid, Step, Tanh,
+        adam_w, value_and_grad, value_and_grad_aux,
     };
     pub use ferrotape_tensor::chain::*;
     pub use ferrotape_tensor::{

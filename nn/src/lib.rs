@@ -21,6 +21,7 @@
 #![forbid(unsafe_code)]
 
 mod checkpoint;
+mod clip;
 mod ctx;
 pub mod data;
 pub mod init;
@@ -31,6 +32,7 @@ mod state;
 mod step;
 
 pub use checkpoint::checkpoint;
+pub use clip::ClipNorm;
 pub use ctx::Ctx;
 pub use ferrotape_nn_derive::Module;
 pub use layers::{
@@ -38,7 +40,10 @@ pub use layers::{
     Relu, Sequential, Sigmoid, Tanh,
 };
 pub use module::{Buffer, Forward, Module, Param, Visitor, VisitorMut};
-pub use optim::{Adam, Optimizer, Sgd, adam_w};
+pub use optim::{
+    Adagrad, AdagradConfig, Adam, AdamConfig, Optimizer, RmsProp, RmsPropConfig, Sgd, SgdConfig,
+    adam_w,
+};
 pub use state::{
     StateReport, buffers, load_state_dict, parameter_count, parameters, set_trainable, state_dict,
     to_dtype,

@@ -45,7 +45,7 @@ pub use tensor::{Tensor, TensorId};
 /// Kernel-level vocabulary that ops are made of.
 pub use ferrotape_kernels::{
     cpu::gemm::Activation,
-    cpu::optimize::{AdamStep, SgdStep},
+    cpu::optimize::{AdagradStep, AdamStep, RmsPropStep, SgdStep},
     cpu::reduce::{ArgOp, ReduceOp},
     elementwise::{BinaryOp, CompareOp, LogicalOp, UnaryOp},
 };

@@ -7,7 +7,6 @@ use std::any::Any;
 use std::rc::Rc;
 
 use ferrotape_kernels::cpu::gemm::Activation;
-use ferrotape_kernels::cpu::optimize::{AdamStep, SgdStep};
 use ferrotape_kernels::cpu::random::Philox;
 use ferrotape_kernels::cpu::reduce::{ArgOp, ReduceOp};
 use ferrotape_kernels::elementwise::{BinaryOp, CompareOp, LogicalOp, UnaryOp};
@@ -124,14 +123,6 @@ pub trait CustomOp: std::fmt::Debug + Any {
     fn as_any(&self) -> &dyn Any;
 }
 
-/// How many places in an optimizer's settings there are for state tensors.
-pub(crate) fn optimizer_name(op: &OptimizeOp) -> &'static str {
-    match op {
-        OptimizeOp::Sgd(SgdStep { .. }) => "sgd",
-        OptimizeOp::Adam(AdamStep { .. }) => "adam",
-    }
-}
-
 impl Op {
     /// The name in messages.
     pub fn name(&self) -> &'static str {
@@ -165,7 +156,7 @@ impl Op {
             Op::Random(random, ..) => random.name(),
             Op::Cast(_) => "cast",
             Op::Assign => "assign",
-            Op::Optimize(step) => optimizer_name(step),
+            Op::Optimize(step) => step.name(),
             Op::StopGradient => "detach",
             Op::Custom(custom) => custom.name(),
         }

@@ -14,6 +14,7 @@ mod modules;
 mod no_panic;
 mod operators;
 mod opinfo;
+mod optim;
 mod ownership;
 mod safetensors;
 mod same_bits;
