@@ -36,8 +36,8 @@ pub use ferrotape_tensor::{
     Activation, AdagradStep, AdamStep, ArgOp, BinaryOp, CompareOp, Conv2dOp, CustomOp, DType,
     Device, Dims, Element, Error, ErrorKind, Generator, Index, IndexOp, Layout, LogicalOp,
     MemoryStats, Meta, Observer, Op, Operand, OptimizeOp, Outputs, Pool2dOp, RandomOp, ReduceDims,
-    ReduceOp, Result, RmsPropStep, SgdStep, Tag, Tensor, TensorId, UnaryOp, ViewOp, apply, chain,
-    dispatch_counts, io, isa, no_tape, observe, output_metas, set_threads, threads,
+    ReduceOp, Result, RmsPropStep, SgdStep, Tag, Tensor, TensorId, UnaryOp, ViewOp, apply, bf16,
+    chain, dispatch_counts, f16, io, isa, no_tape, observe, output_metas, set_threads, threads,
 };
 
 /// Differentiation: tapes, gradient checks, checkpoints, custom functions.

@@ -4,6 +4,7 @@ pub mod conv;
 pub mod copy;
 pub mod gather;
 pub mod gemm;
+pub mod halves;
 pub mod isa;
 pub mod map;
 pub mod math;

@@ -3,30 +3,48 @@
 //!
 //! A row is: variant, name, cost (picoseconds an f32 element on one core, roughly: decides what
 //! runs on more threads), formula over a [`Simd`] token `s`. The formula is
-//! the definition on every ISA: every FMA is written out and there is no contraction.
+//! the definition on every ISA: every FMA is written out and there is no contraction. The rarer
+//! functions stand in f64 alone: a vector of f32 is widened, and its result rounded once. That halves
+//! what is compiled, and spares them polynomials of their own.
 
 use crate::cpu::math;
 use crate::cpu::simd::Simd;
 use crate::element::Float;
 
 macro_rules! op_enum {
-    // Rows with a formula: each becomes a type in `$module` that implements `$formula`.
+    // Rows with a formula: each becomes a type in `$module` that implements `$formula`; rows after
+    // `in f64` have one for f64 only, and compute f32 in it.
     ($(#[$meta:meta])* $enum:ident in $module:ident: $formula:ident($($operand:ident),*), $visitor:ident {
         $($(#[$doc:meta])* $variant:ident = $name:literal, $cost:literal, |$s:ident $(, $arg:ident)*| $body:expr;)*
+    } in f64: $wide_formula:ident {
+        $($(#[$wide_doc:meta])* $wide:ident = $wide_name:literal, $wide_cost:literal,
+            |$ws:ident $(, $wide_arg:ident)*| $wide_body:expr;)*
     }) => {
-        op_enum! { $(#[$meta])* $enum { $($(#[$doc])* $variant = $name,)* } }
+        op_enum! {
+            $(#[$meta])*
+            $enum { $($(#[$doc])* $variant = $name,)* $($(#[$wide_doc])* $wide = $wide_name,)* }
+        }
 
         impl $enum {
             /// Rough cost of an f32 element on one core, in picoseconds.
             pub(crate) fn cost(self) -> u64 {
-                match self { $($enum::$variant => $cost,)* }
+                match self { $($enum::$variant => $cost,)* $($enum::$wide => $wide_cost,)* }
             }
 
             /// Hands the op's formula, as a type, to `visitor`.
             #[inline]
             pub(crate) fn visit<V: $visitor>(self, visitor: V) -> V::Output {
-                match self { $($enum::$variant => visitor.visit::<$module::$variant>(),)* }
+                match self {
+                    $($enum::$variant => visitor.visit::<$module::$variant>(),)*
+                    $($enum::$wide => visitor.visit_wide::<$module::$wide>(),)*
+                }
             }
+        }
+
+        /// What a row in f64 computes.
+        pub(crate) trait $wide_formula: 'static {
+            /// The formula, lane by lane.
+            fn apply<S: Simd<f64>>(s: S, $($operand: S::V),*) -> S::V;
         }
 
         /// What a row computes.
@@ -41,6 +59,8 @@ macro_rules! op_enum {
             type Output;
             /// Does it.
             fn visit<F: $formula>(self) -> Self::Output;
+            /// Does it for a row in f64.
+            fn visit_wide<F: $wide_formula>(self) -> Self::Output;
         }
 
         /// The formulas, one type a row.
@@ -53,6 +73,15 @@ macro_rules! op_enum {
                 impl $formula for $variant {
                     #[inline(always)]
                     fn apply<T: Float, S: Simd<T>>($s: S $(, $arg: S::V)*) -> S::V { $body }
+                }
+            )*
+            $(
+                $(#[$wide_doc])*
+                #[derive(Debug, Clone, Copy)]
+                pub(crate) struct $wide;
+                impl $wide_formula for $wide {
+                    #[inline(always)]
+                    fn apply<S: Simd<f64>>($ws: S $(, $wide_arg: S::V)*) -> S::V { $wide_body }
                 }
             )*
         }
@@ -124,6 +153,35 @@ op_enum! {
         Ceil = "ceil", 100, |s, x| s.ceil(x);
         /// nearest integer, ties to even
         Round = "round", 100, |s, x| s.round(x);
+        /// integer part
+        Trunc = "trunc", 100, |s, x| s.trunc(x);
+    } in f64: WideUnaryFormula {
+        /// `1 - erf(x)`
+        Erfc = "erfc", 8000, |s, x| math::erfc(s, x);
+        /// tangent
+        Tan = "tan", 4000, |s, x| math::tan(s, x);
+        /// inverse sine
+        Asin = "asin", 5000, |s, x| math::asin(s, x);
+        /// inverse cosine
+        Acos = "acos", 5000, |s, x| math::acos(s, x);
+        /// inverse tangent
+        Atan = "atan", 4000, |s, x| math::atan(s, x);
+        /// hyperbolic sine
+        Sinh = "sinh", 5000, |s, x| math::sinh(s, x);
+        /// hyperbolic cosine
+        Cosh = "cosh", 4000, |s, x| math::cosh(s, x);
+        /// inverse hyperbolic sine
+        Asinh = "asinh", 6000, |s, x| math::asinh(s, x);
+        /// inverse hyperbolic cosine
+        Acosh = "acosh", 6000, |s, x| math::acosh(s, x);
+        /// inverse hyperbolic tangent
+        Atanh = "atanh", 5000, |s, x| math::atanh(s, x);
+        /// `2^x`
+        Exp2 = "exp2", 2000, |s, x| math::exp2(s, x);
+        /// logarithm to base 2
+        Log2 = "log2", 3000, |s, x| math::log2(s, x);
+        /// logarithm to base 10
+        Log10 = "log10", 3000, |s, x| math::log10(s, x);
     }
 }
 
@@ -150,6 +208,19 @@ op_enum! {
         TanhGrad = "tanh_grad", 100, |s, g, y| s.mul(g, s.fnma(y, y, s.splat(T::ONE)));
         /// `g * y * (1 - y)`: sigmoid's derivative, from its output; operands (g, y)
         SigmoidGrad = "sigmoid_grad", 100, |s, g, y| s.mul(s.mul(g, y), s.sub(s.splat(T::ONE), y));
+        /// `trunc(a / b)`
+        TruncDivide = "trunc_divide", 200, |s, a, b| s.trunc(s.div(a, b));
+    } in f64: WideBinaryFormula {
+        /// `floor(a / b)` of the exact quotient
+        FloorDivide = "floor_divide", 3000, |s, a, b| math::floor_divide(s, a, b);
+        /// `a - b trunc(a / b)`, exact
+        Fmod = "fmod", 2000, |s, a, b| math::fmod(s, a, b);
+        /// `a - b floor(a / b)`
+        Remainder = "remainder", 2000, |s, a, b| math::remainder(s, a, b);
+        /// the angle of the point (b, a)
+        Atan2 = "atan2", 5000, |s, a, b| math::atan2(s, a, b);
+        /// `sqrt(a^2 + b^2)`
+        Hypot = "hypot", 3000, |s, a, b| math::hypot(s, a, b);
     }
 }
 

@@ -12,5 +12,5 @@ mod error;
 pub mod reference;
 pub mod strided;
 
-pub use element::{Float, Number, Pod};
+pub use element::{Float, Half, Integer, Number, Pod, bf16, f16};
 pub use error::{Error, Result};

@@ -43,6 +43,13 @@ impl<'a, T: Pod> View<'a, T> {
         Ok(View { data, offset, shape, strides })
     }
 
+    /// The same elements as the words they are made of.
+    #[inline]
+    pub(crate) fn bits(self) -> View<'a, T::Bits> {
+        let View { data, offset, shape, strides } = self;
+        View { data: crate::element::bits(data), offset, shape, strides }
+    }
+
     /// The data behind the view.
     pub fn data(&self) -> &'a [T] {
         self.data

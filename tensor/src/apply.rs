@@ -3,11 +3,12 @@
 use smallvec::SmallVec;
 
 use crate::device::Device;
+use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::execute::{self, Input, Output};
 use crate::layout::Layout;
 use crate::observe::{self, Listeners, Tag};
-use crate::op::{Meta, Op, ViewOp, output_metas};
+use crate::op::{Meta, Op, ViewOp, has_integer_form, output_metas};
 use crate::shape::Dims;
 use crate::storage::Storage;
 use crate::tensor::Tensor;
@@ -103,7 +104,8 @@ pub fn apply_one(op: &Op, operands: &mut [Operand<'_>]) -> Result<Tensor> {
     }
 }
 
-/// Passes failures on and gives numbers the type of the first tensor.
+/// Passes failures on, gives numbers the type of the first tensor, and makes integers f32 where an operation is one of floats
+/// only, as PyTorch does.
 fn settle(op: &Op, operands: &mut [Operand<'_>]) -> Result<()> {
     for operand in operands.iter_mut() {
         if let Operand::Failed(_) = operand {
@@ -112,6 +114,13 @@ fn settle(op: &Op, operands: &mut [Operand<'_>]) -> Result<()> {
                 return Err(error);
             }
         }
+    }
+    if let (Op::Unary(unary), [x]) = (op, &mut *operands)
+        && let Some(tensor) = x.tensor()
+        && !tensor.dtype().is_float()
+        && !has_integer_form(*unary)
+    {
+        *x = Operand::Own(apply_one(&Op::Cast(DType::F32), &mut [tensor.into()])?);
     }
     if !operands.iter().any(|operand| matches!(operand, Operand::Scalar(_))) {
         return Ok(());
@@ -255,8 +264,8 @@ fn take_over(op: &Op, operands: &mut [Operand<'_>], metas: &[Meta]) -> Option<us
         let Some(Operand::Own(tensor)) = operands.get_mut(place) else { return false };
         let Some(inner) = std::sync::Arc::get_mut(&mut tensor.0) else { return false };
         let bytes = crate::shape::len(&inner.layout.shape) * inner.dtype.size();
-        // The kernels of integers read and write apart.
-        inner.dtype.is_float()
+        // The kernels of integers read and write apart, those of 2-byte floats on f32 copies.
+        matches!(inner.dtype, DType::F32 | DType::F64)
             && inner.layout.shape == metas[0].shape
             && inner.dtype == metas[0].dtype
             && inner.layout.offset == 0

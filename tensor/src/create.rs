@@ -1,7 +1,7 @@
 //! Tensors from numbers.
 
 use crate::device::Device;
-use crate::dtype::{DType, Element};
+use crate::dtype::{DType, Element, bf16, f16};
 use crate::error::{Error, Result};
 use crate::layout::Layout;
 use crate::observe::Tag;
@@ -29,7 +29,7 @@ macro_rules! scalars {
         }
     )*};
 }
-scalars!(f32, f64, i64, u8, bool);
+scalars!(f32, f64, f16, bf16, i64, i32, i8, u8, bool);
 
 impl<E: IntoTensor, const N: usize> IntoTensor for [E; N] {
     type Element = E::Element;
@@ -201,8 +201,13 @@ impl Tensor {
         .map_err(|error| error.at(here))
     }
 
-    /// A number as a 0-d tensor.
+    /// A number as a 0-d tensor; beyond an integer type it wraps.
     pub(crate) fn scalar(value: f64, dtype: DType, device: Device) -> Result<Tensor> {
+        if dtype.is_integer() {
+            return crate::execute::any_type!(dtype, T => Tensor::filled(&[], dtype, device, |out: &mut [T]| {
+                out.fill(T::from_i64(value as i64));
+            }));
+        }
         crate::execute::any_type!(dtype, T => Tensor::filled(&[], dtype, device, |out: &mut [T]| {
             out.fill(T::from_f64(if dtype == DType::Bool { f64::from(u8::from(value != 0.0)) } else { value }));
         }))

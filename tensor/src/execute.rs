@@ -1,5 +1,6 @@
 //! Executes an operation into memory it is given. The one place that matches operation, device and element type.
 
+mod halves;
 mod images;
 mod maps;
 mod products;
@@ -46,7 +47,32 @@ macro_rules! float_type {
     };
 }
 
-/// Runs `$body` with `$t` as the stored Rust type of any `$dtype`.
+/// Runs `$body` with `$t` as the stored Rust type of an integer `$dtype`.
+macro_rules! integer_type {
+    ($op:expr, $dtype:expr, $t:ident => $body:expr) => {
+        match $dtype {
+            crate::dtype::DType::I64 => {
+                type $t = i64;
+                $body
+            }
+            crate::dtype::DType::I32 => {
+                type $t = i32;
+                $body
+            }
+            crate::dtype::DType::I8 => {
+                type $t = i8;
+                $body
+            }
+            crate::dtype::DType::U8 | crate::dtype::DType::Bool => {
+                type $t = u8;
+                $body
+            }
+            other => Err(crate::error::Error::unsupported($op.name(), other)),
+        }
+    };
+}
+
+/// Runs `$body` with `$t` as the stored Rust type of any `$dtype`. For what only moves elements take [`sized_type`], which is less code.
 macro_rules! any_type {
     ($dtype:expr, $t:ident => $body:expr) => {
         match $dtype {
@@ -58,8 +84,24 @@ macro_rules! any_type {
                 type $t = f64;
                 $body
             }
+            crate::dtype::DType::F16 => {
+                type $t = crate::dtype::f16;
+                $body
+            }
+            crate::dtype::DType::BF16 => {
+                type $t = crate::dtype::bf16;
+                $body
+            }
             crate::dtype::DType::I64 => {
                 type $t = i64;
+                $body
+            }
+            crate::dtype::DType::I32 => {
+                type $t = i32;
+                $body
+            }
+            crate::dtype::DType::I8 => {
+                type $t = i8;
                 $body
             }
             crate::dtype::DType::U8 | crate::dtype::DType::Bool => {
@@ -69,18 +111,50 @@ macro_rules! any_type {
         }
     };
 }
-pub(crate) use {any_type, float_type};
+
+/// Runs `$body` with `$t` as the unsigned integer of the size of `$dtype`: for what only moves elements.
+macro_rules! sized_type {
+    ($dtype:expr, $t:ident => $body:expr) => {
+        match $dtype.size() {
+            1 => {
+                type $t = u8;
+                $body
+            }
+            2 => {
+                type $t = u16;
+                $body
+            }
+            4 => {
+                type $t = u32;
+                $body
+            }
+            _ => {
+                type $t = u64;
+                $body
+            }
+        }
+    };
+}
+pub(crate) use {any_type, float_type, integer_type, sized_type};
 
 /// Runs the kernel of `op`.
 pub(crate) fn execute(op: &Op, inputs: &[Input<'_>], outputs: &mut [Output<'_>]) -> Result<()> {
-    let Some(device) = outputs.first().map(|output| output.meta.device) else {
-        return Err(Error::argument(op.name(), "has nowhere to write"));
-    };
     // Beside a size 0 others may be larger than any loop could count. Indices are checked all the same.
     let checks_values = matches!(op, Op::Index(_) | Op::CrossEntropy | Op::CrossEntropyInput);
     if !checks_values && outputs.iter().all(|output| output.meta.shape.contains(&0)) {
         return Ok(());
     }
+    if halves::computes(op, inputs, outputs) {
+        return halves::execute(op, inputs, outputs);
+    }
+    dispatch(op, inputs, outputs)
+}
+
+/// One kernel call (2-byte floats were widened).
+fn dispatch(op: &Op, inputs: &[Input<'_>], outputs: &mut [Output<'_>]) -> Result<()> {
+    let Some(device) = outputs.first().map(|output| output.meta.device) else {
+        return Err(Error::argument(op.name(), "has nowhere to write"));
+    };
     match (op, device) {
         (
             Op::Unary(_)

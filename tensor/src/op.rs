@@ -11,6 +11,7 @@ use ferrotape_kernels::cpu::random::Philox;
 use ferrotape_kernels::cpu::reduce::{ArgOp, ReduceOp};
 use ferrotape_kernels::elementwise::{BinaryOp, CompareOp, LogicalOp, UnaryOp};
 
+pub(crate) use metas::has_integer_form;
 pub use metas::output_metas;
 pub use parameters::{Conv2dOp, IndexOp, OptimizeOp, Pool2dOp, RandomOp, ReduceDims, ViewOp};
 

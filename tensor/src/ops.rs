@@ -1,8 +1,10 @@
 //! The methods of tensors, one file a family. Each stands on [`Tensor`](crate::Tensor) and, through the [`chain`] traits, on
 //! `Result<Tensor>`, where the value is an owned temporary that may lend its buffer.
 
+mod activation;
 mod binary;
 mod image;
+mod maths;
 mod product;
 mod reduce;
 mod select;
@@ -15,8 +17,10 @@ pub(crate) use binary::{binary, promoted};
 
 /// The traits that put the methods on `Result<Tensor>`.
 pub mod chain {
+    pub use super::activation::ActivationChain;
     pub use super::binary::BinaryChain;
     pub use super::image::ImageChain;
+    pub use super::maths::MathsChain;
     pub use super::product::ProductChain;
     pub use super::reduce::ReduceChain;
     pub use super::select::SelectChain;
@@ -30,13 +34,13 @@ pub mod chain {
 macro_rules! methods {
     ($(#[$trait_doc:meta])* trait $trait:ident; $(
         $(#[$doc:meta])*
-        fn $name:ident $(<$lt:lifetime>)? ($x:ident $(, $arg:ident: $ty:ty)* $(,)?) -> $ret:ty $body:block
+        fn $name:ident $(<$($lt:lifetime),+>)? ($x:ident $(, $arg:ident: $ty:ty)* $(,)?) -> $ret:ty $body:block
     )*) => {
         impl crate::tensor::Tensor {
             $(
                 $(#[$doc])*
                 #[track_caller]
-                pub fn $name $(<$lt>)? (&self $(, $arg: $ty)*) -> crate::error::Result<$ret> {
+                pub fn $name $(<$($lt),+>)? (&self $(, $arg: $ty)*) -> crate::error::Result<$ret> {
                     let here = std::panic::Location::caller();
                     let $x = crate::apply::Operand::Ref(self);
                     crate::ops::located(here, move || $body)
@@ -49,14 +53,14 @@ macro_rules! methods {
             $(
                 $(#[$doc])*
                 #[track_caller]
-                fn $name $(<$lt>)? (self $(, $arg: $ty)*) -> crate::error::Result<$ret>;
+                fn $name $(<$($lt),+>)? (self $(, $arg: $ty)*) -> crate::error::Result<$ret>;
             )*
         }
 
         impl $trait for crate::error::Result<crate::tensor::Tensor> {
             $(
                 #[track_caller]
-                fn $name $(<$lt>)? (self $(, $arg: $ty)*) -> crate::error::Result<$ret> {
+                fn $name $(<$($lt),+>)? (self $(, $arg: $ty)*) -> crate::error::Result<$ret> {
                     let here = std::panic::Location::caller();
                     let $x = crate::apply::Operand::Own(self?);
                     crate::ops::located(here, move || $body)
@@ -81,4 +85,25 @@ pub(crate) fn look<'a>(
     x: &'a crate::apply::Operand<'_>,
 ) -> crate::error::Result<&'a crate::tensor::Tensor> {
     x.tensor().ok_or_else(|| crate::error::Error::argument(op, "needs a tensor"))
+}
+
+/// `body` of floats, 2-byte ones as f32 and the result cast back: for expressions whose intermediate values (a sum before its
+/// division) a 2-byte float can't hold.
+///
+/// # Errors
+/// Integers, and what `body` says.
+pub(crate) fn through_f32(
+    op: &'static str,
+    x: crate::apply::Operand<'_>,
+    body: impl FnOnce(crate::apply::Operand<'_>) -> crate::error::Result<crate::tensor::Tensor>,
+) -> crate::error::Result<crate::tensor::Tensor> {
+    let dtype = look(op, &x)?.dtype();
+    if !dtype.is_float() {
+        let message = format!("not defined for {dtype}: cast to a float type first");
+        return Err(crate::error::Error::dtype(op, message));
+    }
+    if !dtype.is_half() {
+        return body(x);
+    }
+    body(look(op, &x)?.to_dtype(crate::dtype::DType::F32)?.into())?.to_dtype(dtype)
 }

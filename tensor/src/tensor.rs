@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::apply::{Operand, apply_one};
 use crate::device::Device;
-use crate::dtype::{DType, Element};
+use crate::dtype::{DType, Element, bf16, f16};
 use crate::error::{Error, Result};
 use crate::layout::Layout;
 use crate::observe::Tag;
@@ -214,7 +214,11 @@ impl Tensor {
         match self.dtype() {
             DType::F32 => self.item::<f32>().map(f64::from),
             DType::F64 => self.item::<f64>(),
+            DType::F16 => self.item::<f16>().map(f64::from),
+            DType::BF16 => self.item::<bf16>().map(f64::from),
             DType::I64 => self.item::<i64>().map(|x| x as f64),
+            DType::I32 => self.item::<i32>().map(f64::from),
+            DType::I8 => self.item::<i8>().map(f64::from),
             DType::U8 => self.item::<u8>().map(f64::from),
             DType::Bool => self.item::<bool>().map(f64::from),
         }

@@ -119,7 +119,7 @@ fn one(op: &Op, inputs: &[&Tensor]) -> Result<Tensor> {
     apply(op, &mut operands).map(|mut outputs| outputs.swap_remove(0))
 }
 
-const FAMILIES: [fn(&mut Cases); 9] = [
+const FAMILIES: [fn(&mut Cases); 10] = [
     elementwise::unary,
     elementwise::binary,
     elementwise::others,
@@ -129,6 +129,7 @@ const FAMILIES: [fn(&mut Cases); 9] = [
     images::cases,
     composites::cases,
     composites::casts,
+    composites::short_casts,
 ];
 
 fn family(add: fn(&mut Cases)) -> Cases {
@@ -268,7 +269,7 @@ fn constants() -> Vec<Op> {
         x.argmax(0)?;
         x.argmin(0)?;
         x.detach()?;
-        for integer in [DType::I64, DType::U8, DType::Bool] {
+        for integer in DType::ALL.into_iter().filter(|dtype| !dtype.is_float()) {
             x.to_dtype(integer)?;
         }
         let mut rng = Generator::new(0);

@@ -11,7 +11,7 @@ use ferrotape::*;
 use ferrotape_kernels::cpu::random::Philox;
 
 const CASES: usize = 40_000;
-const DTYPES: [DType; 5] = [DType::Bool, DType::U8, DType::I64, DType::F32, DType::F64];
+const DTYPES: [DType; 9] = DType::ALL;
 
 /// Every variant of [`Op`]; compared with the source, so that a new one must be added here and in [`draw_op`].
 const VARIANTS: [&str; 25] = [
@@ -121,6 +121,10 @@ impl Rng {
             }
             DType::U8 => {
                 Tensor::from_vec((0..len).map(|_| self.below(5) as u8).collect(), &shape[..])
+            }
+            DType::I8 | DType::I32 | DType::F16 | DType::BF16 => {
+                let plain: Vec<f64> = (0..len).map(|_| 3.0 * self.number()).collect();
+                Tensor::from_vec(plain, &shape[..]).to_dtype(dtype)
             }
             _ => Tensor::from_vec((0..len).map(|_| self.chance(2)).collect(), &shape[..]),
         };
@@ -362,7 +366,7 @@ fn draw_op(rng: &mut Rng, variant: &str) -> (Op, Vec<Tensor>) {
 
 /// Products, convolutions, pools and losses: operands of one float type, in shapes that belong together.
 fn draw_network_op(rng: &mut Rng, variant: &str, activation: Activation) -> (Op, Vec<Tensor>) {
-    let dtype = rng.pick(&[DType::F32, DType::F64]);
+    let dtype = rng.pick(&[DType::F32, DType::F64, DType::F16, DType::BF16]);
     let s = rng.shape(6);
     let [a, b, c] = [s[0], s[1], s[2]];
     let mut float = |shape: &[usize]| rng.tensor(shape, dtype);

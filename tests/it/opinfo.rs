@@ -1,6 +1,7 @@
 //! PyTorch's own cases: its OpInfo samples of the operations we have, forward and gradient, in f64 and f32. What a case asks that we
 //! can't say yet (an option, a type) is counted and printed, never hidden.
 
+mod activation;
 mod args;
 mod elementwise;
 mod loss;
@@ -52,6 +53,7 @@ fn parse(line: &str) -> Case<'_> {
 fn call(op: &str, args: &Args) -> Called {
     let op = op.strip_prefix("nn.functional.").unwrap_or(op);
     elementwise::call(op, args)
+        .or_else(|| activation::call(op, args))
         .or_else(|| reduce::call(op, args))
         .or_else(|| shape::call(op, args))
         .or_else(|| select::call(op, args))

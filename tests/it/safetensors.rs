@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use ferrotape::io::{load_safetensors, parse_safetensors, save_safetensors};
 use ferrotape::nn::{load_state_dict, state_dict};
 use ferrotape::prelude::*;
+use ferrotape::{bf16, f16};
 
 /// A folder of this test's own, gone at the end.
 struct Folder(PathBuf);
@@ -38,6 +39,10 @@ fn same(a: &Tensor, b: &Tensor) -> bool {
         DType::F32 => x.to_vec::<f32>().unwrap().iter().map(|x| u64::from(x.to_bits())).collect(),
         DType::F64 => x.to_vec::<f64>().unwrap().iter().map(|x| x.to_bits()).collect(),
         DType::I64 => x.to_vec::<i64>().unwrap().iter().map(|&x| x as u64).collect(),
+        DType::F16 => x.to_vec::<f16>().unwrap().iter().map(|x| u64::from(x.to_bits())).collect(),
+        DType::BF16 => x.to_vec::<bf16>().unwrap().iter().map(|x| u64::from(x.to_bits())).collect(),
+        DType::I32 => x.to_vec::<i32>().unwrap().iter().map(|&x| x as u64).collect(),
+        DType::I8 => x.to_vec::<i8>().unwrap().iter().map(|&x| x as u64).collect(),
         DType::U8 => x.to_vec::<u8>().unwrap().iter().map(|&x| u64::from(x)).collect(),
         _ => x.to_vec::<bool>().unwrap().iter().map(|&x| u64::from(x)).collect::<Vec<u64>>(),
     };
@@ -50,7 +55,11 @@ fn tensors() -> BTreeMap<String, Tensor> {
     let named = [
         ("bool", Tensor::from([true, false, true])),
         ("u8", Tensor::from([0u8, 255])),
+        ("i8", Tensor::from([-128i8, 127])),
+        ("i32", Tensor::from([i32::MIN, i32::MAX])),
         ("i64", Tensor::from([i64::MIN, -1, i64::MAX])),
+        ("f16", Tensor::from([65504.0, f64::NEG_INFINITY, 2f64.powi(-24)].map(f16::from_f64))),
+        ("bf16", Tensor::from([1e38, -0.0, 0.1].map(bf16::from_f64))),
         ("f32", Tensor::from([[1.5f32, f32::NAN], [f32::NEG_INFINITY, -0.0]])),
         ("f64", Tensor::from([1e-300, std::f64::consts::PI])),
         ("scalar", Tensor::from(2.5f32)),
@@ -105,10 +114,10 @@ fn broken_files_are_errors_that_name_the_file() {
         file.extend_from_slice(&[0; 4]);
         file
     };
-    let half = include_bytes!("../data/safetensors/half.safetensors");
+    let unknown = include_bytes!("../data/safetensors/unsupported.safetensors");
     let mut broken: Vec<Vec<u8>> =
         [0, 1, 7, 8, 9, 100, bytes.len() - 1].map(|n| bytes[..n].to_vec()).into();
-    broken.extend([vec![0xff; 64], vec![0; 64], lying, half.to_vec()]);
+    broken.extend([vec![0xff; 64], vec![0; 64], lying, unknown.to_vec()]);
     for (i, contents) in broken.iter().enumerate() {
         fs::write(&bad, contents).unwrap();
         let message = load_safetensors(&bad).unwrap_err().to_string();
@@ -116,7 +125,7 @@ fn broken_files_are_errors_that_name_the_file() {
         assert!(message.len() > bad.display().to_string().len() + 5, "{i}: {message}");
     }
     let message = load_safetensors(&bad).unwrap_err().to_string();
-    assert!(message.contains("h: elements of F16 are not supported"), "{message}");
+    assert!(message.contains("h: elements of U16 are not supported"), "{message}");
     let missing = load_safetensors(folder.file("missing")).unwrap_err().to_string();
     assert!(missing.contains("missing: "), "{missing}");
 }

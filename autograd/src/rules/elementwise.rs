@@ -1,6 +1,6 @@
 //! Elementwise operations.
 
-use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
+use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI, LN_2, LN_10};
 
 use ferrotape_tensor::chain::{BinaryChain, UnaryChain};
 use ferrotape_tensor::{BinaryOp, Result, Tensor, UnaryOp};
@@ -18,13 +18,14 @@ pub(super) fn unary(op: UnaryOp) -> Derivative {
     Derivative::Rule(match op {
         Neg => rule!([] | g | g.neg()),
         Abs => rule!([a] | g | a.sign().mul(g)),
-        Sign | Floor | Ceil | Round => rule!([] | g | g.zeros_like()),
+        Sign | Floor | Ceil | Round | Trunc => rule!([] | g | g.zeros_like()),
         Reciprocal => rule!([y] | g | y.square().mul(g).neg()),
         Square => rule!([a] | g | g.mul(a).mul(2.0)),
         Sqrt => rule!([y] | g | g.div(y).mul(0.5)),
         Rsqrt => rule!([y] | g | y.square().mul(y).mul(g).mul(-0.5)),
         Exp => rule!([y] | g | g.mul(y)),
-        Expm1 => rule!([y] | g | y.add(1.0).mul(g)),
+        // Not y + 1, which has no digits left far below 0.
+        Expm1 => rule!([a] | g | a.exp().mul(g)),
         Log => rule!([a] | g | g.div(a)),
         Log1p => rule!([a] | g | g.div(a.add(1.0))),
         Sin => rule!([a] | g | a.cos().mul(g)),
@@ -34,8 +35,26 @@ pub(super) fn unary(op: UnaryOp) -> Derivative {
         Erf => rule!([a] | g | a.square().neg().exp().mul(FRAC_2_SQRT_PI).mul(g)),
         Relu => rule!([y] | g | g.relu_grad(y)),
         Gelu => rule!([a] | g | gelu_slope(a).mul(g)),
+        Erfc => rule!([a] | g | a.square().neg().exp().mul(-FRAC_2_SQRT_PI).mul(g)),
+        Tan => rule!([y] | g | y.square().add(1.0).mul(g)),
+        Asin => rule!([a] | g | circle(a).mul(g)),
+        Acos => rule!([a] | g | circle(a).mul(g).neg()),
+        Atan => rule!([a] | g | g.div(a.square().add(1.0))),
+        Sinh => rule!([a] | g | a.cosh().mul(g)),
+        Cosh => rule!([a] | g | a.sinh().mul(g)),
+        Asinh => rule!([a] | g | a.square().add(1.0).rsqrt().mul(g)),
+        Acosh => rule!([a] | g | a.sub(1.0).mul(a.add(1.0)).rsqrt().mul(g)),
+        Atanh => rule!([a] | g | g.div(a.rsub(1.0).mul(a.add(1.0)))),
+        Exp2 => rule!([y] | g | g.mul(y).mul(LN_2)),
+        Log2 => rule!([a] | g | g.div(a.mul(LN_2))),
+        Log10 => rule!([a] | g | g.div(a.mul(LN_10))),
         _ => return Derivative::Missing,
     })
+}
+
+/// `1 / sqrt(1 - a^2)`
+fn circle(a: &Tensor) -> Result<Tensor> {
+    a.rsub(1.0).mul(a.add(1.0)).rsqrt()
 }
 
 /// `Phi(a) + a phi(a)`
@@ -59,8 +78,24 @@ pub(super) fn binary(op: BinaryOp) -> Derivative {
         ReluGrad => rule!([b] | g | g.relu_grad(b), g.zeros_like()),
         TanhGrad => rule!([a, b] | g | g.tanh_grad(b), g.mul(a).mul(b).mul(-2.0)),
         SigmoidGrad => rule!([a, b] | g | g.sigmoid_grad(b), b.mul(-2.0).add(1.0).mul(a).mul(g)),
+        TruncDivide | FloorDivide => rule!([] | g | g.zeros_like(), g.zeros_like()),
+        Fmod => rule!([a, b] | g | g, a.trunc_divide(b).mul(g).neg()),
+        Remainder => rule!([a, b] | g | g, a.floor_divide(b).mul(g).neg()),
+        Atan2 => rule!([a, b] | g | b.div(radius(a, b)).mul(g), a.div(radius(a, b)).mul(g).neg()),
+        Hypot => rule!([a, b, y] | g | a.div(length(y)).mul(g), b.div(length(y)).mul(g)),
         _ => return Derivative::Missing,
     })
+}
+
+/// `a^2 + b^2`, infinite at the origin: no direction there, and 0 is PyTorch's gradient.
+fn radius(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    let square = a.square().add(b.square())?;
+    square.eq(0.0)?.select(f64::INFINITY, square)
+}
+
+/// A length that is divided by: infinite instead of 0, where a gradient would be NaN.
+fn length(y: &Tensor) -> Result<Tensor> {
+    y.eq(0.0)?.select(f64::INFINITY, y)
 }
 
 /// `g` where an operand won, half of it where both are equal, 0 where it lost.

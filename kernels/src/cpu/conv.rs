@@ -56,6 +56,9 @@ impl Conv2dShape {
             let padded = self.padding[d].checked_mul(2)?.checked_add(self.input[d])?;
             *out = padded.checked_sub(reach)?.checked_div(self.stride[d])?.checked_add(1)?;
         }
+        // Places are computed with plain arithmetic later on.
+        let places = [0, 1].map(|d| self.input[d].checked_add(self.padding[d] * 2)?.checked_mul(2));
+        places[0]?.checked_mul(places[1]?)?;
         Some(out)
     }
 
@@ -77,9 +80,7 @@ impl Conv2dShape {
         require(out_len == Some(out), "conv2d: wrong length of the output")?;
         // Tables of taps and places are computed with plain arithmetic from here on.
         let room = checked_len(&[self.in_channels.max(self.out_channels).max(1), kh, kw, 8]);
-        let places = [0, 1].map(|d| self.input[d].checked_add(self.padding[d] * 2)?.checked_mul(2));
-        let padded = places[0].zip(places[1]).and_then(|(a, b)| a.checked_mul(b));
-        require(room.is_some() && padded.is_some(), "conv2d: sizes overflow")?;
+        require(room.is_some(), "conv2d: sizes overflow")?;
         Ok([oh, ow])
     }
 

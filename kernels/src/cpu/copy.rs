@@ -10,7 +10,7 @@ mod tests;
 mod transpose;
 
 use crate::cpu::parallel;
-use crate::element::Pod;
+use crate::element::{Pod, bits_mut};
 use crate::error::{Result, require};
 use crate::strided::{Dims, LoopNest, View, ViewMut, row_major};
 
@@ -65,6 +65,10 @@ impl<T: Pod> Ends<T> {
 /// # Errors
 /// [`Contract`](crate::Error::Contract) if the lengths differ.
 pub fn copy<T: Pod>(x: View<'_, T>, out: &mut [T]) -> Result<()> {
+    copy_words(x.bits(), bits_mut(out))
+}
+
+fn copy_words<T: Pod>(x: View<'_, T>, out: &mut [T]) -> Result<()> {
     require(x.len() == out.len(), "copy: the lengths differ")?;
     if out.is_empty() {
         return Ok(());
@@ -87,6 +91,11 @@ pub fn copy<T: Pod>(x: View<'_, T>, out: &mut [T]) -> Result<()> {
 /// # Errors
 /// [`Contract`](crate::Error::Contract) if the shapes differ.
 pub fn copy_into<T: Pod>(x: View<'_, T>, out: ViewMut<'_, T>) -> Result<()> {
+    let ViewMut { data, offset, shape, strides } = out;
+    words_into(x.bits(), ViewMut { data: bits_mut(data), offset, shape, strides })
+}
+
+fn words_into<T: Pod>(x: View<'_, T>, out: ViewMut<'_, T>) -> Result<()> {
     require(x.shape() == out.shape, "copy_into: the shapes differ")?;
     if x.is_empty() {
         return Ok(());

@@ -2,6 +2,7 @@
 
 mod blocking;
 mod driver;
+mod integers;
 mod microkernel;
 mod output;
 mod panels;
@@ -15,6 +16,7 @@ use std::sync::Mutex;
 
 pub(crate) use blocking::KC;
 pub(crate) use driver::{Product, multiply};
+pub use integers::multiply_integers;
 pub(crate) use output::Output;
 pub(crate) use panels::{Panels, Strided};
 

@@ -77,6 +77,12 @@ pub fn isa() -> Isa {
     })
 }
 
+/// True if the ISA in force comes with the conversions of 16-bit floats: a vector form of what plain loops compute too.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn has_f16c() -> bool {
+    isa() >= Isa::Avx2 && is_x86_feature_detected!("f16c")
+}
+
 /// How often each ISA's kernels were dispatched to, in the order of [`Isa::ALL`]: shows which ones ran.
 pub fn dispatch_counts() -> [u64; 3] {
     [0, 1, 2].map(|i| COUNTS[i].load(Ordering::Relaxed))
@@ -113,6 +119,33 @@ where
     let isa = isa.min(strongest_cached());
     count(isa);
     <Tokens as HasTokens<T>>::call(isa, kernel)
+}
+
+/// As [`dispatch`], for f64 kernels that are not worth an instance for AVX-512: it runs AVX2's.
+#[inline]
+pub(crate) fn dispatch_narrow<K: Kernel<f64>>(kernel: K) -> K::Output {
+    let isa = isa().min(strongest_cached());
+    count(isa);
+    #[cfg(target_arch = "x86_64")]
+    {
+        #[target_feature(enable = "avx2,fma")]
+        fn avx2<K: Kernel<f64>>(kernel: K, token: Avx2) -> K::Output {
+            kernel.run(token)
+        }
+        #[target_feature(enable = "fma")]
+        fn scalar_fma<K: Kernel<f64>>(kernel: K, token: Scalar) -> K::Output {
+            kernel.run(token)
+        }
+        if isa >= Isa::Avx2 {
+            // SAFETY: `isa` never exceeds what `strongest` detected on this CPU: AVX2 and FMA.
+            return unsafe { avx2(kernel, Avx2::new_unchecked()) };
+        }
+        if is_x86_feature_detected!("fma") {
+            // SAFETY: FMA is detected on the line above.
+            return unsafe { scalar_fma(kernel, Scalar) };
+        }
+    }
+    kernel.run(Scalar)
 }
 
 /// Counting every dispatch exactly would cost a contended add; a relaxed load and store is enough to show what ran.

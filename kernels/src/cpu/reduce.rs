@@ -3,6 +3,7 @@
 mod arg;
 pub(crate) mod columns;
 pub(crate) mod dims;
+mod integers;
 pub(crate) mod lanes;
 mod rows;
 #[cfg(test)]
@@ -12,6 +13,8 @@ use crate::buffer::Buffer;
 use crate::element::Float;
 use crate::error::{Error, Result, require};
 use crate::strided::View;
+
+pub use integers::{arg_reduce_integers, reduce_integers};
 
 use dims::{Dim, Dims, count, offset};
 use lanes::{Fold, Max, Min, Sum};

@@ -1,15 +1,18 @@
 //! Elementwise operations.
 
 use ferrotape_kernels::cpu::map::{self, Source};
-use ferrotape_kernels::{Float, Number, Pod};
+use ferrotape_kernels::elementwise::BinaryOp;
+use ferrotape_kernels::{Float, Integer, Number, Pod};
 
 use super::{
-    Input, Output, any_type, broadcast_strides, broadcast_view, float_type, tensor, told, view,
+    Dense, Input, Output, any_type, broadcast_strides, broadcast_view, float_type, halves,
+    integer_type, sized_type, tensor, told, view,
 };
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::layout::Strides;
 use crate::op::Op;
+use crate::tensor::Tensor;
 
 pub(super) fn execute(op: &Op, inputs: &[Input<'_>], out: &mut Output<'_>) -> Result<()> {
     let dtype = match inputs.first() {
@@ -17,9 +20,11 @@ pub(super) fn execute(op: &Op, inputs: &[Input<'_>], out: &mut Output<'_>) -> Re
         _ => out.meta.dtype,
     };
     match op {
-        Op::Unary(unary) if dtype == DType::I64 => {
+        Op::Unary(unary) if !dtype.is_float() => {
             let x = tensor(op, inputs, 0)?;
-            told(op, map::unary_integer(*unary, view(op, x)?, out.buffer.as_mut_slice()))
+            integer_type!(op, dtype, T => {
+                told(op, map::unary_integer::<T>(*unary, view(op, x)?, out.buffer.as_mut_slice()))
+            })
         }
         Op::Unary(unary) => float_type!(op, dtype, T => {
             let x = match &inputs[0] {
@@ -28,23 +33,47 @@ pub(super) fn execute(op: &Op, inputs: &[Input<'_>], out: &mut Output<'_>) -> Re
             };
             told(op, map::unary(*unary, x, out.buffer.as_mut_slice::<T>()))
         }),
-        Op::Binary(_) if dtype == DType::I64 => integer(op, inputs, out),
+        Op::Binary(_) if !dtype.is_float() => {
+            integer_type!(op, dtype, T => integer::<T>(op, inputs, out))
+        }
         Op::Binary(_) => float_type!(op, dtype, T => binary::<T>(op, inputs, out)),
-        Op::Compare(_) => any_type!(dtype, T => compare::<T>(op, inputs, out)),
+        Op::Compare(_) if !dtype.is_float() => {
+            integer_type!(op, dtype, T => compare::<T>(op, inputs, out))
+        }
+        Op::Compare(_) => float_type!(op, dtype, T => compare::<T>(op, inputs, out)),
         Op::Logical(logical) => {
             pairs(op, inputs, out, |a, b, out| map::logical(*logical, a, b, out))
         }
-        Op::Select => any_type!(out.meta.dtype, T => select::<T>(op, inputs, out)),
-        Op::Cast(to) => {
-            let x = tensor(op, inputs, 0)?;
-            any_type!(dtype, A => match to {
-                DType::Bool => told(op, map::cast_to_bool(view::<A>(op, x)?, out.buffer.as_mut_slice())),
-                to => any_type!(to, B => {
-                    told(op, map::cast(view::<A>(op, x)?, out.buffer.as_mut_slice::<B>()))
-                }),
-            })
-        }
+        Op::Select => sized_type!(out.meta.dtype, T => select::<T>(op, inputs, out)),
+        Op::Cast(to) => cast(op, tensor(op, inputs, 0)?, *to, out),
         _ => Err(Error::argument(op.name(), "is not elementwise")),
+    }
+}
+
+fn cast(op: &Op, x: &Tensor, to: DType, out: &mut Output<'_>) -> Result<()> {
+    use DType::{BF16, Bool, F16, F32, F64, U8};
+    match (x.dtype(), to) {
+        // The usual ones have loops of their own.
+        (U8 | Bool, F32) => {
+            told(op, map::cast_direct::<u8, f32>(view(op, x)?, out.buffer.as_mut_slice()))
+        }
+        (F32, F64) => {
+            told(op, map::cast_direct::<f32, f64>(view(op, x)?, out.buffer.as_mut_slice()))
+        }
+        (F64, F32) => {
+            told(op, map::cast_direct::<f64, f32>(view(op, x)?, out.buffer.as_mut_slice()))
+        }
+        (F16 | BF16, F32) => halves::widen_into(op, x, out.buffer.as_mut_slice()),
+        (F32, F16 | BF16) => {
+            let x = Dense::<f32>::new(op, x)?;
+            halves::narrow_into(op, x.slice(), out)
+        }
+        (from, Bool) => any_type!(from, A => {
+            told(op, map::cast_to_bool(view::<A>(op, x)?, out.buffer.as_mut_slice()))
+        }),
+        (from, to) => any_type!(from, A => any_type!(to, B => {
+            told(op, map::cast(view::<A>(op, x)?, out.buffer.as_mut_slice::<B>()))
+        })),
     }
 }
 
@@ -96,9 +125,15 @@ fn pairs<T: Pod, O: Pod>(
     told(op, kernel(a, b, out.buffer.as_mut_slice()))
 }
 
-fn integer(op: &Op, inputs: &[Input<'_>], out: &mut Output<'_>) -> Result<()> {
+fn integer<T: Integer>(op: &Op, inputs: &[Input<'_>], out: &mut Output<'_>) -> Result<()> {
     let Op::Binary(kind) = op else { return Err(Error::argument(op.name(), "is not binary")) };
-    pairs(op, inputs, out, |a, b, out| map::binary_integer(*kind, a, b, out))
+    // Booleans are 0 and 1: `or` is their sum, `and` their product.
+    let kind = match (out.meta.dtype, kind) {
+        (DType::Bool, BinaryOp::Add) => BinaryOp::Maximum,
+        (DType::Bool, BinaryOp::Mul) => BinaryOp::Minimum,
+        (_, kind) => *kind,
+    };
+    pairs::<T, T>(op, inputs, out, |a, b, out| map::binary_integer(kind, a, b, out))
 }
 
 fn compare<T: Number>(op: &Op, inputs: &[Input<'_>], out: &mut Output<'_>) -> Result<()> {

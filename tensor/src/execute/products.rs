@@ -1,23 +1,26 @@
 //! Matrix products and updates.
 
-use ferrotape_kernels::Float;
 use ferrotape_kernels::cpu::gemm::{self, Bias, Epilogue, Matrix};
 use ferrotape_kernels::cpu::{copy, optimize};
+use ferrotape_kernels::{Float, Integer, Pod};
 use smallvec::SmallVec;
 
-use super::{Dense, Input, Output, any_type, float_type, tensor, told, view};
+use super::{Dense, Input, Output, float_type, integer_type, sized_type, tensor, told, view};
 use crate::error::{Error, Result};
 use crate::op::{Op, OptimizeOp};
 use crate::tensor::Tensor;
 
 pub(super) fn execute(op: &Op, inputs: &[Input<'_>], out: &mut Output<'_>) -> Result<()> {
+    if let (Op::Matmul, false) = (op, out.meta.dtype.is_float()) {
+        return integer_type!(op, out.meta.dtype, T => matmul_integers::<T>(op, inputs, out));
+    }
     float_type!(op, out.meta.dtype, T => match op {
         Op::Matmul => matmul::<T>(op, inputs, out),
         _ => linear::<T>(op, inputs, out),
     })
 }
 
-fn matrix<T: Float>(tensor: &Tensor) -> Matrix<'_, T> {
+fn matrix<T: Pod>(tensor: &Tensor) -> Matrix<'_, T> {
     let layout = tensor.layout();
     let rank = layout.shape().len();
     Matrix {
@@ -41,6 +44,19 @@ fn matmul<T: Float>(op: &Op, inputs: &[Input<'_>], out: &mut Output<'_>) -> Resu
     let (a_offsets, b_offsets) = (batch_offsets(a, batch), batch_offsets(b, batch));
     let epilogue = Epilogue::default();
     told(op, gemm::gemm_batched(sizes, matrix(a), &a_offsets, matrix(b), &b_offsets, epilogue, c))
+}
+
+fn matmul_integers<T: Integer>(op: &Op, inputs: &[Input<'_>], out: &mut Output<'_>) -> Result<()> {
+    let (a, b) = (tensor(op, inputs, 0)?, tensor(op, inputs, 1)?);
+    let shape = &out.meta.shape;
+    let rank = shape.len();
+    let sizes = [shape[rank - 2], a.shape()[a.rank() - 1], shape[rank - 1]];
+    let batch = &shape[..rank - 2];
+    let (a_offsets, b_offsets) = (batch_offsets(a, batch), batch_offsets(b, batch));
+    let offsets: Vec<[isize; 2]> =
+        a_offsets.iter().zip(&b_offsets).map(|(&a, &b)| [a, b]).collect();
+    let c = out.buffer.as_mut_slice::<T>();
+    told(op, gemm::multiply_integers(sizes, matrix(a), matrix(b), &offsets, c))
 }
 
 /// Offset of every matrix of a batch, in row-major order of the broadcast batch dims.
@@ -96,7 +112,7 @@ fn linear<T: Float>(op: &Op, inputs: &[Input<'_>], out: &mut Output<'_>) -> Resu
 pub(super) fn update(op: &Op, inputs: &[Input<'_>], outputs: &mut [Output<'_>]) -> Result<()> {
     let source = tensor(op, inputs, 0)?;
     match op {
-        Op::Assign => any_type!(outputs[0].meta.dtype, T => {
+        Op::Assign => sized_type!(outputs[0].meta.dtype, T => {
             told(op, copy::copy(view::<T>(op, source)?, outputs[0].buffer.as_mut_slice()))
         }),
         Op::Optimize(step) => float_type!(op, outputs[0].meta.dtype, T => {

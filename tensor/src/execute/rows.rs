@@ -1,36 +1,42 @@
 //! Copies, selections, reductions, softmax and random numbers.
 
+use ferrotape_kernels::buffer::Buffer;
+use ferrotape_kernels::cpu::reduce::ReduceOp;
 use ferrotape_kernels::cpu::softmax::{self, Rows};
-use ferrotape_kernels::cpu::{copy, gather, random, reduce};
+use ferrotape_kernels::cpu::{copy, gather, map, random, reduce};
 use ferrotape_kernels::strided::{View, ViewMut};
-use ferrotape_kernels::{Float, Pod};
+use ferrotape_kernels::{Float, Half, Pod, bf16, f16};
 use smallvec::SmallVec;
 
-use super::{Dense, Input, Output, any_type, float_type, tensor, told, view};
+use super::{Dense, Input, Output, float_type, integer_type, sized_type, tensor, told, view};
+use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::layout::{Layout, Strides};
-use crate::op::{IndexOp, Op, RandomOp};
+use crate::op::{IndexOp, Op, RandomOp, ReduceDims};
 use crate::tensor::Tensor;
 
 pub(super) fn execute(op: &Op, inputs: &[Input<'_>], out: &mut Output<'_>) -> Result<()> {
     let dtype = out.meta.dtype;
     match op {
-        Op::Copy => any_type!(dtype, T => {
+        Op::Copy => sized_type!(dtype, T => {
             let x = view::<T>(op, tensor(op, inputs, 0)?)?;
             told(op, copy::copy(x, out.buffer.as_mut_slice()))
         }),
-        Op::Concat(dim) => any_type!(dtype, T => concat::<T>(op, *dim, inputs, out)),
+        Op::Concat(dim) => sized_type!(dtype, T => concat::<T>(op, *dim, inputs, out)),
         Op::Index(index) => match index {
             IndexOp::Gather(_) | IndexOp::Select(_) | IndexOp::Unslice { .. } => {
-                any_type!(dtype, T => select::<T>(op, index, inputs, out))
+                sized_type!(dtype, T => select::<T>(op, index, inputs, out))
             }
             IndexOp::ScatterAdd { .. } | IndexOp::Add { .. } => {
                 float_type!(op, dtype, T => accumulate::<T>(op, index, inputs, out))
             }
         },
-        Op::Random(kind, at, _) => float_type!(op, dtype, T => {
-            draw(op, *kind, *at, out.buffer.as_mut_slice::<T>())
+        Op::Random(kind, at, asked) => float_type!(op, dtype, T => {
+            draw(op, *kind, *at, asked.dtype, out.buffer.as_mut_slice::<T>())
         }),
+        Op::Reduce(kind, dims) if !tensor(op, inputs, 0)?.dtype().is_float() => {
+            reduce_integers(op, *kind, dims, tensor(op, inputs, 0)?, out)
+        }
         Op::Reduce(kind, dims) => float_type!(op, dtype, T => {
             let x = tensor(op, inputs, 0)?;
             let reduced: SmallVec<[bool; 8]> = (0..x.rank()).map(|d| dims.dims.contains(&d)).collect();
@@ -38,6 +44,12 @@ pub(super) fn execute(op: &Op, inputs: &[Input<'_>], out: &mut Output<'_>) -> Re
         }),
         Op::ArgReduce(kind, dims) => {
             let x = tensor(op, inputs, 0)?;
+            if !x.dtype().is_float() {
+                return integer_type!(op, x.dtype(), T => {
+                    let x = view::<T>(op, x)?;
+                    told(op, reduce::arg_reduce_integers(*kind, x, dims.dims[0], out.buffer.as_mut_slice()))
+                });
+            }
             float_type!(op, x.dtype(), T => {
                 let x = view::<T>(op, x)?;
                 told(op, reduce::arg_reduce(*kind, x, dims.dims[0], out.buffer.as_mut_slice()))
@@ -59,6 +71,33 @@ pub(super) fn execute(op: &Op, inputs: &[Input<'_>], out: &mut Output<'_>) -> Re
         }
         _ => Err(Error::argument(op.name(), "is not computed by rows")),
     }
+}
+
+/// Sums in i64; maxima and minima found there and cast back.
+fn reduce_integers(
+    op: &Op,
+    kind: ReduceOp,
+    dims: &ReduceDims,
+    x: &Tensor,
+    out: &mut Output<'_>,
+) -> Result<()> {
+    let reduced: SmallVec<[bool; 8]> = (0..x.rank()).map(|d| dims.dims.contains(&d)).collect();
+    let run = |out: &mut [i64]| {
+        integer_type!(op, x.dtype(), T => {
+            told(op, reduce::reduce_integers(kind, view::<T>(op, x)?, &reduced, out))
+        })
+    };
+    if out.meta.dtype == DType::I64 {
+        return run(out.buffer.as_mut_slice());
+    }
+    let len = [crate::shape::len(&out.meta.shape)];
+    let failed = |error| Error::from_kernel(op.name(), error);
+    let mut wide = Buffer::new(len[0].saturating_mul(size_of::<i64>())).map_err(failed)?;
+    run(wide.as_mut_slice())?;
+    let wide = View::new(wide.as_slice::<i64>(), 0, &len, &[1]).map_err(failed)?;
+    integer_type!(op, out.meta.dtype, T => {
+        told(op, map::cast(wide, out.buffer.as_mut_slice::<T>()))
+    })
 }
 
 fn concat<T: Pod>(op: &Op, dim: usize, inputs: &[Input<'_>], out: &mut Output<'_>) -> Result<()> {
@@ -139,10 +178,22 @@ fn accumulate<T: Float>(
     )
 }
 
-fn draw<T: Float>(op: &Op, kind: RandomOp, at: random::Philox, out: &mut [T]) -> Result<()> {
+/// Numbers of type `T`, or, for the 2-byte type `asked`, f32 numbers with the digits of that type.
+fn draw<T: Float>(
+    op: &Op,
+    kind: RandomOp,
+    at: random::Philox,
+    asked: DType,
+    out: &mut [T],
+) -> Result<()> {
     match kind {
         RandomOp::Uniform { low, high } => {
             told(op, random::uniform(at, out))?;
+            if let Some(digits) = uniform_digits(asked) {
+                let (scale, back) = (T::from_f64(digits), T::from_f64(1.0 / digits));
+                // Whole numbers below 2^11: i64 cuts the rest off, exactly.
+                out.iter_mut().for_each(|x| *x = T::from_i64((*x * scale).to_i64()) * back);
+            }
             let (low, range) = (T::from_f64(low), T::from_f64(high - low));
             out.iter_mut().for_each(|x| *x = x.mul_add(range, low));
         }
@@ -158,6 +209,16 @@ fn draw<T: Float>(op: &Op, kind: RandomOp, at: random::Philox, out: &mut [T]) ->
         }
     }
     Ok(())
+}
+
+/// `2^digits` for the digits of a uniform number of a 2-byte type.
+fn uniform_digits(dtype: DType) -> Option<f64> {
+    let digits = match dtype {
+        DType::F16 => f16::UNIFORM_BITS,
+        DType::BF16 => bf16::UNIFORM_BITS,
+        _ => return None,
+    };
+    Some(f64::from(1u32 << digits))
 }
 
 fn cross_entropy<T: Float>(op: &Op, inputs: &[Input<'_>], out: &mut Output<'_>) -> Result<()> {

@@ -9,7 +9,7 @@ use ::safetensors::tensor::{Dtype, TensorView};
 use ::safetensors::{SafeTensors, serialize};
 
 use crate::device::Device;
-use crate::dtype::DType;
+use crate::dtype::{DType, bf16, f16};
 use crate::error::{Error, ErrorKind, Result};
 use crate::tensor::Tensor;
 
@@ -24,7 +24,11 @@ fn to_format(dtype: DType) -> Dtype {
     match dtype {
         DType::Bool => Dtype::BOOL,
         DType::U8 => Dtype::U8,
+        DType::I8 => Dtype::I8,
+        DType::I32 => Dtype::I32,
         DType::I64 => Dtype::I64,
+        DType::F16 => Dtype::F16,
+        DType::BF16 => Dtype::BF16,
         DType::F32 => Dtype::F32,
         DType::F64 => Dtype::F64,
     }
@@ -34,7 +38,11 @@ fn from_format(dtype: Dtype) -> Option<DType> {
     Some(match dtype {
         Dtype::BOOL => DType::Bool,
         Dtype::U8 => DType::U8,
+        Dtype::I8 => DType::I8,
+        Dtype::I32 => DType::I32,
         Dtype::I64 => DType::I64,
+        Dtype::F16 => DType::F16,
+        Dtype::BF16 => DType::BF16,
         Dtype::F32 => DType::F32,
         Dtype::F64 => DType::F64,
         _ => return None,
@@ -46,7 +54,11 @@ fn to_bytes(x: &Tensor) -> Result<Vec<u8>> {
     Ok(match x.dtype() {
         DType::F32 => x.to_vec::<f32>()?.into_iter().flat_map(f32::to_le_bytes).collect(),
         DType::F64 => x.to_vec::<f64>()?.into_iter().flat_map(f64::to_le_bytes).collect(),
+        DType::F16 => x.to_vec::<f16>()?.into_iter().flat_map(f16::to_le_bytes).collect(),
+        DType::BF16 => x.to_vec::<bf16>()?.into_iter().flat_map(bf16::to_le_bytes).collect(),
         DType::I64 => x.to_vec::<i64>()?.into_iter().flat_map(i64::to_le_bytes).collect(),
+        DType::I32 => x.to_vec::<i32>()?.into_iter().flat_map(i32::to_le_bytes).collect(),
+        DType::I8 => x.to_vec::<i8>()?.into_iter().flat_map(i8::to_le_bytes).collect(),
         DType::U8 => x.to_vec::<u8>()?,
         DType::Bool => x.to_vec::<bool>()?.into_iter().map(u8::from).collect(),
     })
@@ -64,7 +76,13 @@ fn from_bytes(bytes: &[u8], shape: &[usize], dtype: DType) -> Result<Tensor> {
     match dtype {
         DType::F32 => Tensor::filled(shape, dtype, cpu, |out| fill(bytes, out, f32::from_le_bytes)),
         DType::F64 => Tensor::filled(shape, dtype, cpu, |out| fill(bytes, out, f64::from_le_bytes)),
+        DType::F16 => Tensor::filled(shape, dtype, cpu, |out| fill(bytes, out, f16::from_le_bytes)),
+        DType::BF16 => {
+            Tensor::filled(shape, dtype, cpu, |out| fill(bytes, out, bf16::from_le_bytes))
+        }
         DType::I64 => Tensor::filled(shape, dtype, cpu, |out| fill(bytes, out, i64::from_le_bytes)),
+        DType::I32 => Tensor::filled(shape, dtype, cpu, |out| fill(bytes, out, i32::from_le_bytes)),
+        DType::I8 => Tensor::filled(shape, dtype, cpu, |out| fill(bytes, out, i8::from_le_bytes)),
         DType::U8 => Tensor::filled(shape, dtype, cpu, |out: &mut [u8]| out.copy_from_slice(bytes)),
         DType::Bool => Tensor::filled(shape, dtype, cpu, |out: &mut [u8]| {
             out.iter_mut().zip(bytes).for_each(|(to, &from)| *to = u8::from(from != 0));

@@ -89,6 +89,7 @@ fn check_operands(op: &Op, inputs: &[Meta]) -> Result<()> {
             &inputs[..1]
         }
         Op::CrossEntropyInput | Op::Custom(_) => &[],
+        Op::Binary(_) if mixes(&inputs[0], &inputs[1]) || mixes(&inputs[1], &inputs[0]) => &[],
         _ => inputs,
     };
     match same.iter().find(|meta| meta.dtype != same[0].dtype) {
@@ -104,18 +105,27 @@ fn single_output(op: &Op, inputs: &[Meta]) -> Result<Meta> {
     let broadcast = |a: usize, b: usize| shape::broadcast(name, &inputs[a].shape, &inputs[b].shape);
     Ok(match op {
         Op::Unary(unary) => {
-            let integer = matches!(
-                unary,
-                UnaryOp::Neg | UnaryOp::Abs | UnaryOp::Sign | UnaryOp::Square | UnaryOp::Relu
-            );
-            require_number(name, inputs[0].dtype, integer)?;
-            inputs[0].clone()
+            match inputs[0].dtype {
+                // Integers become floats first, as in PyTorch.
+                dtype if !dtype.is_float() && !has_integer_form(*unary) => {
+                    Meta { dtype: DType::F32, ..inputs[0].clone() }
+                }
+                DType::Bool => return Err(Error::unsupported(name, DType::Bool)),
+                _ => inputs[0].clone(),
+            }
         }
         Op::Binary(binary) => {
             use BinaryOp::*;
-            let integer = matches!(binary, Add | Sub | Mul | Maximum | Minimum);
-            require_number(name, inputs[0].dtype, integer)?;
-            like(&inputs[0], broadcast(0, 1)?)
+            let dtype = common_type(&inputs[0], &inputs[1]);
+            let fits = match binary {
+                Add | Mul | Maximum | Minimum => true,
+                Sub => dtype != DType::Bool,
+                _ => dtype.is_float(),
+            };
+            if !fits {
+                return Err(Error::unsupported(name, dtype));
+            }
+            Meta { shape: broadcast(0, 1)?, dtype, device: inputs[0].device }
         }
         Op::Compare(_) => Meta { shape: broadcast(0, 1)?, dtype: DType::Bool, ..inputs[0].clone() },
         Op::Logical(_) => {
@@ -128,11 +138,13 @@ fn single_output(op: &Op, inputs: &[Meta]) -> Result<Meta> {
             like(&inputs[1], shape::broadcast(name, &inputs[0].shape, &values)?)
         }
         Op::Reduce(reduce, dims) => {
-            require_float(name, inputs[0].dtype)?;
-            reduced(name, &inputs[0], dims, *reduce != ReduceOp::Sum)?
+            let y = reduced(name, &inputs[0], dims, *reduce != ReduceOp::Sum)?;
+            match reduce {
+                ReduceOp::Sum if !y.dtype.is_float() => Meta { dtype: DType::I64, ..y },
+                _ => y,
+            }
         }
         Op::ArgReduce(_, dims) => {
-            require_float(name, inputs[0].dtype)?;
             if dims.dims.len() != 1 {
                 return Err(Error::argument(name, "exactly one dim"));
             }
@@ -173,9 +185,20 @@ fn require_float(op: &'static str, dtype: DType) -> Result<()> {
     if dtype.is_float() { Ok(()) } else { Err(Error::unsupported(op, dtype)) }
 }
 
-fn require_number(op: &'static str, dtype: DType, integer: bool) -> Result<()> {
-    let fits = dtype.is_float() || (integer && dtype == DType::I64);
-    if fits { Ok(()) } else { Err(Error::unsupported(op, dtype)) }
+/// True for operations that integers have too.
+pub(crate) fn has_integer_form(op: UnaryOp) -> bool {
+    use UnaryOp::*;
+    matches!(op, Neg | Abs | Sign | Square | Relu | Floor | Ceil | Round)
+}
+
+/// The type of both operands; that of the first if they are [not one](mixes).
+fn common_type(a: &Meta, b: &Meta) -> DType {
+    if mixes(b, a) { b.dtype } else { a.dtype }
+}
+
+/// True for a 2-byte float `a` beside a number `b` that is f32: kept whole, as PyTorch keeps it.
+fn mixes(a: &Meta, b: &Meta) -> bool {
+    a.dtype.is_half() && b.dtype == DType::F32 && b.shape.is_empty()
 }
 
 fn require_dtype(op: &'static str, dtype: DType, expected: DType) -> Result<()> {
@@ -228,7 +251,9 @@ fn reduced(op: &'static str, input: &Meta, dims: &ReduceDims, needs_element: boo
 }
 
 fn matmul(op: &'static str, a: &Meta, b: &Meta) -> Result<Meta> {
-    require_float(op, a.dtype)?;
+    if a.dtype == DType::Bool {
+        return Err(Error::unsupported(op, a.dtype));
+    }
     let (x, y) = (&a.shape, &b.shape);
     if x.len() < 2 || y.len() < 2 {
         return Err(Error::shape(op, format!("{x:?} x {y:?}: matrices expected")));

@@ -8,6 +8,17 @@ use crate::ops::{look, methods};
 use crate::tensor::Tensor;
 use ferrotape_kernels::elementwise::{BinaryOp, CompareOp, LogicalOp};
 
+/// What a number becomes beside a tensor.
+#[derive(Clone, Copy, PartialEq)]
+enum Numbers {
+    /// One of the tensor's type.
+    Typed,
+    /// The same, but f32 beside a 2-byte float, which would round it: it is computed with in f32 anyway.
+    Whole,
+    /// One of the tensor's type, or i64 beside an integer type that can't hold it.
+    Exact,
+}
+
 /// Both operands as tensors of the promoted type. A number takes the tensor's type if it can: one with a fraction makes an
 /// integer tensor f32, as in PyTorch.
 pub(crate) fn promoted<'a>(
@@ -15,21 +26,34 @@ pub(crate) fn promoted<'a>(
     a: Operand<'a>,
     b: Operand<'a>,
 ) -> Result<[Operand<'a>; 2]> {
-    let tensor_meta = |x: &Operand<'_>| x.tensor().map(|t| (t.dtype(), t.rank(), t.device()));
+    promoted_with(op, a, b, Numbers::Typed)
+}
+
+fn promoted_with<'a>(
+    op: &'static str,
+    a: Operand<'a>,
+    b: Operand<'a>,
+    numbers: Numbers,
+) -> Result<[Operand<'a>; 2]> {
+    let tensor_meta = |x: &Operand<'_>| x.tensor().map(|t| (t.dtype(), t.rank()));
     match (a, b) {
         (Operand::Failed(error), _) | (_, Operand::Failed(error)) => Err(error),
         (Operand::Scalar(number), b) => {
-            let (scalar, b) = scalar_beside(op, number, b)?;
+            let (scalar, b) = scalar_beside(op, number, b, numbers)?;
             Ok([scalar, b])
         }
         (a, Operand::Scalar(number)) => {
-            let (scalar, a) = scalar_beside(op, number, a)?;
+            let (scalar, a) = scalar_beside(op, number, a, numbers)?;
             Ok([a, scalar])
         }
         (a, b) => match (tensor_meta(&a), tensor_meta(&b)) {
             (Some(x), Some(y)) if x.0 != y.0 => {
-                let dtype = DType::promote((x.0, x.1), (y.0, y.1));
-                Ok([cast(a, dtype)?, cast(b, dtype)?])
+                let dtype = DType::promote(x, y);
+                let kept = |x: (DType, usize)| {
+                    numbers == Numbers::Whole && dtype.is_half() && x == (DType::F32, 0)
+                };
+                let a = if kept(x) { a } else { cast(a, dtype)? };
+                Ok([a, if kept(y) { b } else { cast(b, dtype)? }])
             }
             _ => Ok([a, b]),
         },
@@ -40,17 +64,22 @@ fn scalar_beside<'a>(
     op: &'static str,
     number: f64,
     x: Operand<'a>,
+    numbers: Numbers,
 ) -> Result<(Operand<'a>, Operand<'a>)> {
     let (dtype, device) = {
         let tensor = look(op, &x)?;
-        (tensor.dtype(), tensor.device())
+        (tensor.dtype().promote_number(number), tensor.device())
     };
-    let dtype = match dtype {
-        float if float.is_float() => float,
-        _ if number.fract() == 0.0 => DType::I64,
-        _ => DType::F32,
+    let held = (dtype.min()..=dtype.max()).contains(&number);
+    let dtype = match numbers {
+        Numbers::Exact if dtype.is_integer() && !held => DType::I64,
+        _ => dtype,
     };
-    let scalar = Operand::Own(Tensor::scalar(number, dtype, device)?);
+    let own = match numbers {
+        Numbers::Whole if dtype.is_half() => DType::F32,
+        _ => dtype,
+    };
+    let scalar = Operand::Own(Tensor::scalar(number, own, device)?);
     Ok((scalar, cast(x, dtype)?))
 }
 
@@ -64,8 +93,8 @@ fn cast(x: Operand<'_>, dtype: DType) -> Result<Operand<'_>> {
 }
 
 pub(crate) fn binary(op: BinaryOp, a: Operand<'_>, b: Operand<'_>) -> Result<Tensor> {
-    let [mut a, mut b] = promoted(op.name(), a, b)?;
-    if matches!(op, BinaryOp::Div | BinaryOp::Pow) {
+    let [mut a, mut b] = promoted_with(op.name(), a, b, Numbers::Whole)?;
+    if matches!(op, BinaryOp::Div | BinaryOp::Pow | BinaryOp::Atan2 | BinaryOp::Hypot) {
         // True division, as PyTorch: integers become f32.
         for x in [&mut a, &mut b] {
             if x.tensor().is_some_and(|t| !t.dtype().is_float()) {
@@ -78,7 +107,21 @@ pub(crate) fn binary(op: BinaryOp, a: Operand<'_>, b: Operand<'_>) -> Result<Ten
 }
 
 fn compare(op: CompareOp, a: Operand<'_>, b: Operand<'_>) -> Result<Tensor> {
-    apply_one(&Op::Compare(op), &mut promoted(op.name(), a, b)?)
+    apply_one(&Op::Compare(op), &mut promoted_with(op.name(), a, b, Numbers::Exact)?)
+}
+
+fn logical(op: LogicalOp, a: Operand<'_>, b: Operand<'_>) -> Result<Tensor> {
+    apply_one(&Op::Logical(op), &mut [truth(a)?, truth(b)?])
+}
+
+/// An operand as a boolean.
+fn truth(x: Operand<'_>) -> Result<Operand<'_>> {
+    match x {
+        Operand::Scalar(number) => {
+            Ok(Operand::Own(Tensor::scalar(number, DType::Bool, crate::Device::Cpu)?))
+        }
+        x => cast(x, DType::Bool),
+    }
 }
 
 methods! {
@@ -127,18 +170,12 @@ methods! {
     /// `x >= other`
     fn ge<'b>(x, other: impl Into<Operand<'b>>) -> Tensor { compare(CompareOp::Ge, x, other.into()) }
 
-    /// Both, of booleans.
-    fn logical_and<'b>(x, other: impl Into<Operand<'b>>) -> Tensor {
-        apply_one(&Op::Logical(LogicalOp::And), &mut [x, other.into()])
-    }
-    /// Either, of booleans.
-    fn logical_or<'b>(x, other: impl Into<Operand<'b>>) -> Tensor {
-        apply_one(&Op::Logical(LogicalOp::Or), &mut [x, other.into()])
-    }
-    /// Exactly one, of booleans.
-    fn logical_xor<'b>(x, other: impl Into<Operand<'b>>) -> Tensor {
-        apply_one(&Op::Logical(LogicalOp::Xor), &mut [x, other.into()])
-    }
+    /// Both; numbers count as true unless 0.
+    fn logical_and<'b>(x, other: impl Into<Operand<'b>>) -> Tensor { logical(LogicalOp::And, x, other.into()) }
+    /// Either; numbers count as true unless 0.
+    fn logical_or<'b>(x, other: impl Into<Operand<'b>>) -> Tensor { logical(LogicalOp::Or, x, other.into()) }
+    /// Exactly one; numbers count as true unless 0.
+    fn logical_xor<'b>(x, other: impl Into<Operand<'b>>) -> Tensor { logical(LogicalOp::Xor, x, other.into()) }
 
     /// `condition ? yes : no`, x being the condition: PyTorch's `where`.
     fn select<'b>(x, yes: impl Into<Operand<'b>>, no: impl Into<Operand<'b>>) -> Tensor {

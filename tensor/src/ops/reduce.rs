@@ -4,7 +4,7 @@ use crate::apply::{Operand, apply_one};
 use crate::error::Result;
 use crate::op::{Op, ReduceDims};
 use crate::ops::chain::{BinaryChain, UnaryChain};
-use crate::ops::{look, methods};
+use crate::ops::{look, methods, through_f32};
 use crate::shape::{self, IntoDims};
 use crate::tensor::Tensor;
 use ferrotape_kernels::cpu::reduce::{ArgOp, ReduceOp};
@@ -35,16 +35,18 @@ fn count(name: &'static str, x: &Tensor, dims: &[i64]) -> Result<f64> {
 fn mean(x: Operand<'_>, dims: impl IntoDims, keep: bool) -> Result<Tensor> {
     let dims = dims.into_dims();
     let count = count("mean", look("mean", &x)?, &dims)?;
-    reduce(ReduceOp::Sum, x, &dims[..], keep).div(count)
+    through_f32("mean", x, |x| reduce(ReduceOp::Sum, x, &dims[..], keep).div(count))
 }
 
 fn var(x: Operand<'_>, dims: impl IntoDims, correction: f64, keep: bool) -> Result<Tensor> {
     let dims = dims.into_dims();
-    let x = look("var", &x)?;
-    let count = count("var", x, &dims)?;
-    let centered = x.sub(x.mean_keep(&dims[..]));
-    let sum = centered.square().sum_with(&dims[..], keep);
-    sum.div((count - correction).max(0.0))
+    let count = count("var", look("var", &x)?, &dims)?;
+    through_f32("var", x, |x| {
+        let x = look("var", &x)?;
+        let centered = x.sub(x.mean_keep(&dims[..]));
+        let sum = centered.square().sum_with(&dims[..], keep);
+        sum.div((count - correction).max(0.0))
+    })
 }
 
 methods! {

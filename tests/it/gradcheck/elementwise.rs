@@ -11,9 +11,12 @@ const SHAPES: [&[usize]; 5] = [&[], &[0], &[2, 0, 3], &[2, 3], &[37]];
 pub(super) fn unary(cases: &mut Cases) {
     for &op in UnaryOp::ALL {
         let apply = move |x: &Tensor| one(&Op::Unary(op), &[x]);
-        let positive = matches!(op, UnaryOp::Sqrt | UnaryOp::Rsqrt | UnaryOp::Log);
+        use UnaryOp::*;
+        let positive = matches!(op, Sqrt | Rsqrt | Log | Log2 | Log10);
         let input = |cases: &mut Cases, shape: &[usize]| match op {
-            UnaryOp::Log1p => cases.any(shape).mul(0.8).unwrap(),
+            Log1p | Asin | Acos | Atanh => cases.any(shape).mul(0.8).unwrap(),
+            Acosh => cases.positive(shape).add(1.0).unwrap(),
+            Tan => cases.any(shape),
             _ if positive => cases.positive(shape),
             _ => cases.signed(shape),
         };
@@ -68,9 +71,11 @@ pub(super) fn binary(cases: &mut Cases) {
         cases.add(format!("{op:?} strided leaf, sliced"), inputs, move |x| {
             apply(&x[0], &x[1].i((1..3, ..))?)
         });
-        // Twice the same value: both shares must be summed. Equal operands are a kink of the extremes.
+        // Twice the same value: both shares must be summed. Equal operands are a kink of the extremes and of
+        // whole quotients.
         let x = first(cases, &[5]);
-        if !matches!(op, BinaryOp::Maximum | BinaryOp::Minimum) {
+        use BinaryOp::*;
+        if !matches!(op, Maximum | Minimum | TruncDivide | FloorDivide | Fmod | Remainder) {
             cases.add(format!("{op:?} with itself"), vec![x], move |x| apply(&x[0], &x[0]));
         }
     }

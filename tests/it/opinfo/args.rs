@@ -82,4 +82,12 @@ impl Args {
             Some(_) => true,
         }
     }
+    /// The type that `dtype=` asks for.
+    pub(super) fn dtype(&self) -> Option<DType> {
+        match self.named.get("dtype")? {
+            Arg::Text(name) if name == "torch.float64" => Some(DType::F64),
+            Arg::Text(name) if name == "torch.float32" => Some(DType::F32),
+            _ => None,
+        }
+    }
 }

@@ -2,8 +2,10 @@
 //! outer one.
 
 use super::Ends;
+use crate::cpu::isa::Kernel;
 use crate::cpu::parallel;
-use crate::element::Pod;
+use crate::cpu::simd::Simd;
+use crate::element::{Float, Pod};
 use crate::strided::LoopNest;
 
 /// Side of a block, in elements: a block's lines on both sides stay in L1 until they are used up.
@@ -88,36 +90,108 @@ impl Plan {
 /// - Every element must be readable from `ends.from` and writable from `ends.to`; the two must not
 ///   overlap.
 unsafe fn blocks<T: Pod>(ends: Ends<T>, sizes: [usize; 2], outer: [isize; 2], inner: [isize; 2]) {
+    if let Some(turn) = Turn::new(ends, sizes, outer, inner) {
+        // Only bits are moved: any type of 4 or 8 bytes is a float to the vectors.
+        match size_of::<T>() {
+            4 => return f32::dispatch(turn.cast()),
+            8 => return f64::dispatch(turn.cast()),
+            _ => {}
+        }
+    }
     for j in (0..sizes[1]).step_by(BLOCK) {
         let columns = BLOCK.min(sizes[1] - j);
         for i in (0..sizes[0]).step_by(BLOCK) {
-            let rows = BLOCK.min(sizes[0] - i);
-            for r in i..i + rows {
+            for r in i..sizes[0].min(i + BLOCK) {
                 let at = [0, 1].map(|e| r as isize * outer[e] + j as isize * inner[e]);
                 // SAFETY: `columns` elements of row `r`.
-                unsafe {
-                    if columns == BLOCK && inner[1] == 1 {
-                        gather_block(ends.offset(at), inner[0]);
-                    } else {
-                        ends.offset(at).row(columns, inner);
-                    }
-                }
+                unsafe { ends.offset(at).row(columns, inner) };
             }
         }
     }
 }
 
-/// One row of a block: [`BLOCK`] elements a stride apart, written contiguously.
-///
-/// # Safety
-/// - As [`blocks`].
-#[inline(always)]
-unsafe fn gather_block<T: Pod>(ends: Ends<T>, stride: isize) {
-    let mut row = [T::default(); BLOCK];
-    for (c, place) in row.iter_mut().enumerate() {
-        // SAFETY: element `c` of the row.
-        *place = unsafe { *ends.from.wrapping_offset(c as isize * stride) };
+/// A copy of lines that are contiguous at the source into columns that are contiguous at the
+/// target: `to[c * to_stride + r] = from[r * from_stride + c]` for `lines` times `len` elements.
+struct Turn<T> {
+    ends: Ends<T>,
+    lines: usize,
+    len: usize,
+    from_stride: isize,
+    to_stride: usize,
+}
+
+impl<T: Pod> Turn<T> {
+    /// `None` if the target runs backwards.
+    fn new(
+        ends: Ends<T>,
+        sizes: [usize; 2],
+        outer: [isize; 2],
+        inner: [isize; 2],
+    ) -> Option<Turn<T>> {
+        let [lines, len, from_stride, to_stride] = match (outer, inner) {
+            ([1, to], [from, 1]) => [sizes[1] as isize, sizes[0] as isize, from, to],
+            ([from, 1], [1, to]) => [sizes[0] as isize, sizes[1] as isize, from, to],
+            _ => return None,
+        };
+        let to_stride = usize::try_from(to_stride).ok()?;
+        Some(Turn { ends, lines: lines as usize, len: len as usize, from_stride, to_stride })
     }
-    // SAFETY: `BLOCK` contiguous elements of the target.
-    unsafe { std::ptr::copy_nonoverlapping(row.as_ptr(), ends.to, BLOCK) };
+
+    /// The same copy of other elements of this size.
+    fn cast<U: Pod>(self) -> Turn<U> {
+        let ends = Ends { from: self.ends.from.cast::<U>(), to: self.ends.to.cast::<U>() };
+        let Turn { lines, len, from_stride, to_stride, .. } = self;
+        Turn { ends, lines, len, from_stride, to_stride }
+    }
+}
+
+impl<T: Float> Kernel<T> for Turn<T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd<T>>(self, s: S) {
+        let [lines, len] = [self.lines, self.len].map(|n| n - n % S::BLOCK);
+        // A tile is a cache line on both sides; along the shorter side first, so that its cache lines stay near.
+        let along = |n: usize| (0..n).step_by(BLOCK);
+        // SAFETY: blocks inside the two matrices; the rest goes below.
+        unsafe {
+            if lines < len {
+                along(len)
+                    .for_each(|c| along(lines).for_each(|r| self.tile(s, [r, c], [lines, len])));
+            } else {
+                along(lines)
+                    .for_each(|r| along(len).for_each(|c| self.tile(s, [r, c], [lines, len])));
+            }
+            for r in 0..self.lines {
+                let done = if r < lines { len } else { 0 };
+                let at = [
+                    r as isize * self.from_stride + done as isize,
+                    (done * self.to_stride + r) as isize,
+                ];
+                self.ends.offset(at).row(self.len - done, [1, self.to_stride as isize]);
+            }
+        }
+    }
+}
+
+impl<T: Float> Turn<T> {
+    /// The blocks of the tile at line `r` and place `c`, as far as they lie before `ends`.
+    ///
+    /// # Safety
+    /// - Lines and places up to `ends`, multiples of the block, must exist.
+    #[inline(always)]
+    unsafe fn tile<S: Simd<T>>(&self, s: S, [r, c]: [usize; 2], ends: [usize; 2]) {
+        for r in (r..ends[0].min(r + BLOCK)).step_by(S::BLOCK) {
+            let mut lines = [self.ends.from; 8];
+            for (i, line) in lines.iter_mut().enumerate().take(S::BLOCK) {
+                *line = line.wrapping_offset((r + i) as isize * self.from_stride);
+            }
+            for c in (c..ends[1].min(c + BLOCK)).step_by(S::BLOCK) {
+                let from = lines.map(|line| line.wrapping_add(c));
+                let to = self.ends.to.wrapping_add(c * self.to_stride + r);
+                // SAFETY: by the caller's contract.
+                unsafe { s.transpose(&from, to, self.to_stride) };
+            }
+        }
+    }
 }

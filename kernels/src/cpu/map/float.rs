@@ -8,13 +8,13 @@ use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 
 use super::plain::{Feed, TILE, Tile};
-use super::{Pointer, Source, pieces, same_length};
+use super::{Pointer, Source, pieces, same_length, wide};
 use crate::cpu::isa::Kernel;
 use crate::cpu::simd::Simd;
 use crate::cpu::{copy, simd};
 use crate::element::Float;
 use crate::elementwise::{BinaryFormula, BinaryOp, BinaryVisitor, UnaryFormula, UnaryOp};
-use crate::elementwise::{UnaryVisitor, binary};
+use crate::elementwise::{UnaryVisitor, WideBinaryFormula, WideUnaryFormula, binary};
 use crate::error::{Result, require};
 use crate::strided::LoopNest;
 
@@ -66,6 +66,12 @@ impl<T: Float> UnaryVisitor for RunUnary<T> {
     fn visit<F: UnaryFormula>(self) {
         let RunUnary { x, out, len } = self;
         T::dispatch(UnaryRow { x, out, len, formula: PhantomData::<F> });
+    }
+
+    #[inline]
+    fn visit_wide<F: WideUnaryFormula>(self) {
+        // SAFETY: the contract of `unary_row`.
+        unsafe { wide::unary_row(wide::one::<F>, self.x, self.out, self.len) }
     }
 }
 
@@ -190,6 +196,19 @@ impl<T: Float> BinaryVisitor for RunBinary<T> {
     fn visit<F: BinaryFormula>(self) {
         let BinaryRows { a, b, out, rows, len, .. } = self.0;
         T::dispatch(BinaryRows { a, b, out, rows, len, formula: PhantomData::<F> });
+    }
+
+    #[inline]
+    fn visit_wide<F: WideBinaryFormula>(self) {
+        let BinaryRows { a, b, out, rows, len, .. } = self.0;
+        for row in 0..rows {
+            let place = |rows: Rows<T>| {
+                let start = rows.pointer.wrapping_offset(row as isize * rows.row_stride);
+                (start, !rows.one_value as usize)
+            };
+            // SAFETY: the contract of `binary_rows`.
+            unsafe { wide::binary_row(wide::two::<F>, place(a), place(b), out.add(row * len), len) }
+        }
     }
 }
 

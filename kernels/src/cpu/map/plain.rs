@@ -4,7 +4,7 @@
 use std::mem::MaybeUninit;
 
 use super::{Pointer, pieces, same_length};
-use crate::element::Pod;
+use crate::element::{Number, Pod};
 use crate::error::{Result, require};
 use crate::strided::{LoopNest, View, is_contiguous};
 
@@ -98,11 +98,11 @@ unsafe fn gather<T: Pod>(nest: &LoopNest<1>, base: *const T, start: usize, n: us
 /// Picoseconds an element, roughly.
 const COST: u64 = 200;
 
-/// `out = f(x)`.
+/// `out = f(x)`, `f` being a loop over a tile. As those below it is compiled once for a set of types, not for each operation.
 pub(super) fn one<A: Pod, O: Pod>(
     x: View<'_, A>,
     out: &mut [O],
-    f: impl Fn(A) -> O + Sync + Copy,
+    f: &(dyn Fn(&[A], &mut [O]) + Sync),
 ) -> Result<()> {
     same_length(&x, out.len())?;
     let target = Pointer(out.as_mut_ptr());
@@ -116,10 +116,7 @@ pub(super) fn one<A: Pod, O: Pod>(
             // never the output.
             unsafe {
                 let x = std::slice::from_raw_parts(feed.tile(i, n), n);
-                let out = std::slice::from_raw_parts_mut(target.get().add(i), n);
-                for (out, &x) in out.iter_mut().zip(x) {
-                    *out = f(x);
-                }
+                f(x, std::slice::from_raw_parts_mut(target.get().add(i), n));
             }
             i += n;
         }
@@ -127,12 +124,33 @@ pub(super) fn one<A: Pod, O: Pod>(
     Ok(())
 }
 
-/// `out = f(a, b)`.
+/// `write(start, wide)` for every tile of `x`, widened.
+pub(super) fn widened<A: Number>(x: View<'_, A>, write: &(dyn Fn(usize, &[A::Wide]) + Sync)) {
+    let len = x.len();
+    pieces(len, COST, &|start, end| {
+        let mut tile = Tile::new();
+        let mut feed = Feed::new(&x, &mut tile);
+        let mut wide = [A::Wide::default(); TILE];
+        let mut i = start;
+        while i < end {
+            let n = TILE.min(end - i);
+            // SAFETY: `i + n` is within the view.
+            let x = unsafe { std::slice::from_raw_parts(feed.tile(i, n), n) };
+            for (wide, x) in wide.iter_mut().zip(x) {
+                *wide = x.widen();
+            }
+            write(i, &wide[..n]);
+            i += n;
+        }
+    });
+}
+
+/// `out = f(a, b)`, tile by tile.
 pub(super) fn two<A: Pod, B: Pod, O: Pod>(
     a: View<'_, A>,
     b: View<'_, B>,
     out: &mut [O],
-    f: impl Fn(A, B) -> O + Sync + Copy,
+    f: &(dyn Fn(&[A], &[B], &mut [O]) + Sync),
 ) -> Result<()> {
     require(a.shape() == b.shape(), "map: the operands' shapes differ")?;
     same_length(&a, out.len())?;
@@ -147,10 +165,7 @@ pub(super) fn two<A: Pod, B: Pod, O: Pod>(
             unsafe {
                 let a = std::slice::from_raw_parts(a_feed.tile(i, n), n);
                 let b = std::slice::from_raw_parts(b_feed.tile(i, n), n);
-                let out = std::slice::from_raw_parts_mut(target.get().add(i), n);
-                for ((out, &a), &b) in out.iter_mut().zip(a).zip(b) {
-                    *out = f(a, b);
-                }
+                f(a, b, std::slice::from_raw_parts_mut(target.get().add(i), n));
             }
             i += n;
         }
@@ -158,13 +173,12 @@ pub(super) fn two<A: Pod, B: Pod, O: Pod>(
     Ok(())
 }
 
-/// `out = f(c, a, b)`.
-pub(super) fn three<C: Pod, A: Pod, B: Pod, O: Pod>(
-    c: View<'_, C>,
-    a: View<'_, A>,
-    b: View<'_, B>,
-    out: &mut [O],
-    f: impl Fn(C, A, B) -> O + Sync + Copy,
+/// `out = c ? a : b`.
+pub(super) fn select<T: Pod>(
+    c: View<'_, u8>,
+    a: View<'_, T>,
+    b: View<'_, T>,
+    out: &mut [T],
 ) -> Result<()> {
     require(c.shape() == a.shape() && a.shape() == b.shape(), "map: the operands' shapes differ")?;
     same_length(&a, out.len())?;
@@ -183,7 +197,7 @@ pub(super) fn three<C: Pod, A: Pod, B: Pod, O: Pod>(
                 let b = std::slice::from_raw_parts(b_feed.tile(i, n), n);
                 let out = std::slice::from_raw_parts_mut(target.get().add(i), n);
                 for (((out, &c), &a), &b) in out.iter_mut().zip(c).zip(a).zip(b) {
-                    *out = f(c, a, b);
+                    *out = if c != 0 { a } else { b };
                 }
             }
             i += n;

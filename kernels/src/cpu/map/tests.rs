@@ -1,6 +1,8 @@
 //! Every op of the table against the reference, over lengths, layouts and both float types.
 
 use super::*;
+use crate::element::Number;
+use crate::elementwise::{CompareOp, LogicalOp};
 use crate::reference::map as reference;
 
 const LENGTHS: [usize; 14] = [0, 1, 2, 3, 7, 8, 15, 16, 17, 31, 33, 100, 257, 70_000];

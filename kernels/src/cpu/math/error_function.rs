@@ -1,9 +1,28 @@
-//! `erf` and `gelu`.
+//! `erf`, `erfc` and `gelu`.
 
 use super::exponential::{exp, exp_reduced};
+use super::hyperbolic::exp_pair;
+use super::pair::{divide, fast_two_sum, two_product, two_sum};
 use super::{LOG2_E, constant, either, ln2_head, ln2_tail, magic, polynomial, single};
 use crate::cpu::simd::Simd;
 use crate::element::Float;
+
+/// `erf(x) / x - 1` for `|x| <= 1`, in `x^2`.
+const NEAR_F64: [f64; 13] = [
+    0.1283791670955126,
+    -0.3761263890318375,
+    0.11283791670954879,
+    -0.026866170645076792,
+    0.0052239776248180145,
+    -0.000854832698083379,
+    0.0001205533111164271,
+    -1.4925595266831182e-05,
+    1.6461000484121368e-06,
+    -1.6350312701054695e-07,
+    1.4659775274047436e-08,
+    -1.1372848856791674e-09,
+    5.957176147748911e-11,
+];
 
 /// Error function.
 #[inline(always)]
@@ -14,25 +33,7 @@ pub fn erf<T: Float, S: Simd<T>>(s: S, x: S::V) -> S::V {
         let c = [0.12837915, -0.37612489, 0.1128173, -0.026762916, 0.0049872529, -0.00059589773];
         polynomial(s, z, c)
     } else {
-        polynomial(
-            s,
-            z,
-            [
-                0.1283791670955126,
-                -0.3761263890318375,
-                0.11283791670954879,
-                -0.026866170645076792,
-                0.0052239776248180145,
-                -0.000854832698083379,
-                0.0001205533111164271,
-                -1.4925595266831182e-05,
-                1.6461000484121368e-06,
-                -1.6350312701054695e-07,
-                1.4659775274047436e-08,
-                -1.1372848856791674e-09,
-                5.957176147748911e-11,
-            ],
-        )
+        polynomial(s, z, NEAR_F64)
     };
     let near = s.fma(x, p, x);
     let far = s.lt(either(s, 0.93, 1.0), a);
@@ -91,6 +92,55 @@ fn complement<T: Float, S: Simd<T>>(s: S, a: S::V) -> S::V {
         s.mul(exp(s, s.neg(s.mul(a, a))), p)
     }
 }
+
+/// `1 - erf(x)`, to its last digits in the tail.
+#[inline(always)]
+pub fn erfc<S: Simd<f64>>(s: S, x: S::V) -> S::V {
+    let (half, one, zero) = (s.splat(0.5), s.splat(1.0), s.splat(0.0));
+    let a = s.abs(x);
+    let p = polynomial(s, s.mul(x, x), NEAR_F64);
+    let (start, lost) = fast_two_sum(s, one, s.neg(x));
+    let near = s.add(start, s.fnma(x, p, lost));
+    // e^(-a^2) times a slow function: (a + 1) erfc(a) e^(a^2), in (a - 3) / (a + 3), over a + 1.
+    let a = s.max_second(half, s.min_second(s.splat(28.0), a));
+    let (square, square_low) = two_product(s, a, a);
+    let (power, n) = exp_pair(s, s.neg(square), s.neg(square_low));
+    let three = s.splat(3.0);
+    let u = s.div(s.sub(a, three), s.add(a, three));
+    let slow = polynomial(s, u, SLOW);
+    let (product, rest) = two_product(s, power.0, slow);
+    let product = (product, s.fma(power.1, slow, rest));
+    let (far, far_low) = divide(s, product, two_sum(s, a, one));
+    let far = s.scale(s.add(far, far_low), n);
+    let far = s.select(s.lt(x, zero), s.sub(s.splat(2.0), far), far);
+    s.select(s.lt(half, s.abs(x)), far, near)
+}
+
+/// `(a + 1) erfc(a) e^(a^2)` for `a` of 0.5 to 28, in `(a - 3) / (a + 3)`.
+const SLOW: [f64; 22] = [
+    0.7160046047255598,
+    -0.23092733308380928,
+    0.09902075367944009,
+    -0.010235388898999524,
+    -0.023803913108668796,
+    0.02195776401231009,
+    -0.009750689292726634,
+    0.001618569133687527,
+    0.0006458142010858809,
+    -0.00036728854847448573,
+    -2.0551567897127145e-05,
+    5.611979712338692e-05,
+    -1.5147232398029368e-06,
+    -8.99166247983205e-06,
+    2.622743342266795e-07,
+    1.5924669289563977e-06,
+    5.618855891954368e-08,
+    -2.985304158066627e-07,
+    -3.912762630488438e-08,
+    5.44697613397438e-08,
+    8.599044648838003e-09,
+    -7.45569295317535e-09,
+];
 
 /// `x Phi(x)`, with the error function: `max(x, 0) - |x| Phi(-|x|)`.
 #[inline(always)]

@@ -47,7 +47,7 @@ fn assemble<T: Float, S: Simd<T>>(s: S, e: S::V, f: S::V, correction: S::V) -> S
 /// `value` where `x` is positive and finite, else log's special value: `-inf` at 0, `inf` at `inf`,
 /// NaN below 0.
 #[inline(always)]
-fn special<T: Float, S: Simd<T>>(s: S, x: S::V, value: S::V) -> S::V {
+pub(super) fn special<T: Float, S: Simd<T>>(s: S, x: S::V, value: S::V) -> S::V {
     let (zero, infinity) = (s.splat(T::ZERO), s.splat(T::INFINITY));
     let value = s.select(s.eq(x, infinity), infinity, value);
     let value = s.select(s.eq(x, zero), s.splat(T::NEG_INFINITY), value);
@@ -57,14 +57,20 @@ fn special<T: Float, S: Simd<T>>(s: S, x: S::V, value: S::V) -> S::V {
 /// Natural logarithm.
 #[inline(always)]
 pub fn log<T: Float, S: Simd<T>>(s: S, x: S::V) -> S::V {
-    let (m, e) = s.split_exponent(x);
-    let f = s.sub(m, s.splat(T::ONE));
-    special(s, x, assemble(s, e, f, s.splat(T::ZERO)))
+    log_shifted(s, x, 0.0)
 }
 
 /// `log(1 + x)`.
 #[inline(always)]
 pub fn log1p<T: Float, S: Simd<T>>(s: S, x: S::V) -> S::V {
+    let value = log_of_sum(s, (x, s.splat(T::ZERO)));
+    let tiny = s.lt(s.abs(x), either(s, 3e-8, 5e-17));
+    s.select(tiny, x, value)
+}
+
+/// `log(1 + x + low)` of a normal `x` and a `low` far below it.
+#[inline(always)]
+pub(super) fn log_of_sum<T: Float, S: Simd<T>>(s: S, (x, low): (S::V, S::V)) -> S::V {
     let one = s.splat(T::ONE);
     let sum = s.add(one, x);
     // What rounding took from 1 + x (two-sum), as a share of it: log(sum + lost) = log(sum) + lost
@@ -74,8 +80,14 @@ pub fn log1p<T: Float, S: Simd<T>>(s: S, x: S::V) -> S::V {
     let (m, e) = s.split_exponent(sum);
     let near = s.eq(e, s.splat(T::ZERO));
     let f = s.select(near, x, s.sub(m, one));
-    let correction = s.select(near, s.splat(T::ZERO), s.div(lost, sum));
-    let value = special(s, sum, assemble(s, e, f, correction));
-    let tiny = s.lt(s.abs(x), either(s, 3e-8, 5e-17));
-    s.select(tiny, x, value)
+    let correction = s.div(s.select(near, low, s.add(lost, low)), sum);
+    special(s, sum, assemble(s, e, f, correction))
+}
+
+/// `log(2^shift x)` of a positive `x`, even where the product is beyond the largest number.
+#[inline(always)]
+pub(super) fn log_shifted<T: Float, S: Simd<T>>(s: S, x: S::V, shift: f64) -> S::V {
+    let (m, e) = s.split_exponent(x);
+    let f = s.sub(m, s.splat(T::ONE));
+    special(s, x, assemble(s, s.add(e, constant(s, shift)), f, s.splat(T::ZERO)))
 }

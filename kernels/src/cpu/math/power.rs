@@ -9,7 +9,7 @@ use crate::element::Float;
 /// `log(x)` of a positive finite `x` as `(high, low)`, good to about 20 (f32: 10) bits beyond the
 /// type.
 #[inline(always)]
-fn log_pair<T: Float, S: Simd<T>>(s: S, x: S::V) -> (S::V, S::V) {
+pub(super) fn log_pair<T: Float, S: Simd<T>>(s: S, x: S::V) -> (S::V, S::V) {
     let one = s.splat(T::ONE);
     let (m, e) = s.split_exponent(x);
     // g = (m - 1) / (m + 1) as a pair: the denominator's rounding error goes into the remainder.

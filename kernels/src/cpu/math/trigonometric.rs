@@ -1,5 +1,6 @@
-//! `sin` and `cos`.
+//! `sin`, `cos` and `tan`.
 
+use super::pair::{divide, fast_two_sum};
 use super::payne_hanek;
 use super::{constant, either, magic, polynomial, single};
 use crate::cpu::simd::{Scalar, Simd};
@@ -17,7 +18,7 @@ pub fn sin<T: Float, S: Simd<T>>(s: S, x: S::V) -> S::V {
     let tiny = s.lt(s.abs(x), either(s, 1e-4, 7e-9));
     let value = s.select(tiny, x, value);
     let large = s.mask_bits(s.lt(constant(s, LARGE), s.abs(x)));
-    if large == 0 { value } else { patch(s, x, value, large, 0.0) }
+    if large == 0 { value } else { patch(s, x, value, large, |x| far(x, 0.0)) }
 }
 
 /// Cosine: the sine, a quarter turn on.
@@ -26,7 +27,7 @@ pub fn cos<T: Float, S: Simd<T>>(s: S, x: S::V) -> S::V {
     let (n, r, low) = reduce(s, x);
     let value = turn(s, s.add(n, s.splat(T::ONE)), r, low);
     let large = s.mask_bits(s.lt(constant(s, LARGE), s.abs(x)));
-    if large == 0 { value } else { patch(s, x, value, large, 1.0) }
+    if large == 0 { value } else { patch(s, x, value, large, |x| far(x, 1.0)) }
 }
 
 /// `(n, r, low)` with `x = n pi/2 + r + low`, for `|x|` up to [`LARGE`].
@@ -109,10 +110,44 @@ const COSINE_F64: [f64; 7] = [
     4.745158038365112e-14,
 ];
 
-/// `value` with the lanes in `lanes` replaced by the exactly reduced sine of `x` and `quarters`
-/// quarter turns.
+/// Tangent: sine over cosine, both as pairs.
 #[inline(always)]
-fn patch<T: Float, S: Simd<T>>(s: S, x: S::V, value: S::V, lanes: u32, quarters: f64) -> S::V {
+pub fn tan<S: Simd<f64>>(s: S, x: S::V) -> S::V {
+    let (n, r, low) = reduce(s, x);
+    let value = slope(s, n, r, low);
+    let value = s.select(s.lt(s.abs(x), s.splat(7e-9)), x, value);
+    let large = s.mask_bits(s.lt(s.splat(LARGE), s.abs(x)));
+    if large == 0 { value } else { patch(s, x, value, large, far_tan) }
+}
+
+/// `tan(n pi/2 + r + low)` for `|r| <= pi/4` and an integral `n`.
+#[inline(always)]
+fn slope<S: Simd<f64>>(s: S, n: S::V, r: S::V, low: S::V) -> S::V {
+    let (half, one) = (s.splat(0.5), s.splat(1.0));
+    let z = s.mul(r, r);
+    let (p, q) = (polynomial(s, z, SINE_F64), polynomial(s, z, COSINE_F64));
+    let half_z = s.mul(half, z);
+    let sine = fast_two_sum(s, r, s.fma(s.mul(z, r), p, s.fnma(half_z, low, low)));
+    let (start, lost) = fast_two_sum(s, one, s.neg(half_z));
+    let z_low = s.fma(r, r, s.neg(z));
+    let rest = s.fnma(half, z_low, s.add(lost, s.fnma(r, low, s.mul(s.mul(z, z), q))));
+    let cosine = fast_two_sum(s, start, rest);
+    let odd = s.lt(s.mul(s.floor(s.mul(n, half)), s.splat(2.0)), n);
+    let pick = |a, b| s.select(odd, a, b);
+    let over = (pick(s.neg(cosine.0), sine.0), pick(s.neg(cosine.1), sine.1));
+    let (value, low) = divide(s, over, (pick(sine.0, cosine.0), pick(sine.1, cosine.1)));
+    s.add(value, low)
+}
+
+/// `value` with the lanes in `lanes` replaced by `f` of `x`.
+#[inline(always)]
+fn patch<T: Float, S: Simd<T>>(
+    s: S,
+    x: S::V,
+    value: S::V,
+    lanes: u32,
+    f: impl Fn(f64) -> f64,
+) -> S::V {
     let (mut xs, mut values) = ([T::ZERO; 16], [T::ZERO; 16]);
     // SAFETY: no vector has more than 16 lanes.
     unsafe {
@@ -121,7 +156,7 @@ fn patch<T: Float, S: Simd<T>>(s: S, x: S::V, value: S::V, lanes: u32, quarters:
     }
     for lane in 0..S::LANES.min(16) {
         if lanes >> lane & 1 == 1 {
-            values[lane] = T::from_f64(large(xs[lane].to_f64(), quarters));
+            values[lane] = T::from_f64(f(xs[lane].to_f64()));
         }
     }
     // SAFETY: as above.
@@ -131,10 +166,25 @@ fn patch<T: Float, S: Simd<T>>(s: S, x: S::V, value: S::V, lanes: u32, quarters:
 /// `sin(x + quarters pi/2)` of one large `x`.
 #[cold]
 #[inline(never)]
-fn large(x: f64, quarters: f64) -> f64 {
-    if !x.is_finite() {
-        return f64::NAN;
+fn far(x: f64, quarters: f64) -> f64 {
+    match payne_hanek_of(x) {
+        Some((n, r, low)) => turn::<f64, Scalar>(Scalar, n + quarters, r, low),
+        None => f64::NAN,
     }
-    let (n, r, low) = payne_hanek::reduce(x);
-    turn::<f64, Scalar>(Scalar, n + quarters, r, low)
+}
+
+/// `tan(x)` of one large `x`.
+#[cold]
+#[inline(never)]
+fn far_tan(x: f64) -> f64 {
+    match payne_hanek_of(x) {
+        Some((n, r, low)) => slope(Scalar, n, r, low),
+        None => f64::NAN,
+    }
+}
+
+/// As `reduce`, of one large `x`; `None` if it is not finite.
+#[inline(never)]
+fn payne_hanek_of(x: f64) -> Option<(f64, f64, f64)> {
+    x.is_finite().then(|| payne_hanek::reduce(x))
 }
