@@ -56,8 +56,8 @@ pub mod prelude {
     pub use ferrotape_nn::data::DataLoader;
     pub use ferrotape_nn::{
         Adagrad, Adam, BatchNorm2d, Conv2d, Conv2dConfig, Ctx, Dropout, Flatten, Forward, Gelu,
-        Linear, MaxPool2d, Module, Optimizer, Relu, RmsProp, Sequential, Sgd, Sigmoid, Step, Tanh,
-        adam_w, value_and_grad, value_and_grad_aux,
+        Linear, MaxPool2d, Module, ModuleExt, Optimizer, Relu, RmsProp, Sequential, Sgd, Sigmoid,
+        Step, Tanh, adam_w, value_and_grad, value_and_grad_aux,
     };
     pub use ferrotape_tensor::chain::*;
     pub use ferrotape_tensor::{

@@ -72,12 +72,8 @@ macro_rules! optimizer {
             ///
             /// A parameter of two groups, or a group without a parameter, is an error of the first step.
             pub fn group(self, prefix: &str, settings: impl FnOnce($config) -> $config) -> Self {
-                let module = prefix.trim_end_matches('.').to_string();
-                let under = move |path: &str| {
-                    let rest = path.strip_prefix(module.as_str());
-                    module.is_empty() || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-                };
-                self.group_by(prefix, under, settings)
+                let module = prefix.to_string();
+                self.group_by(prefix, move |path| $crate::state::is_under(path, &module), settings)
             }
 
             /// Other settings for the parameters whose paths `belongs` picks, under a name; as [`group`](Self::group).
