@@ -49,14 +49,15 @@ pub mod prelude {
     pub use ferrotape_autograd::Tape;
     pub use ferrotape_nn::data::DataLoader;
     pub use ferrotape_nn::{
-        Adam, AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveMaxPool2d, Approximate, AvgPool1d,
-        AvgPool2d, BatchNorm2d, CELU, Conv1d, Conv1dConfig, Conv2d, Conv2dConfig, ConvTranspose1d,
-        ConvTranspose1dConfig, ConvTranspose2d, ConvTranspose2dConfig, Ctx, Dropout, ELU, Flatten,
-        Forward, GELU, GLU, GRU, GRUConfig, Hardshrink, Hardsigmoid, Hardswish, Hardtanh, Identity,
-        LSTM, LSTMConfig, LeakyReLU, Linear, LogSigmoid, LogSoftmax, MaxPool1d, MaxPool2d, Mish,
-        Module, Optimizer, PReLU, PaddingMode, RNN, RNNConfig, ReLU, ReLU6, Relu, SELU, Sequential,
-        Sgd, SiLU, Sigmoid, Softmax, Softmin, Softplus, Softshrink, Softsign, Step, Tanh,
-        Tanhshrink, Threshold, Upsample, adam_w, value_and_grad, value_and_grad_aux,
+        Adagrad, Adam, AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveMaxPool2d, Approximate,
+        AvgPool1d, AvgPool2d, BatchNorm2d, CELU, Conv1d, Conv1dConfig, Conv2d, Conv2dConfig,
+        ConvTranspose1d, ConvTranspose1dConfig, ConvTranspose2d, ConvTranspose2dConfig, Ctx,
+        Dropout, ELU, Flatten, Forward, GELU, GLU, GRU, GRUConfig, Hardshrink, Hardsigmoid,
+        Hardswish, Hardtanh, Identity, LSTM, LSTMConfig, LeakyReLU, Linear, LogSigmoid, LogSoftmax,
+        MaxPool1d, MaxPool2d, Mish, Module, ModuleExt, Optimizer, PReLU, PaddingMode, RNN,
+        RNNConfig, ReLU, ReLU6, Relu, RmsProp, SELU, Sequential, Sgd, SiLU, Sigmoid, Softmax,
+        Softmin, Softplus, Softshrink, Softsign, Step, Tanh, Tanhshrink, Threshold, Upsample,
+        adam_w, value_and_grad, value_and_grad_aux,
     };
     pub use ferrotape_tensor::chain::*;
     pub use ferrotape_tensor::{

@@ -21,16 +21,21 @@
 #![forbid(unsafe_code)]
 
 mod checkpoint;
+mod clip;
 mod ctx;
 pub mod data;
 pub mod init;
 mod layers;
+mod model;
 mod module;
 mod optim;
+mod schedule;
 mod state;
 mod step;
+mod summary;
 
 pub use checkpoint::checkpoint;
+pub use clip::ClipNorm;
 pub use ctx::Ctx;
 pub use ferrotape_nn_derive::Module;
 pub use layers::{
@@ -43,10 +48,20 @@ pub use layers::{
     Sequential, SiLU, Sigmoid, Softmax, Softmin, Softplus, Softshrink, Softsign, Tanh, Tanhshrink,
     Threshold, Upsample,
 };
+pub use model::{ModuleExt, Placement};
 pub use module::{Buffer, Forward, Module, Param, Visitor, VisitorMut};
-pub use optim::{Adam, Optimizer, Sgd, adam_w};
+pub use optim::{
+    Adagrad, AdagradConfig, Adam, AdamConfig, Optimizer, RmsProp, RmsPropConfig, Sgd, SgdConfig,
+    adam_w,
+};
+pub use schedule::{
+    Anneal, ConstantLr, CosineAnnealingLr, CosineAnnealingWarmRestarts, ExponentialLr, LambdaLr,
+    LinearLr, MultiStepLr, OneCycleLr, PlateauMode, PolynomialLr, ReduceLrOnPlateau, Schedule,
+    Scheduler, SequentialLr, StepLr, Threshold,
+};
 pub use state::{
     StateReport, buffers, load_state_dict, parameter_count, parameters, set_trainable, state_dict,
     to_dtype,
 };
 pub use step::{Gradients, Step, value_and_grad, value_and_grad_aux};
+pub use summary::{Summary, SummaryRow};

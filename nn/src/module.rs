@@ -34,6 +34,10 @@ pub trait Visitor<'a> {
     fn enter(&mut self, name: &str);
     /// It ends.
     fn leave(&mut self);
+    /// The part entered last is a module of this type (`std::any::type_name`); where several say so, the first counts.
+    fn module(&mut self, type_name: &'static str) {
+        let _ = type_name;
+    }
     /// A parameter, under the names entered.
     fn param(&mut self, param: &'a Param);
     /// A buffer, under the names entered.
@@ -144,6 +148,7 @@ impl Module for Buffer {
 /// The elements are named `0`, `1`, ..., as in PyTorch's `ModuleList`.
 impl<M: Module> Module for Vec<M> {
     fn visit<'a>(&'a self, visitor: &mut dyn Visitor<'a>) {
+        visitor.module(std::any::type_name::<Self>());
         for (i, module) in self.iter().enumerate() {
             visitor.enter(&i.to_string());
             module.visit(visitor);
@@ -192,6 +197,7 @@ macro_rules! tuple {
     ($($t:ident $n:tt),+) => {
         impl<$($t: Module),+> Module for ($($t,)+) {
             fn visit<'a>(&'a self, visitor: &mut dyn Visitor<'a>) {
+                visitor.module(std::any::type_name::<Self>());
                 $(
                     visitor.enter(stringify!($n));
                     self.$n.visit(visitor);

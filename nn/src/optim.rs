@@ -1,33 +1,97 @@
 //! Optimizers: the only place where a weight or a buffer changes.
 
+mod adagrad;
 mod adam;
+mod groups;
+mod method;
+mod rms_prop;
 mod sgd;
+mod take;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
-use ferrotape_tensor::{DType, Error, ErrorKind, Result, Tensor, TensorId};
+use ferrotape_tensor::{DType, Result, Tensor};
 
-pub use adam::{Adam, adam_w};
-pub use sgd::Sgd;
+pub use adagrad::{Adagrad, AdagradConfig};
+pub use adam::{Adam, AdamConfig, adam_w};
+pub use rms_prop::{RmsProp, RmsPropConfig};
+pub use sgd::{Sgd, SgdConfig};
 
 use crate::module::Module;
-use crate::state::{each_mut, parameters};
 use crate::step::{Gradients, Step};
 
 /// Changes a model by the gradients of a step.
+///
+/// Each optimizer has settings of its own and, for some parameters, those of a group:
+///
+/// ```
+/// use ferrotape_nn::{Linear, Module, Optimizer, Sequential, Relu, adam_w};
+/// # fn main() -> ferrotape_tensor::Result<()> {
+/// let mut optimizer = adam_w(1e-3)
+///     .group("head.", |g| g.lr(1e-2))
+///     .group_by("bias", |path| path.ends_with(".bias") && !path.starts_with("head."), |g| g.weight_decay(0.0));
+/// optimizer.set_group_lr("head.", 5e-3)?;
+/// assert_eq!((optimizer.lr(), optimizer.group_lr("head.")?, optimizer.group_lr("bias")?), (1e-3, 5e-3, 1e-3));
+/// # Ok(()) }
+/// ```
 pub trait Optimizer {
     /// Updates every trainable parameter once (tied ones too), then the buffers.
     ///
     /// # Errors
-    /// A trainable parameter that no gradient reached, by name; gradients that were taken at other weights or of another model. Then
-    /// nothing has changed.
+    /// A trainable parameter that no gradient reached, by name; gradients that were taken at other weights or of another model;
+    /// a group that no parameter belongs to, a parameter of two groups; state of another shape or type than its parameter's.
+    /// Then nothing has changed.
     fn apply(&mut self, model: &mut dyn Module, gradients: &Gradients) -> Result<()>;
 
-    /// The learning rate.
+    /// The learning rate, of parameters without a group.
     fn lr(&self) -> f64;
 
-    /// Sets the learning rate, for schedules.
+    /// Sets the learning rate of parameters without a group; see [`set_group_lr`](Self::set_group_lr).
     fn set_lr(&mut self, lr: f64);
+
+    /// Names of the groups, in the order they were made.
+    fn groups(&self) -> Vec<String>;
+
+    /// The learning rate of a group.
+    ///
+    /// # Errors
+    /// No group of this name.
+    fn group_lr(&self, group: &str) -> Result<f64>;
+
+    /// Sets the learning rate of a group.
+    ///
+    /// # Errors
+    /// No group of this name.
+    fn set_group_lr(&mut self, group: &str, lr: f64) -> Result<()>;
+
+    /// The momentum (Adam: the first beta) of parameters without a group; `None` for an optimizer that has none.
+    fn current_momentum(&self) -> Option<f64>;
+
+    /// Sets the momentum (Adam: the first beta) of all parameters, for schedules that cycle it.
+    ///
+    /// # Errors
+    /// An optimizer that has none.
+    fn set_momentum(&mut self, momentum: f64) -> Result<()>;
+
+    /// The state as tensors by name, for a file: `state.<path>.<name>` with PyTorch's names (`exp_avg`, `momentum_buffer`, `step`,
+    /// ...), and the learning rates as `lr` and `lr.<group>`. Clones share the values.
+    ///
+    /// # Errors
+    /// Memory over the limit.
+    fn state_dict(&self) -> Result<BTreeMap<String, Tensor>>;
+
+    /// Takes over what [`state_dict`](Self::state_dict) gave. Settings other than the learning rates are the program's.
+    ///
+    /// # Errors
+    /// What is missing, unexpected or of a wrong type, by name; then nothing has changed. That a state fits its parameter is seen
+    /// when the next step is applied.
+    fn load_state_dict(&mut self, state: &BTreeMap<String, Tensor>) -> Result<()>;
+
+    /// Casts the state to a float type, as the model's [`to`](crate::ModuleExt::to) does with the parameters.
+    ///
+    /// # Errors
+    /// No float type; memory over the limit. Then nothing has changed.
+    fn to_dtype(&mut self, dtype: DType) -> Result<()>;
 
     /// [`apply`](Self::apply) of a step's gradients.
     ///
@@ -38,101 +102,5 @@ pub trait Optimizer {
         Self: Sized,
     {
         self.apply(model, &step.gradients)
-    }
-}
-
-/// A parameter under update: its first path, its value taken out of the model, its gradient.
-pub(crate) struct Target<'a> {
-    pub(crate) path: &'a str,
-    pub(crate) value: Tensor,
-    pub(crate) gradient: &'a Tensor,
-}
-
-/// Takes the parameters out of the model, so that their buffers have one owner, lets `update` change them, and puts them
-/// back whatever happens; then the buffers get their updates.
-pub(crate) fn update(
-    model: &mut dyn Module,
-    gradients: &Gradients,
-    update: impl FnOnce(&mut [Target<'_>]) -> Result<()>,
-) -> Result<()> {
-    check(model, gradients)?;
-    // The first entry of each value speaks for all that are tied to it.
-    let entries = gradients.entries.iter().enumerate().rev().filter(|(_, e)| e.gradient.is_some());
-    let by_id: HashMap<TensorId, usize> = entries.map(|(place, entry)| (entry.id, place)).collect();
-    let empty = Tensor::zeros([0], DType::F32)?;
-    let mut taken: Vec<Option<Tensor>> = vec![None; gradients.entries.len()];
-    let mut order: Vec<Option<usize>> = Vec::new();
-    each_mut(
-        model,
-        |_, param| {
-            let place = by_id.get(&param.id()).copied().filter(|_| param.trainable);
-            order.push(place);
-            if let Some(place) = place {
-                taken[place] = Some(std::mem::replace(&mut param.tensor, empty.clone()));
-            }
-        },
-        |_, _| {},
-    );
-    let mut places = vec![None; taken.len()];
-    let mut targets = Vec::with_capacity(taken.len());
-    for (place, (entry, value)) in gradients.entries.iter().zip(taken).enumerate() {
-        if let (Some(gradient), Some(value)) = (&entry.gradient, value) {
-            places[place] = Some(targets.len());
-            targets.push(Target { path: &entry.path, value, gradient });
-        }
-    }
-    // All memory first: should it run out here, no weight has changed.
-    let result = targets.iter_mut().try_for_each(|target| target.value.make_exclusive());
-    let result = result.and_then(|()| update(&mut targets));
-    let mut order = order.into_iter();
-    each_mut(
-        model,
-        |_, param| {
-            let target = order.next().flatten().and_then(|place| places[place]);
-            if let Some(target) = target.and_then(|at| targets.get(at)) {
-                param.tensor = target.value.clone();
-            }
-        },
-        |_, _| {},
-    );
-    result?;
-    each_mut(
-        model,
-        |_, _| {},
-        |_, buffer| {
-            if let Some((_, value)) = gradients.updates.iter().find(|(id, _)| *id == buffer.id()) {
-                buffer.tensor = value.clone();
-            }
-        },
-    );
-    Ok(())
-}
-
-/// Everything that can be refused, before anything changes.
-fn check(model: &dyn Module, gradients: &Gradients) -> Result<()> {
-    let refuse = |message: String| Err(Error::new(ErrorKind::Module(message)));
-    let trainable = parameters(model).into_iter().filter(|(_, param)| param.trainable);
-    let mut entries = gradients.entries.iter();
-    for (path, param) in trainable {
-        // Both lists come from one visit of the fields, so they agree unless the model is another one.
-        let Some(entry) = entries.next().filter(|entry| *entry.path == *path) else {
-            return refuse(format!(
-                "step: the gradients do not belong to this model (parameter {path})"
-            ));
-        };
-        if entry.id != param.id() {
-            return refuse(format!(
-                "step: parameter {path} has changed since the gradient was taken"
-            ));
-        }
-        if entry.gradient.is_none() && !gradients.allow_missing {
-            return refuse(format!(
-                "step: no gradient reached parameter {path}; freeze it (trainable = false), or say allow_missing()"
-            ));
-        }
-    }
-    match entries.next() {
-        Some(entry) => refuse(format!("step: the model has no trainable parameter {}", entry.path)),
-        None => Ok(()),
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use ferrotape_tensor::{DType, Error, ErrorKind, Result, Tensor};
+use ferrotape_tensor::{DType, Error, ErrorKind, Result, Tensor, TensorId};
 
 use crate::module::{Buffer, Module, Param, Visitor, VisitorMut};
 
@@ -217,18 +217,35 @@ pub fn set_trainable<M: Module + ?Sized>(model: &mut M, prefix: &str, trainable:
     count
 }
 
-/// Casts every float parameter and buffer. Parameters that were tied stay tied.
+/// Whether `path` is `prefix`, or in the module of that path (`""`: every path is). The dot at a prefix's end may be left out.
+pub(crate) fn is_under(path: &str, prefix: &str) -> bool {
+    let module = prefix.strip_suffix('.').unwrap_or(prefix);
+    let rest = path.strip_prefix(module);
+    module.is_empty() || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}
+
+/// Casts every float parameter and buffer; integers stay. Parameters that were tied stay tied, and what has the type already
+/// stays the same value.
 ///
 /// # Errors
-/// Memory over the limit; then some are cast and some are not.
+/// No float type; memory over the limit. Then nothing has changed.
 pub fn to_dtype<M: Module + ?Sized>(model: &mut M, dtype: DType) -> Result<()> {
-    let mut cast: BTreeMap<_, Tensor> = BTreeMap::new();
-    for (_, tensor) in state_dict(model) {
-        if tensor.dtype().is_float() {
-            let value = tensor.to_dtype(dtype)?;
-            cast.insert(tensor.id(), value);
-        }
+    if !dtype.is_float() {
+        return Err(Error::new(ErrorKind::Module(format!("to: {dtype} is no float type"))));
     }
+    let mut cast: BTreeMap<TensorId, Tensor> = BTreeMap::new();
+    let mut result = Ok(());
+    let mut one = |tensor: &Tensor| {
+        let due = tensor.dtype().is_float() && tensor.dtype() != dtype;
+        if due && result.is_ok() && !cast.contains_key(&tensor.id()) {
+            match tensor.to_dtype(dtype) {
+                Ok(value) => drop(cast.insert(tensor.id(), value)),
+                Err(error) => result = Err(error),
+            }
+        }
+    };
+    state_dict(model).values().for_each(&mut one);
+    result?;
     let replace = |tensor: &mut Tensor| {
         if let Some(value) = cast.get(&tensor.id()) {
             *tensor = value.clone();

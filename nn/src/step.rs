@@ -1,14 +1,13 @@
 //! One training step's result: loss, gradients, updates.
 
-use std::sync::Arc;
-
 use ferrotape_autograd::Tape;
 use ferrotape_tensor::chain::BinaryChain;
 use ferrotape_tensor::{Error, ErrorKind, Generator, Result, Tensor, TensorId};
+use smallvec::SmallVec;
 
 use crate::ctx::Ctx;
 use crate::module::Module;
-use crate::state::parameters;
+use crate::state::each;
 
 /// What [`value_and_grad`] returns: ordinary values, the tape is gone.
 #[derive(Debug)]
@@ -24,6 +23,8 @@ pub struct Step<A = ()> {
 /// The gradients of the trainable parameters by their paths, and the updates of buffers.
 #[derive(Debug, Clone, Default)]
 pub struct Gradients {
+    /// All paths, one behind the other: no string of its own for each.
+    names: String,
     pub(crate) entries: Vec<Entry>,
     pub(crate) updates: Vec<(TensorId, Tensor)>,
     pub(crate) allow_missing: bool,
@@ -31,16 +32,25 @@ pub struct Gradients {
 
 #[derive(Debug, Clone)]
 pub(crate) struct Entry {
-    pub(crate) path: Arc<str>,
+    /// Its path in `names`.
+    start: usize,
+    end: usize,
     /// The value that the gradient was taken at.
     pub(crate) id: TensorId,
+    /// The first entry of the same value: its own place unless it is tied to an earlier one.
+    pub(crate) owner: usize,
     pub(crate) gradient: Option<Tensor>,
 }
 
 impl Gradients {
+    /// The path of one of the entries.
+    pub(crate) fn path(&self, entry: &Entry) -> &str {
+        self.names.get(entry.start..entry.end).unwrap_or_default()
+    }
+
     /// Paths and gradients of the parameters that a gradient reached.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Tensor)> {
-        self.entries.iter().filter_map(|e| Some((&*e.path, e.gradient.as_ref()?)))
+        self.entries.iter().filter_map(|e| Some((self.path(e), e.gradient.as_ref()?)))
     }
 
     /// The gradient of one parameter.
@@ -54,56 +64,15 @@ impl Gradients {
         self
     }
 
-    /// The Euclidean norm of all gradients together. Tied parameters count once.
-    ///
-    /// # Errors
-    /// Memory over the limit.
-    pub fn norm(&self) -> Result<f64> {
-        let mut sum = 0.0;
-        let mut seen: Vec<TensorId> = Vec::new();
-        for entry in &self.entries {
-            if let (Some(gradient), false) = (&entry.gradient, seen.contains(&entry.id)) {
-                seen.push(entry.id);
-                sum += gradient.square()?.sum(..)?.to_f64()?;
-            }
-        }
-        Ok(sum.sqrt())
-    }
-
-    /// Multiplies every gradient by a number.
-    ///
-    /// # Errors
-    /// Memory over the limit.
-    pub fn scale(&mut self, factor: f64) -> Result<()> {
-        for gradient in self.entries.iter_mut().filter_map(|entry| entry.gradient.as_mut()) {
-            *gradient = gradient.mul(factor)?;
-        }
-        Ok(())
-    }
-
-    /// Scales all gradients so that their norm is at most `max`, as PyTorch's `clip_grad_norm_`; returns the norm before.
-    ///
-    /// # Errors
-    /// Memory over the limit.
-    pub fn clip_norm(&mut self, max: f64) -> Result<f64> {
-        let norm = self.norm()?;
-        if norm > max {
-            self.scale(max / (norm + 1e-6))?;
-        }
-        Ok(norm)
-    }
-
     /// Adds another step's gradients, taken at the same weights: gradient accumulation. Updates of buffers: the later ones win.
     ///
     /// # Errors
     /// Other parameters, or weights that changed in between.
     pub fn accumulate(&mut self, other: &Gradients) -> Result<()> {
+        let pairs = || self.entries.iter().zip(&other.entries);
         let same = self.entries.len() == other.entries.len()
-            && self
-                .entries
-                .iter()
-                .zip(&other.entries)
-                .all(|(a, b)| a.path == b.path && a.id == b.id);
+            && self.names == other.names
+            && pairs().all(|(a, b)| a.end == b.end && a.id == b.id);
         if !same {
             let message = "accumulate: the gradients were taken at other weights".to_string();
             return Err(Error::new(ErrorKind::Module(message)));
@@ -145,26 +114,54 @@ pub fn value_and_grad_aux<M: Module + ?Sized, A>(
     rng: &mut Generator,
     forward: impl FnOnce(&M, &mut Ctx<'_>) -> Result<(Tensor, A)>,
 ) -> Result<Step<A>> {
-    let trainable: Vec<_> =
-        parameters(model).into_iter().filter(|(_, param)| param.trainable).collect();
+    let (mut names, mut entries) = (String::new(), Vec::new());
+    let mut tensors: Vec<&Tensor> = Vec::new();
+    each(
+        model,
+        |path, param| {
+            if param.trainable {
+                let (start, owner) = (names.len(), entries.len());
+                names.push_str(path);
+                let (end, id) = (names.len(), param.id());
+                entries.push(Entry { start, end, id, owner, gradient: None });
+                tensors.push(param.tensor());
+            }
+        },
+        |_, _| {},
+    );
+    find_owners(&mut entries);
     let ((loss, aux, updates, reached), tape) = Tape::record(|tape| {
-        trainable.iter().for_each(|(_, param)| tape.watch(param));
+        tensors.iter().for_each(|tensor| tape.watch(tensor));
         let mut ctx = Ctx::train(rng);
         let (loss, aux) = forward(model, &mut ctx)?;
         let reached = tape.contains(&loss);
         Ok((loss, aux, ctx.into_updates(), reached))
     })?;
-    if !reached && !trainable.is_empty() {
+    if !reached && !tensors.is_empty() {
         let message = "value_and_grad: the loss depends on no trainable parameter".to_string();
         return Err(Error::new(ErrorKind::Gradient(message)));
     }
-    let tensors: Vec<&Tensor> = trainable.iter().map(|(_, param)| param.tensor()).collect();
     let gradients = tape.gradient_or_none(&loss, &tensors)?;
-    let entry = |((path, param), gradient): ((String, &crate::Param), Option<Tensor>)| Entry {
-        path: path.into(),
-        id: param.id(),
-        gradient,
-    };
-    let entries = trainable.into_iter().zip(gradients).map(entry).collect();
-    Ok(Step { loss, aux, gradients: Gradients { entries, updates, allow_missing: false } })
+    for (entry, gradient) in entries.iter_mut().zip(gradients) {
+        entry.gradient = gradient;
+    }
+    Ok(Step { loss, aux, gradients: Gradients { names, entries, updates, allow_missing: false } })
+}
+
+/// Tied parameters: entries of the same value belong to the first of them.
+fn find_owners(entries: &mut [Entry]) {
+    let mut by_id: SmallVec<[(TensorId, usize); 32]> =
+        entries.iter().enumerate().map(|(at, entry)| (entry.id, at)).collect();
+    by_id.sort_unstable();
+    let mut first: Option<(TensorId, usize)> = None;
+    for (id, at) in by_id {
+        match first {
+            Some((known, owner)) if known == id => {
+                if let Some(entry) = entries.get_mut(at) {
+                    entry.owner = owner;
+                }
+            }
+            _ => first = Some((id, at)),
+        }
+    }
 }

@@ -327,8 +327,8 @@ fn update(op: &Op, operands: &mut [Operand<'_>], tag: Tag) -> Result<Outputs> {
         }
     }
     let expected = match op {
-        Op::Assign => 1,
-        _ => operands_changed(op),
+        Op::Optimize(step) => 1 + step.states(),
+        _ => 1,
     };
     if targets.len() != expected || sources.len() != 1 {
         return Err(Error::argument(
@@ -356,15 +356,6 @@ fn update(op: &Op, operands: &mut [Operand<'_>], tag: Tag) -> Result<Outputs> {
         target.rename(tag);
     }
     Ok(SmallVec::new())
-}
-
-fn operands_changed(op: &Op) -> usize {
-    use crate::op::OptimizeOp;
-    match op {
-        Op::Optimize(OptimizeOp::Sgd(step)) if step.momentum == 0.0 => 1,
-        Op::Optimize(OptimizeOp::Sgd(_)) => 2,
-        _ => 3,
-    }
 }
 
 /// The same value in memory that `target` alone owns.

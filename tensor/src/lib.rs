@@ -52,7 +52,7 @@ pub use tensor::{Tensor, TensorId};
 pub use ferrotape_kernels::{
     cpu::gather::ScatterOp,
     cpu::gemm::Activation,
-    cpu::optimize::{AdamStep, SgdStep},
+    cpu::optimize::{AdagradStep, AdamStep, RmsPropStep, SgdStep},
     cpu::pool::Divisor,
     cpu::reduce::{ArgOp, ReduceOp},
     cpu::scan::ScanOp,

@@ -9,7 +9,6 @@ use std::any::Any;
 use std::rc::Rc;
 
 use ferrotape_kernels::cpu::gemm::Activation;
-use ferrotape_kernels::cpu::optimize::{AdamStep, SgdStep};
 use ferrotape_kernels::cpu::pool::Divisor;
 use ferrotape_kernels::cpu::random::Philox;
 use ferrotape_kernels::cpu::reduce::{ArgOp, ReduceOp};
@@ -176,14 +175,6 @@ pub trait CustomOp: std::fmt::Debug + Any {
     fn as_any(&self) -> &dyn Any;
 }
 
-/// How many places in an optimizer's settings there are for state tensors.
-pub(crate) fn optimizer_name(op: &OptimizeOp) -> &'static str {
-    match op {
-        OptimizeOp::Sgd(SgdStep { .. }) => "sgd",
-        OptimizeOp::Adam(AdamStep { .. }) => "adam",
-    }
-}
-
 impl Op {
     /// The name in messages.
     pub fn name(&self) -> &'static str {
@@ -234,7 +225,7 @@ impl Op {
             Op::Random(random, ..) => random.name(),
             Op::Cast(_) => "cast",
             Op::Assign => "assign",
-            Op::Optimize(step) => optimizer_name(step),
+            Op::Optimize(step) => step.name(),
             Op::StopGradient => "detach",
             Op::Custom(custom) => custom.name(),
         }

@@ -20,8 +20,8 @@ use std::rc::Rc;
 use ferrotape::autograd::rules::{Derivative, derivative};
 use ferrotape::autograd::{GradCheck, Tape};
 use ferrotape::{
-    AdamStep, BinaryOp, CompareOp, DType, Error, Generator, LogicalOp, Meta, Observer, Op, Result,
-    SgdStep, Tensor, UnaryOp, WindowsOp, apply, observe,
+    AdagradStep, AdamStep, BinaryOp, CompareOp, DType, Error, Generator, LogicalOp, Meta, Observer,
+    Op, Result, RmsPropStep, SgdStep, Tensor, UnaryOp, WindowsOp, apply, observe,
 };
 
 type Function = dyn Fn(&[Tensor]) -> Result<Tensor>;
@@ -329,7 +329,7 @@ fn constants() -> Vec<Op> {
 fn updates() -> Vec<Op> {
     all_of(|| {
         let mut w: [Tensor; 3] = [0.0, 0.0, 0.0].map(|x| Tensor::from([x]));
-        let (lr, weight_decay, step) = (0.1, 0.0, 1);
+        let (lr, weight_decay, step, maximize) = (0.1, 0.0, 1, false);
         let sgd = SgdStep {
             lr,
             momentum: 0.0,
@@ -337,14 +337,21 @@ fn updates() -> Vec<Op> {
             weight_decay,
             nesterov: false,
             first: true,
+            maximize,
         };
         let (beta1, beta2, eps, decoupled) = (0.9, 0.999, 1e-8, false);
-        let adam = AdamStep { lr, beta1, beta2, eps, weight_decay, decoupled, step };
+        let (amsgrad, momentum, centered, alpha) = (false, 0.0, false, 0.9);
+        let adam =
+            AdamStep { lr, beta1, beta2, eps, weight_decay, decoupled, step, amsgrad, maximize };
+        let rms = RmsPropStep { lr, alpha, eps, weight_decay, momentum, centered, maximize };
+        let adagrad = AdagradStep { lr, lr_decay: 0.0, eps, weight_decay, step, maximize };
         let g = Tensor::from([1.0]);
         let [w, first, second] = &mut w;
         w.assign(&g)?;
         w.sgd_step(&g, sgd, None)?;
-        w.adam_step(&g, adam, first, second)?;
+        w.adam_step(&g, adam, first, second, None)?;
+        w.rms_prop_step(&g, rms, first, None, None)?;
+        w.adagrad_step(&g, adagrad, first)?;
         let settings = ferrotape::SequenceOp::new(ferrotape::RecurrentCell::RnnTanh);
         let (y, saved) = (Tensor::from([[[0.5]]]), Tensor::zeros([1, 1, 0], DType::F64)?);
         let h = Tensor::from([[0.5]]);

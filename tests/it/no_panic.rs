@@ -293,18 +293,46 @@ fn draw_random(rng: &mut Rng) -> Op {
     Op::Random(kind, at, Meta { shape, dtype: rng.dtype(), device: Device::Cpu })
 }
 
-fn draw_optimize(rng: &mut Rng) -> Op {
-    let (lr, weight_decay) = (rng.number(), rng.number());
-    Op::Optimize(if rng.chance(2) {
-        let momentum = rng.pick(&[0.0, 0.9, f64::NAN]);
-        let (nesterov, first) = (rng.chance(2), rng.chance(2));
-        let dampening = rng.number();
-        OptimizeOp::Sgd(SgdStep { lr, momentum, dampening, weight_decay, nesterov, first })
-    } else {
-        let (beta1, beta2, eps) = (rng.number(), rng.number(), rng.number());
-        let (decoupled, step) = (rng.chance(2), rng.pick(&[0, 1, 2, u64::MAX]));
-        OptimizeOp::Adam(AdamStep { lr, beta1, beta2, eps, weight_decay, decoupled, step })
-    })
+/// A step, and how many states it has.
+fn draw_optimize(rng: &mut Rng) -> (OptimizeOp, usize) {
+    let (lr, weight_decay, maximize) = (rng.number(), rng.number(), rng.chance(2));
+    let momentum = rng.pick(&[0.0, 0.9, f64::NAN]);
+    let (eps, step) = (rng.number(), rng.pick(&[0, 1, 2, u64::MAX]));
+    let moves = usize::from(momentum != 0.0);
+    match rng.below(4) {
+        0 => {
+            let (nesterov, first) = (rng.chance(2), rng.chance(2));
+            let dampening = rng.number();
+            let step = SgdStep { lr, momentum, dampening, weight_decay, nesterov, first, maximize };
+            (OptimizeOp::Sgd(step), moves)
+        }
+        1 => {
+            let (beta1, beta2) = (rng.number(), rng.number());
+            let (decoupled, amsgrad) = (rng.chance(2), rng.chance(2));
+            let settings = AdamStep {
+                lr,
+                beta1,
+                beta2,
+                eps,
+                weight_decay,
+                decoupled,
+                step,
+                amsgrad,
+                maximize,
+            };
+            (OptimizeOp::Adam(settings), 2 + usize::from(amsgrad))
+        }
+        2 => {
+            let (alpha, centered) = (rng.number(), rng.chance(2));
+            let step = RmsPropStep { lr, alpha, eps, weight_decay, momentum, centered, maximize };
+            (OptimizeOp::RmsProp(step), 1 + usize::from(centered) + moves)
+        }
+        _ => {
+            let lr_decay = rng.number();
+            let settings = AdagradStep { lr, lr_decay, eps, weight_decay, step, maximize };
+            (OptimizeOp::Adagrad(settings), 1)
+        }
+    }
 }
 
 /// An operation of this variant, and operands of which at least the first may fit.
@@ -389,7 +417,12 @@ fn draw_op(rng: &mut Rng, variant: &str) -> (Op, Vec<Tensor>) {
         "Random" => (draw_random(rng), vec![]),
         "Cast" => (Op::Cast(rng.pick(&DTYPES)), vec![x]),
         "Assign" => (Op::Assign, vec![like(rng), x]),
-        "Optimize" => (draw_optimize(rng), vec![like(rng), like(rng), like(rng), x]),
+        "Optimize" => {
+            let (step, states) = draw_optimize(rng);
+            let mut operands: Vec<Tensor> = (0..=states).map(|_| like(rng)).collect();
+            operands.push(x);
+            (Op::Optimize(step), operands)
+        }
         "StopGradient" => (Op::StopGradient, vec![x]),
         "Custom" => {
             let odd = Odd { announces: rng.below(3), gives: rng.below(3) };

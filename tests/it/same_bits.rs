@@ -96,14 +96,18 @@ fn training_in_f64() {
         .then(layer(19, 3, &mut rng).unwrap());
     let x = rng.normal([29, 37], 0., 1., DType::F64).unwrap();
     let y = rng.normal([29, 3], 0., 1., DType::F64).unwrap();
-    let (mut adam, mut sgd) = (adam_w(1e-2), Sgd::new(0.1).momentum(0.9).nesterov(true));
+    let mut optimizers: [Box<dyn Optimizer>; 5] = [
+        Box::new(adam_w(1e-2)),
+        Box::new(Sgd::new(0.1).momentum(0.9).nesterov(true)),
+        Box::new(RmsProp::new(1e-3).momentum(0.9).centered(true).weight_decay(0.1)),
+        Box::new(Adagrad::new(1e-2).lr_decay(0.1)),
+        Box::new(Adam::new(1e-2).amsgrad(true)),
+    ];
     for round in 0..10 {
         let step = value_and_grad(&model, &mut rng, |m, ctx| m.forward(&x, ctx)?.mse_loss(&y));
-        let step = step.unwrap();
-        match round % 2 {
-            0 => adam.step(&mut model, &step).unwrap(),
-            _ => sgd.step(&mut model, &step).unwrap(),
-        }
+        let mut step = step.unwrap();
+        step.clip_grad_norm(0.5).unwrap();
+        optimizers[round % 5].apply(&mut model, &step.gradients).unwrap();
     }
     child::say(&format!("weights={:016x}", hash_model(&model)));
     sign();

@@ -9,7 +9,9 @@ use std::thread;
 use ferrotape::autograd::{Function, checkpoint, custom};
 use ferrotape::io::load_safetensors;
 use ferrotape::prelude::*;
-use ferrotape::{AdamStep, CustomOp, ErrorKind, Meta, Op, SgdStep, apply};
+use ferrotape::{
+    AdagradStep, AdamStep, CustomOp, ErrorKind, Meta, Op, RmsPropStep, SgdStep, apply,
+};
 
 /// Runs `body` where no other test allocates: the counters of memory belong to the process, so the test `name` starts this
 /// program again for itself alone.
@@ -320,11 +322,14 @@ fn a_custom_backward_must_answer_for_every_input() {
 fn updates_of_tracked_values_are_errors() {
     let x = Tensor::from([2.0]);
     let g = Tensor::from([1.0]);
-    let (lr, weight_decay) = (0.1, 0.0);
-    let sgd =
-        SgdStep { lr, momentum: 0.0, dampening: 0.0, weight_decay, nesterov: false, first: true };
-    let (beta1, beta2, eps) = (0.9, 0.999, 1e-8);
-    let adam = AdamStep { lr, beta1, beta2, eps, weight_decay, decoupled: false, step: 1 };
+    let (lr, weight_decay, momentum, dampening) = (0.1, 0.0, 0.0, 0.0);
+    let (nesterov, maximize) = (false, false);
+    let sgd = SgdStep { lr, momentum, dampening, weight_decay, nesterov, first: true, maximize };
+    let (beta1, beta2, eps, alpha) = (0.9, 0.999, 1e-8, 0.9);
+    let (decoupled, step, amsgrad) = (false, 1, false);
+    let adam = AdamStep { lr, beta1, beta2, eps, weight_decay, decoupled, step, amsgrad, maximize };
+    let rms = RmsPropStep { lr, alpha, eps, weight_decay, momentum, centered: false, maximize };
+    let adagrad = AdagradStep { lr, lr_decay: 0.0, eps, weight_decay, step, maximize };
     let refused = |name: &str, update: &dyn Fn(&mut Tensor) -> Result<()>| {
         let outcome = Tape::record(|tape| {
             tape.watch(&x);
@@ -342,8 +347,10 @@ fn updates_of_tracked_values_are_errors() {
     refused("sgd", &|y| y.sgd_step(&g, sgd, None));
     refused("adam", &|y| {
         let (mut first, mut second) = (g.zeros_like()?, g.zeros_like()?);
-        y.adam_step(&g, adam, &mut first, &mut second)
+        y.adam_step(&g, adam, &mut first, &mut second, None)
     });
+    refused("rms_prop", &|y| y.rms_prop_step(&g, rms, &mut g.zeros_like()?, None, None));
+    refused("adagrad", &|y| y.adagrad_step(&g, adagrad, &mut g.zeros_like()?));
     // A tracked gradient too: the step would hide what it depends on.
     let error = slope(&x, || {
         let mut weight = g.copy()?;

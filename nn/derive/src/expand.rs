@@ -27,6 +27,7 @@ pub(crate) fn expand(input: &DeriveInput) -> Result<TokenStream> {
         impl #impl_generics #prefix::Module for #name #type_generics #where_clause {
             #[allow(unused_variables, deprecated)]
             fn visit<'__visit>(&'__visit self, visitor: &mut dyn #prefix::Visitor<'__visit>) {
+                visitor.module(::core::any::type_name::<Self>());
                 #visit
             }
             #[allow(unused_variables, deprecated)]

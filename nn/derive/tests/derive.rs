@@ -13,6 +13,9 @@ trait Module {
 trait Visitor<'a> {
     fn enter(&mut self, name: &str);
     fn leave(&mut self);
+    fn module(&mut self, type_name: &'static str) {
+        let _ = type_name;
+    }
     fn leaf(&mut self, leaf: &'a Leaf);
 }
 

@@ -46,6 +46,7 @@ impl Sequential {
 
 impl Module for Sequential {
     fn visit<'a>(&'a self, visitor: &mut dyn Visitor<'a>) {
+        visitor.module(std::any::type_name::<Self>());
         self.layers.visit(visitor);
     }
     fn visit_mut(&mut self, visitor: &mut dyn VisitorMut) {

@@ -1,106 +1,67 @@
-//! Adam (Kingma and Ba 2015) and AdamW (Loshchilov and Hutter 2019).
+//! Adam (Kingma and Ba 2015), AdamW (Loshchilov and Hutter 2019), AMSGrad (Reddi et al. 2018).
 
-use std::collections::BTreeMap;
+use ferrotape_tensor::{AdamStep, OptimizeOp};
 
-use ferrotape_tensor::{AdamStep, Result, Tensor};
+use super::method::{Method, optimizer};
 
-use super::{Optimizer, update};
-use crate::module::Module;
-use crate::step::Gradients;
-
-/// `m = b1 m + (1 - b1) g; v = b2 v + (1 - b2) g^2; w -= lr m' / (sqrt(v') + eps)` with `m' = m / (1 - b1^t)`, `v' = v / (1 - b2^t)`;
-/// PyTorch's `optim.Adam` and `optim.AdamW`.
-///
-/// ```
-/// # use ferrotape_nn::Adam;
-/// let optimizer = Adam::new(1e-3).betas(0.9, 0.99);
-/// ```
-#[derive(Debug, Clone)]
-pub struct Adam {
-    settings: AdamStep,
-    state: BTreeMap<String, State>,
-}
-
-#[derive(Debug, Clone)]
-struct State {
-    first: Tensor,
-    second: Tensor,
-    step: u64,
+optimizer! {
+    /// `m = b1 m + (1 - b1) g; v = b2 v + (1 - b2) g^2; w -= lr m' / (sqrt(v') + eps)` with `m' = m / (1 - b1^t)`, `v' = v / (1 - b2^t)`;
+    /// PyTorch's `optim.Adam` and `optim.AdamW`.
+    ///
+    /// ```
+    /// # use ferrotape_nn::Adam;
+    /// let optimizer = Adam::new(1e-3).betas(0.9, 0.99);
+    /// ```
+    Adam,
+    /// Settings of an [`Adam`], or of a group of its parameters.
+    AdamConfig(AdamStep),
+    /// With PyTorch's defaults: betas 0.9 and 0.999, eps 1e-8, no weight decay.
+    new => AdamStep {
+        lr: 0.0,
+        beta1: 0.9,
+        beta2: 0.999,
+        eps: 1e-8,
+        weight_decay: 0.0,
+        decoupled: false,
+        step: 0,
+        amsgrad: false,
+        maximize: false,
+    };
+    /// Decay of the first and the second moment.
+    fn betas(self, beta1: f64, beta2: f64) { (self.0.beta1, self.0.beta2) = (beta1, beta2); }
+    /// Added to the root of the second moment.
+    fn eps(self, eps: f64) { self.0.eps = eps; }
+    /// L2 penalty, or the decoupled decay of [`adam_w`].
+    fn weight_decay(self, weight_decay: f64) { self.0.weight_decay = weight_decay; }
+    /// Divides by the root of the largest second moment so far.
+    fn amsgrad(self, amsgrad: bool) { self.0.amsgrad = amsgrad; }
+    /// Climbs instead of descending.
+    fn maximize(self, maximize: bool) { self.0.maximize = maximize; }
+    /// True: AdamW, as [`adam_w`].
+    fn decoupled(self, decoupled: bool) { self.0.decoupled = decoupled; }
 }
 
 /// AdamW: Adam with decoupled weight decay, 0.01 unless set otherwise.
 pub fn adam_w(lr: f64) -> Adam {
-    let mut adam = Adam::new(lr).weight_decay(0.01);
-    adam.settings.decoupled = true;
-    adam
+    Adam::new(lr).decoupled(true).weight_decay(0.01)
 }
 
-impl Adam {
-    /// With PyTorch's defaults: betas 0.9 and 0.999, eps 1e-8, no weight decay.
-    pub fn new(lr: f64) -> Self {
-        let settings = AdamStep {
-            lr,
-            beta1: 0.9,
-            beta2: 0.999,
-            eps: 1e-8,
-            weight_decay: 0.0,
-            decoupled: false,
-            step: 0,
-        };
-        Adam { settings, state: BTreeMap::new() }
+impl Method for AdamConfig {
+    const STATES: &'static [&'static str] = &["exp_avg", "exp_avg_sq", "max_exp_avg_sq"];
+
+    fn used(&self) -> [bool; 3] {
+        [true, true, self.0.amsgrad]
     }
 
-    /// Decay of the first and the second moment.
-    pub fn betas(mut self, beta1: f64, beta2: f64) -> Self {
-        (self.settings.beta1, self.settings.beta2) = (beta1, beta2);
-        self
+    fn op(&self, step: u64, _: [bool; 3]) -> OptimizeOp {
+        OptimizeOp::Adam(AdamStep { step, ..self.0 })
     }
 
-    /// Added to the root of the second moment.
-    pub fn eps(mut self, eps: f64) -> Self {
-        self.settings.eps = eps;
-        self
+    fn rate(&mut self) -> &mut f64 {
+        &mut self.0.lr
     }
 
-    /// L2 penalty, or the decoupled decay of [`adam_w`].
-    pub fn weight_decay(mut self, weight_decay: f64) -> Self {
-        self.settings.weight_decay = weight_decay;
-        self
-    }
-}
-
-impl Optimizer for Adam {
-    fn apply(&mut self, model: &mut dyn Module, gradients: &Gradients) -> Result<()> {
-        let Adam { settings, state } = self;
-        update(model, gradients, |targets| {
-            // All new state first: should memory run out here, no weight has changed.
-            let mut fresh = Vec::new();
-            for target in targets.iter().filter(|target| !state.contains_key(target.path)) {
-                let (first, second) = (target.value.zeros_like()?, target.value.zeros_like()?);
-                fresh.push((target.path.to_string(), State { first, second, step: 0 }));
-            }
-            for state in state.values_mut() {
-                state.first.make_exclusive()?;
-                state.second.make_exclusive()?;
-            }
-            state.extend(fresh);
-            for target in targets {
-                if let Some(state) = state.get_mut(target.path) {
-                    let step = AdamStep { step: state.step + 1, ..*settings };
-                    let (first, second) = (&mut state.first, &mut state.second);
-                    target.value.adam_step(target.gradient, step, first, second)?;
-                    state.step += 1;
-                }
-            }
-            Ok(())
-        })
-    }
-
-    fn lr(&self) -> f64 {
-        self.settings.lr
-    }
-
-    fn set_lr(&mut self, lr: f64) {
-        self.settings.lr = lr;
+    fn inertia(&mut self) -> Option<&mut f64> {
+        Some(&mut self.0.beta1)
     }
 }

@@ -129,20 +129,26 @@ fn optimizer_step<T: Float>(
     follow: &[T],
     outputs: &mut [Output<'_>],
 ) -> Result<()> {
-    let result = match (step, outputs) {
-        (OptimizeOp::Sgd(step), [weight]) => {
-            optimize::sgd(step, weight.buffer.as_mut_slice::<T>(), follow, &mut [])
+    let Some((weight, state)) = outputs.split_first_mut() else {
+        return Err(Error::argument(op.name(), "changes nothing"));
+    };
+    let weight = weight.buffer.as_mut_slice::<T>();
+    let mut state = state.iter_mut().map(|output| output.buffer.as_mut_slice::<T>());
+    // The states that are there, in their order; an absent one is an empty slice.
+    let mut next = |used: bool| {
+        if used { state.next().unwrap_or_default() } else { Default::default() }
+    };
+    let result = match step {
+        OptimizeOp::Sgd(step) => optimize::sgd(step, weight, follow, next(step.momentum != 0.0)),
+        OptimizeOp::Adam(step) => {
+            let (first, second, largest) = (next(true), next(true), next(step.amsgrad));
+            optimize::adam(step, weight, follow, first, second, largest)
         }
-        (OptimizeOp::Sgd(step), [weight, velocity]) => {
-            let velocity = velocity.buffer.as_mut_slice::<T>();
-            optimize::sgd(step, weight.buffer.as_mut_slice::<T>(), follow, velocity)
+        OptimizeOp::RmsProp(step) => {
+            let (square, mean) = (next(true), next(step.centered));
+            optimize::rms_prop(step, weight, follow, square, mean, next(step.momentum != 0.0))
         }
-        (OptimizeOp::Adam(step), [weight, first, second]) => {
-            let first = first.buffer.as_mut_slice::<T>();
-            let second = second.buffer.as_mut_slice::<T>();
-            optimize::adam(step, weight.buffer.as_mut_slice::<T>(), follow, first, second)
-        }
-        _ => return Err(Error::argument(op.name(), "its state does not fit")),
+        OptimizeOp::Adagrad(step) => optimize::adagrad(step, weight, follow, next(true)),
     };
     told(op, result)
 }

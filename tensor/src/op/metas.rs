@@ -8,11 +8,10 @@ mod shapes;
 
 use smallvec::{SmallVec, smallvec};
 
-use super::{IndexOp, Meta, Op, OptimizeOp, RandomOp, ReduceDims};
+use super::{IndexOp, Meta, Op, RandomOp, ReduceDims};
 use crate::dtype::DType;
 use crate::error::{Error, ErrorKind, Result};
 use crate::shape::{self, Dims};
-use ferrotape_kernels::cpu::optimize::AdamStep;
 use ferrotape_kernels::cpu::reduce::ReduceOp;
 use ferrotape_kernels::cpu::scan::ScanOp;
 use ferrotape_kernels::elementwise::{BinaryOp, UnaryOp};
@@ -98,11 +97,7 @@ fn check_operands(op: &Op, inputs: &[Meta]) -> Result<()> {
         Op::SequenceBackward(settings) => {
             settings.backward_operands()..=settings.backward_operands()
         }
-        Op::Optimize(OptimizeOp::Sgd(step)) => {
-            let operands = if step.momentum == 0.0 { 2 } else { 3 };
-            operands..=operands
-        }
-        Op::Optimize(OptimizeOp::Adam(_)) => 4..=4,
+        Op::Optimize(step) => step.states() + 2..=step.states() + 2,
         Op::Custom(_) => 0..=usize::MAX,
     };
     if !expected.contains(&inputs.len()) {
@@ -359,11 +354,11 @@ fn check_targets(op: &'static str, inputs: &[Meta]) -> Result<usize> {
 /// Updates change their operands: all must have the first one's shape, and a step a float type.
 fn check_update(op: &Op, inputs: &[Meta]) -> Result<Metas> {
     let name = op.name();
-    if let Op::Optimize(_) = op {
+    if let Op::Optimize(step) = op {
         require_float(name, inputs[0].dtype)?;
-    }
-    if let Op::Optimize(OptimizeOp::Adam(AdamStep { step: 0, .. })) = op {
-        return Err(Error::argument(name, "steps count from 1"));
+        if step.step() == Some(0) {
+            return Err(Error::argument(name, "steps count from 1"));
+        }
     }
     match inputs.iter().find(|input| input.shape != inputs[0].shape) {
         Some(other) => {

@@ -1,7 +1,7 @@
 //! The settings that operations carry.
 
 use ferrotape_kernels::cpu::gather::ScatterOp;
-use ferrotape_kernels::cpu::optimize::{AdamStep, SgdStep};
+use ferrotape_kernels::cpu::optimize::{AdagradStep, AdamStep, RmsPropStep, SgdStep};
 
 use crate::shape::Dims;
 
@@ -207,6 +207,42 @@ impl RandomOp {
 pub enum OptimizeOp {
     /// SGD; state: the velocity, if there is momentum.
     Sgd(SgdStep),
-    /// Adam or AdamW; state: first and second moment.
+    /// Adam or AdamW; state: first and second moment, the largest second moment if amsgrad.
     Adam(AdamStep),
+    /// RMSprop; state: the average of squares, the gradient's average if centered, the velocity if there is momentum.
+    RmsProp(RmsPropStep),
+    /// Adagrad; state: the sum of squares.
+    Adagrad(AdagradStep),
+}
+
+impl OptimizeOp {
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            OptimizeOp::Sgd(_) => "sgd",
+            OptimizeOp::Adam(_) => "adam",
+            OptimizeOp::RmsProp(_) => "rms_prop",
+            OptimizeOp::Adagrad(_) => "adagrad",
+        }
+    }
+
+    /// How many state tensors it has.
+    pub(crate) fn states(&self) -> usize {
+        match self {
+            OptimizeOp::Sgd(step) => usize::from(step.momentum != 0.0),
+            OptimizeOp::Adam(step) => 2 + usize::from(step.amsgrad),
+            OptimizeOp::RmsProp(step) => {
+                1 + usize::from(step.centered) + usize::from(step.momentum != 0.0)
+            }
+            OptimizeOp::Adagrad(_) => 1,
+        }
+    }
+
+    /// Number of the step, for those that count.
+    pub(crate) fn step(&self) -> Option<u64> {
+        match self {
+            OptimizeOp::Adam(step) => Some(step.step),
+            OptimizeOp::Adagrad(step) => Some(step.step),
+            OptimizeOp::Sgd(_) | OptimizeOp::RmsProp(_) => None,
+        }
+    }
 }

@@ -4,7 +4,8 @@ use crate::apply::{Operand, apply, make_exclusive};
 use crate::error::{Error, Result};
 use crate::op::{Op, OptimizeOp};
 use crate::tensor::Tensor;
-use ferrotape_kernels::cpu::optimize::{AdamStep, SgdStep};
+use ferrotape_kernels::cpu::optimize::{AdagradStep, AdamStep, RmsPropStep, SgdStep};
+use smallvec::SmallVec;
 
 impl Tensor {
     /// Gives this tensor the elements of another of the same shape and type. It becomes a new value (a new id) in memory of
@@ -42,7 +43,7 @@ impl Tensor {
         make_exclusive(self).map_err(|error| error.at(here))
     }
 
-    /// One step of SGD in one pass, `velocity` being the state if there is momentum.
+    /// One step of SGD in one pass, with the velocity if there is momentum.
     ///
     /// # Errors
     /// Shapes or types that differ.
@@ -52,30 +53,70 @@ impl Tensor {
         step: SgdStep,
         velocity: Option<&mut Tensor>,
     ) -> Result<()> {
-        let op = Op::Optimize(OptimizeOp::Sgd(step));
-        match velocity {
-            Some(velocity) => {
-                apply(&op, &mut [Operand::Mut(self), follow.into(), Operand::Mut(velocity)])
-                    .map(drop)
-            }
-            None => apply(&op, &mut [Operand::Mut(self), follow.into()]).map(drop),
-        }
+        self.optimize(OptimizeOp::Sgd(step), follow, velocity)
     }
 
-    /// One step of Adam or AdamW in one pass, with its first and second moments.
+    /// One step of Adam or AdamW in one pass, with its first and second moments and, with amsgrad, the largest second moment.
     ///
     /// # Errors
-    /// Shapes or types that differ.
+    /// Shapes or types that differ; step 0.
     pub fn adam_step(
         &mut self,
         follow: &Tensor,
         step: AdamStep,
         first: &mut Tensor,
         second: &mut Tensor,
+        largest: Option<&mut Tensor>,
     ) -> Result<()> {
-        let op = Op::Optimize(OptimizeOp::Adam(step));
-        let mut operands =
-            [Operand::Mut(self), follow.into(), Operand::Mut(first), Operand::Mut(second)];
-        apply(&op, &mut operands).map(drop)
+        self.optimize(OptimizeOp::Adam(step), follow, [first, second].into_iter().chain(largest))
+    }
+
+    /// One step of RMSprop in one pass, with the average of squares, the gradient's average if centered and the velocity if
+    /// there is momentum.
+    ///
+    /// # Errors
+    /// Shapes or types that differ.
+    pub fn rms_prop_step(
+        &mut self,
+        follow: &Tensor,
+        step: RmsPropStep,
+        square: &mut Tensor,
+        mean: Option<&mut Tensor>,
+        velocity: Option<&mut Tensor>,
+    ) -> Result<()> {
+        let state = [square].into_iter().chain(mean).chain(velocity);
+        self.optimize(OptimizeOp::RmsProp(step), follow, state)
+    }
+
+    /// One step of Adagrad in one pass, with the sum of squares.
+    ///
+    /// # Errors
+    /// Shapes or types that differ; step 0.
+    pub fn adagrad_step(
+        &mut self,
+        follow: &Tensor,
+        step: AdagradStep,
+        sum: &mut Tensor,
+    ) -> Result<()> {
+        self.optimize(OptimizeOp::Adagrad(step), follow, [sum])
+    }
+
+    /// One step of any optimizer in one pass: this tensor and `state` change, following `follow`.
+    ///
+    /// # Errors
+    /// More or fewer states than the step has; shapes or types that differ.
+    pub fn optimize<'s>(
+        &mut self,
+        step: OptimizeOp,
+        follow: &Tensor,
+        state: impl IntoIterator<Item = &'s mut Tensor>,
+    ) -> Result<()> {
+        let mut operands: SmallVec<[Operand<'_>; 5]> = SmallVec::new();
+        operands.push(Operand::Mut(self));
+        operands.push(follow.into());
+        for tensor in state {
+            operands.push(Operand::Mut(tensor));
+        }
+        apply(&Op::Optimize(step), &mut operands).map(drop)
     }
 }

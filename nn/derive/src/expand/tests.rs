@@ -20,6 +20,7 @@ fn check_at(prefix: TokenStream, input: TokenStream, header: TokenStream, visit:
         #header {
             #[allow(unused_variables, deprecated)]
             fn visit<'__visit>(&'__visit self, visitor: &mut dyn #prefix::Visitor<'__visit>) {
+                visitor.module(::core::any::type_name::<Self>());
                 #visit
             }
             #[allow(unused_variables, deprecated)]

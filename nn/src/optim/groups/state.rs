@@ -1,0 +1,137 @@
+//! State of an optimizer by name: to a file and back, and to another type.
+
+use std::collections::BTreeMap;
+
+use ferrotape_tensor::{DType, Error, ErrorKind, Result, Tensor};
+
+use super::{Groups, Slot};
+use crate::optim::method::Method;
+
+type Named = BTreeMap<String, Tensor>;
+
+impl<M: Method> Groups<M> {
+    pub(in crate::optim) fn state_dict(&self) -> Result<Named> {
+        let mut named = Named::new();
+        named.insert("lr".to_string(), Tensor::from(self.lr()));
+        for group in &self.groups {
+            let mut settings = group.settings;
+            named.insert(format!("lr.{}", group.name), Tensor::from(*settings.rate()));
+        }
+        for slot in self.slots.iter().filter(|slot| slot.count > 0) {
+            let key = |name: &str| format!("state.{}.{name}", slot.path);
+            let count = i64::try_from(slot.count).unwrap_or(i64::MAX);
+            named.insert(key("step"), Tensor::from(count));
+            for (name, state) in M::STATES.iter().zip(&slot.state) {
+                if let Some(state) = state {
+                    named.insert(key(name), state.clone());
+                }
+            }
+        }
+        Ok(named)
+    }
+
+    pub(in crate::optim) fn load_state_dict(&mut self, named: &Named) -> Result<()> {
+        let mut loaded = Groups { slots: Vec::new(), ..self.clone() };
+        let mut wrong = Vec::new();
+        let mut slots: BTreeMap<&str, Slot> = BTreeMap::new();
+        for (key, tensor) in named {
+            if let Err(message) = loaded.load_one(key, tensor, &mut slots) {
+                wrong.push(format!("{key}: {message}"));
+            }
+        }
+        for name in std::iter::once("lr".to_string())
+            .chain(self.groups.iter().map(|group| format!("lr.{}", group.name)))
+            .filter(|name| !named.contains_key(name))
+        {
+            wrong.push(format!("{name}: missing"));
+        }
+        for slot in slots.values_mut() {
+            wrong.extend(loaded.complete(slot).err());
+        }
+        if !wrong.is_empty() {
+            let message = format!("load_state_dict of an optimizer: {}", wrong.join("; "));
+            return Err(Error::new(ErrorKind::Module(message)));
+        }
+        loaded.slots = slots.into_values().collect();
+        *self = loaded;
+        Ok(())
+    }
+
+    /// Puts one tensor where its name says.
+    fn load_one<'n>(
+        &mut self,
+        key: &'n str,
+        tensor: &Tensor,
+        slots: &mut BTreeMap<&'n str, Slot>,
+    ) -> std::result::Result<(), String> {
+        let number = || match tensor.len() {
+            1 => tensor.to_f64().map_err(|error| error.to_string()),
+            _ => Err(format!("one number expected, found {:?}", tensor.shape())),
+        };
+        if key == "lr" {
+            self.set_lr(number()?);
+            return Ok(());
+        }
+        if let Some(group) = key.strip_prefix("lr.") {
+            return self.set_group_lr(group, number()?).map_err(|error| error.to_string());
+        }
+        let parts = key.strip_prefix("state.").and_then(|rest| rest.rsplit_once('.'));
+        let (path, name) = parts.ok_or("unexpected")?;
+        let slot = slots.entry(path).or_insert_with(|| Slot {
+            path: path.to_string(),
+            group: None,
+            count: 0,
+            state: [const { None }; 3],
+        });
+        if name == "step" {
+            // PyTorch keeps it as a float.
+            let steps = number()?;
+            if !(0.0..9e15).contains(&steps) || steps.fract() != 0.0 {
+                return Err(format!("{steps} is no number of steps"));
+            }
+            slot.count = steps as u64;
+            return Ok(());
+        }
+        let place = M::STATES.iter().position(|known| *known == name).ok_or("unexpected")?;
+        if let Some(state) = slot.state.get_mut(place) {
+            *state = Some(tensor.clone());
+        }
+        Ok(())
+    }
+
+    /// Finds the slot's group, and checks that its state is what the settings ask for.
+    fn complete(&self, slot: &mut Slot) -> std::result::Result<(), String> {
+        slot.group = self.group_of(&slot.path).map_err(|error| error.to_string())?;
+        if slot.count == 0 {
+            return Err(format!("state.{}.step: missing or 0", slot.path));
+        }
+        let used = self.settings(slot.group).used();
+        let first = slot.state.iter().flatten().next().map(Tensor::meta);
+        for ((name, state), used) in M::STATES.iter().zip(&slot.state).zip(used) {
+            let key = format!("state.{}.{name}", slot.path);
+            match state {
+                None if used => return Err(format!("{key}: missing")),
+                Some(_) if !used => return Err(format!("{key}: not used under these settings")),
+                Some(state) if Some(state.meta()) != first || !state.dtype().is_float() => {
+                    let (shape, dtype) = (state.shape(), state.dtype());
+                    return Err(format!("{key}: {shape:?} {dtype} does not fit"));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    pub(in crate::optim) fn to_dtype(&mut self, dtype: DType) -> Result<()> {
+        if !dtype.is_float() {
+            let message = format!("to_dtype of an optimizer: {dtype} is no float type");
+            return Err(Error::new(ErrorKind::Module(message)));
+        }
+        let mut slots = self.slots.clone();
+        for state in slots.iter_mut().flat_map(|slot| slot.state.iter_mut().flatten()) {
+            *state = state.to_dtype(dtype)?;
+        }
+        self.slots = slots;
+        Ok(())
+    }
+}

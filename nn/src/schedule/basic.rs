@@ -1,0 +1,177 @@
+//! Steps, powers and lines.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::Schedule;
+use super::trigonometry::power;
+
+/// Times `gamma` every `step_size` steps: PyTorch's `StepLR`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct StepLr {
+    step_size: u64,
+    gamma: f64,
+}
+
+impl StepLr {
+    /// Every `step_size` steps (0: never), times `gamma` (PyTorch's default: 0.1).
+    pub fn new(step_size: u64, gamma: f64) -> Self {
+        StepLr { step_size, gamma }
+    }
+}
+
+impl Schedule for StepLr {
+    fn next(&self, _: f64, step: u64, last: f64) -> f64 {
+        if step.checked_rem(self.step_size) == Some(0) { last * self.gamma } else { last }
+    }
+}
+
+/// Times `gamma` at each milestone: PyTorch's `MultiStepLR`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MultiStepLr {
+    milestones: Vec<u64>,
+    gamma: f64,
+}
+
+impl MultiStepLr {
+    /// At these steps, in any order (one that is named twice counts twice), times `gamma` (PyTorch's default: 0.1).
+    pub fn new(milestones: impl Into<Vec<u64>>, gamma: f64) -> Self {
+        MultiStepLr { milestones: milestones.into(), gamma }
+    }
+}
+
+impl Schedule for MultiStepLr {
+    fn next(&self, _: f64, step: u64, last: f64) -> f64 {
+        let times = self.milestones.iter().filter(|milestone| **milestone == step).count();
+        if times == 0 { last } else { last * power(self.gamma, times as f64) }
+    }
+}
+
+/// Times `gamma` at every step: PyTorch's `ExponentialLR`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ExponentialLr {
+    gamma: f64,
+}
+
+impl ExponentialLr {
+    /// Times `gamma`.
+    pub fn new(gamma: f64) -> Self {
+        ExponentialLr { gamma }
+    }
+}
+
+impl Schedule for ExponentialLr {
+    fn next(&self, _: f64, _: u64, last: f64) -> f64 {
+        last * self.gamma
+    }
+}
+
+/// Times `factor` for the first `steps` steps, then the base: PyTorch's `ConstantLR`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ConstantLr {
+    factor: f64,
+    steps: u64,
+}
+
+impl ConstantLr {
+    /// PyTorch's defaults: 1/3 for 5 steps.
+    pub fn new(factor: f64, steps: u64) -> Self {
+        ConstantLr { factor, steps }
+    }
+}
+
+impl Schedule for ConstantLr {
+    fn start(&self, base: f64) -> f64 {
+        base * self.factor
+    }
+    fn next(&self, _: f64, step: u64, last: f64) -> f64 {
+        if step == self.steps { last * (1.0 / self.factor) } else { last }
+    }
+}
+
+/// From `start` times the base to `end` times it in a line over `steps` steps: PyTorch's `LinearLR`, for warming up.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LinearLr {
+    start: f64,
+    end: f64,
+    steps: u64,
+}
+
+impl LinearLr {
+    /// PyTorch's defaults: 1/3 to 1 over 5 steps.
+    pub fn new(start: f64, end: f64, steps: u64) -> Self {
+        LinearLr { start, end, steps }
+    }
+}
+
+impl Schedule for LinearLr {
+    fn start(&self, base: f64) -> f64 {
+        base * self.start
+    }
+    fn next(&self, _: f64, step: u64, last: f64) -> f64 {
+        if step > self.steps {
+            return last;
+        }
+        let climb = self.end - self.start;
+        let from = self.steps as f64 * self.start + step.saturating_sub(1) as f64 * climb;
+        last * (1.0 + climb / from)
+    }
+}
+
+/// `base (1 - step / steps)^power`, 0 after it: PyTorch's `PolynomialLR`.
+///
+/// A power that is no whole number is computed by the system's `pow`, whose last bit may differ between systems.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct PolynomialLr {
+    steps: u64,
+    power: f64,
+}
+
+impl PolynomialLr {
+    /// PyTorch's defaults: 5 steps, power 1.
+    pub fn new(steps: u64, power: f64) -> Self {
+        PolynomialLr { steps, power }
+    }
+}
+
+impl Schedule for PolynomialLr {
+    fn next(&self, _: f64, step: u64, last: f64) -> f64 {
+        if step > self.steps {
+            return last;
+        }
+        let rest = |step: u64| 1.0 - step as f64 / self.steps as f64;
+        last * power(rest(step) / rest(step.saturating_sub(1)), self.power)
+    }
+}
+
+/// The base times a function of the step: PyTorch's `LambdaLR`.
+///
+/// ```
+/// use ferrotape_nn::{LambdaLr, Schedule};
+/// let inverse_root = LambdaLr::new(|step| 1.0 / ((step + 1) as f64).sqrt());
+/// assert_eq!(inverse_root.lr(0.1, 3), 0.05);
+/// ```
+#[derive(Clone)]
+pub struct LambdaLr(Arc<dyn Fn(u64) -> f64 + Send + Sync>);
+
+impl LambdaLr {
+    /// By this function.
+    pub fn new(factor: impl Fn(u64) -> f64 + Send + Sync + 'static) -> Self {
+        LambdaLr(Arc::new(factor))
+    }
+}
+
+impl fmt::Debug for LambdaLr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LambdaLr")
+    }
+}
+
+impl Schedule for LambdaLr {
+    fn start(&self, base: f64) -> f64 {
+        base * (self.0)(0)
+    }
+    fn next(&self, base: f64, step: u64, _: f64) -> f64 {
+        base * (self.0)(step)
+    }
+}
