@@ -33,13 +33,13 @@
 #![forbid(unsafe_code)]
 
 pub use ferrotape_tensor::{
-    Activation, AdamStep, ArgOp, BceLoss, BceWithLogitsLoss, BinaryOp, CompareOp, Conv2dOp,
+    Activation, AdamStep, ArgOp, BCELoss, BCEWithLogitsLoss, BinaryOp, CompareOp, Conv2dOp,
     CrossEntropyLoss, CustomOp, DType, Device, Dims, Element, Error, ErrorKind, Generator,
-    HingeEmbeddingLoss, HuberLoss, Index, IndexOp, KlDivLoss, L1Loss, Layout, LogicalOp,
-    MemoryStats, Meta, MseLoss, NllLoss, Observer, Op, Operand, OptimizeOp, Outputs,
-    PoissonNllLoss, Pool2dOp, RandomOp, ReduceDims, ReduceOp, Reduction, Result, SgdStep,
-    SmoothL1Loss, Tag, Tensor, TensorId, UnaryOp, ViewOp, apply, chain, dispatch_counts, io, isa,
-    no_tape, observe, output_metas, set_threads, threads,
+    HingeEmbeddingLoss, HuberLoss, Index, IndexOp, KLDivLoss, L1Loss, Layout, LogicalOp, MSELoss,
+    MemoryStats, Meta, NLLLoss, Observer, Op, Operand, OptimizeOp, Outputs, PoissonNLLLoss,
+    Pool2dOp, RandomOp, ReduceDims, ReduceOp, Reduction, Result, SgdStep, SmoothL1Loss, Tag,
+    Tensor, TensorId, UnaryOp, ViewOp, apply, chain, dispatch_counts, io, isa, no_tape, observe,
+    output_metas, set_threads, threads,
 };
 
 /// Differentiation: tapes, gradient checks, checkpoints, custom functions.
@@ -57,14 +57,15 @@ pub mod prelude {
     pub use ferrotape_autograd::Tape;
     pub use ferrotape_nn::data::DataLoader;
     pub use ferrotape_nn::{
-        Adam, BatchNorm2d, Conv2d, Conv2dConfig, Ctx, Dropout, Flatten, Forward, Gelu, Linear,
-        MaxPool2d, Module, Optimizer, Relu, Sequential, Sgd, Sigmoid, Step, Tanh, adam_w,
-        value_and_grad, value_and_grad_aux,
+        Adam, BatchNorm1d, BatchNorm2d, Conv2d, Conv2dConfig, Ctx, Dropout, Dropout2d, Embedding,
+        Flatten, Forward, Gelu, GroupNorm, LayerNorm, Linear, MaxPool2d, Module, Optimizer,
+        RMSNorm, Relu, Sequential, Sgd, Sigmoid, Step, Tanh, adam_w, value_and_grad,
+        value_and_grad_aux,
     };
     pub use ferrotape_tensor::chain::*;
     pub use ferrotape_tensor::{
-        BceLoss, BceWithLogitsLoss, Conv2dOp, CrossEntropyLoss, DType, Device, Error, Generator,
-        HingeEmbeddingLoss, HuberLoss, KlDivLoss, L1Loss, MseLoss, NllLoss, PoissonNllLoss,
+        BCELoss, BCEWithLogitsLoss, Conv2dOp, CrossEntropyLoss, DType, Device, Error, Generator,
+        HingeEmbeddingLoss, HuberLoss, KLDivLoss, L1Loss, MSELoss, NLLLoss, PoissonNLLLoss,
         Pool2dOp, Reduction, Result, SmoothL1Loss, Tensor, no_tape,
     };
 }

@@ -34,8 +34,10 @@ pub use checkpoint::checkpoint;
 pub use ctx::Ctx;
 pub use ferrotape_nn_derive::Module;
 pub use layers::{
-    BatchNorm2d, Conv2d, Conv2dConfig, Dropout, Flatten, Gelu, Linear, LinearConfig, MaxPool2d,
-    Relu, Sequential, Sigmoid, Tanh,
+    BatchNorm, BatchNorm1d, BatchNorm1dConfig, BatchNorm2d, BatchNorm2dConfig, BatchNorm3d,
+    BatchNorm3dConfig, BatchNormConfig, Conv2d, Conv2dConfig, Dropout, Dropout2d, Embedding,
+    EmbeddingConfig, Flatten, Gelu, GroupNorm, InstanceNorm, LayerNorm, LayerNormConfig, Linear,
+    LinearConfig, MaxPool2d, RMSNorm, Relu, Sequential, Sigmoid, Tanh,
 };
 pub use module::{Buffer, Forward, Module, Param, Visitor, VisitorMut};
 pub use optim::{Adam, Optimizer, Sgd, adam_w};

@@ -39,8 +39,8 @@ pub use op::{
 };
 pub use ops::chain;
 pub use ops::{
-    BceLoss, BceWithLogitsLoss, CrossEntropyLoss, HingeEmbeddingLoss, HuberLoss, KlDivLoss, L1Loss,
-    MseLoss, NllLoss, PoissonNllLoss, Reduction, SmoothL1Loss,
+    BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, HingeEmbeddingLoss, HuberLoss, KLDivLoss, L1Loss,
+    MSELoss, NLLLoss, PoissonNLLLoss, Reduction, SmoothL1Loss,
 };
 pub use random::Generator;
 pub use shape::{Dims, IntoDims, IntoShape};

@@ -15,8 +15,8 @@ mod update;
 
 pub(crate) use binary::{binary, promoted};
 pub use loss::{
-    BceLoss, BceWithLogitsLoss, CrossEntropyLoss, HingeEmbeddingLoss, HuberLoss, KlDivLoss, L1Loss,
-    MseLoss, NllLoss, PoissonNllLoss, Reduction, SmoothL1Loss,
+    BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, HingeEmbeddingLoss, HuberLoss, KLDivLoss, L1Loss,
+    MSELoss, NLLLoss, PoissonNLLLoss, Reduction, SmoothL1Loss,
 };
 
 /// The traits that put the methods on `Result<Tensor>`.

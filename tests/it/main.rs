@@ -12,6 +12,7 @@ mod loader;
 mod memory;
 mod modules;
 mod no_panic;
+mod norms;
 mod operators;
 mod opinfo;
 mod ownership;
