@@ -55,6 +55,10 @@ fn cases<'a>() -> Result<Vec<Case<'a>>> {
     }
     let rows = vector(1 << 20, 3)?.reshape([1024, 1024])?;
     add(8 << 20, "softmax_rows/1024x1024".into(), Box::new(move || done(rows.softmax(-1))));
+    let rows = vector(1 << 20, 3)?.reshape([1024, 1024])?;
+    let (weight, bias) = (vector(1024, 9)?, vector(1024, 10)?);
+    let normal = move || done(rows.layer_norm(1024, Some(&weight), Some(&bias), 1e-5));
+    add(8 << 20, "layer_norm_rows/1024x1024".into(), Box::new(normal));
     let square = vector(1 << 22, 4)?.reshape([2048, 2048])?;
     let transposed = move || done(square.t().and_then(|t| t.contiguous()));
     add(8 << 22, "transpose_copy/2048x2048".into(), Box::new(transposed));

@@ -68,7 +68,7 @@ fn xor() -> Result<Training> {
 
 fn mlp() -> Result<Training> {
     let net = |rng: &mut Generator| {
-        let hidden = Sequential::new().then(Linear::new(784, 128, rng)?).then(Relu);
+        let hidden = Sequential::new().then(Linear::new(784, 128, rng)?).then(ReLU);
         Ok(hidden.then(Linear::new(128, 10, rng)?))
     };
     Training::new(net, &[64, 784], labels(64)?)
@@ -79,12 +79,12 @@ fn cnn() -> Result<Training> {
         let conv = |i, o| Conv2dConfig::new(i, o, [3, 3]).padding([1, 1]);
         let features = Sequential::new()
             .then(conv(1, 32).build(rng)?)
-            .then(Relu)
+            .then(ReLU)
             .then(MaxPool2d::new([2, 2]))
             .then(conv(32, 64).build(rng)?)
-            .then(Relu)
+            .then(ReLU)
             .then(MaxPool2d::new([2, 2]));
-        let head = features.then(Flatten).then(Linear::new(3136, 128, rng)?).then(Relu);
+        let head = features.then(Flatten).then(Linear::new(3136, 128, rng)?).then(ReLU);
         Ok(head.then(Linear::new(128, 10, rng)?))
     };
     Training::new(net, &[64, 1, 28, 28], labels(64)?)
@@ -126,7 +126,7 @@ fn contenders<'a>() -> Result<Vec<Contender<'a>>> {
     let (mut flights_adam, mut big_adam) = (Adam::new(0.01), Adam::new(1e-3));
     let small = recurrent([12, 132, 1], 32)?;
     let window = small.x.narrow(1, 0, 1)?;
-    let (mut sgd, mut mlp_sgd, mut adam) = (Sgd::new(0.5), Sgd::new(0.01), Adam::new(1e-3));
+    let (mut sgd, mut mlp_sgd, mut adam) = (SGD::new(0.5), SGD::new(0.01), Adam::new(1e-3));
     let (one, many) = (cnn()?, cnn()?);
     let first = one.x.narrow(0, 0, 1)?;
     Ok(vec![

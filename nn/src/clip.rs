@@ -44,7 +44,7 @@ impl<A> Step<A> {
     /// `min(1, max / (norm + 1e-6))`. Returns the norm before. Tied parameters count once.
     ///
     /// ```
-    /// use ferrotape_nn::{ClipNorm, Forward, Linear, Optimizer, Sgd, value_and_grad};
+    /// use ferrotape_nn::{ClipNorm, Forward, Linear, Optimizer, SGD, value_and_grad};
     /// use ferrotape_tensor::{Generator, Tensor, chain::UnaryChain};
     /// # fn main() -> ferrotape_tensor::Result<()> {
     /// let mut rng = Generator::new(0);
@@ -55,7 +55,7 @@ impl<A> Step<A> {
     /// assert!((norm - 500.0).abs() < 0.1);
     /// assert!((step.gradients.norm()? - 1.0).abs() < 1e-6);
     /// step.clip_grad_norm(ClipNorm::new(0.5).norm_type(f64::INFINITY))?;
-    /// Sgd::new(0.1).step(&mut model, &step)?;
+    /// SGD::new(0.1).step(&mut model, &step)?;
     /// # Ok(()) }
     /// ```
     ///

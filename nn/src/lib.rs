@@ -40,24 +40,26 @@ pub use ctx::Ctx;
 pub use ferrotape_nn_derive::Module;
 pub use layers::{
     AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveMaxPool2d, Approximate, AvgPool1d, AvgPool2d,
-    BatchNorm2d, CELU, Conv1d, Conv1dConfig, Conv2d, Conv2dConfig, ConvTranspose1d,
-    ConvTranspose1dConfig, ConvTranspose2d, ConvTranspose2dConfig, Dropout, ELU, Flatten, GELU,
-    GLU, GRU, GRUCell, GRUConfig, Hardshrink, Hardsigmoid, Hardswish, Hardtanh, Identity, LSTM,
-    LSTMCell, LSTMConfig, LeakyReLU, Linear, LinearConfig, LogSigmoid, LogSoftmax, MaxPool1d,
-    MaxPool2d, Mish, PReLU, PaddingMode, RNN, RNNCell, RNNConfig, ReLU, ReLU6, Relu, SELU,
-    Sequential, SiLU, Sigmoid, Softmax, Softmin, Softplus, Softshrink, Softsign, Tanh, Tanhshrink,
-    Threshold, Upsample,
+    BatchNorm, BatchNorm1d, BatchNorm1dConfig, BatchNorm2d, BatchNorm2dConfig, BatchNorm3d,
+    BatchNorm3dConfig, BatchNormConfig, CELU, Conv1d, Conv1dConfig, Conv2d, Conv2dConfig,
+    ConvTranspose1d, ConvTranspose1dConfig, ConvTranspose2d, ConvTranspose2dConfig, Dropout,
+    Dropout2d, ELU, Embedding, EmbeddingConfig, Flatten, GELU, GLU, GRU, GRUCell, GRUConfig,
+    GroupNorm, Hardshrink, Hardsigmoid, Hardswish, Hardtanh, Identity, InstanceNorm, LSTM,
+    LSTMCell, LSTMConfig, LayerNorm, LayerNormConfig, LeakyReLU, Linear, LinearConfig, LogSigmoid,
+    LogSoftmax, MaxPool1d, MaxPool2d, Mish, PReLU, PaddingMode, RMSNorm, RNN, RNNCell, RNNConfig,
+    ReLU, ReLU6, SELU, Sequential, SiLU, Sigmoid, Softmax, Softmin, Softplus, Softshrink, Softsign,
+    Tanh, Tanhshrink, Threshold, Upsample,
 };
 pub use model::{ModuleExt, Placement};
 pub use module::{Buffer, Forward, Module, Param, Visitor, VisitorMut};
 pub use optim::{
-    Adagrad, AdagradConfig, Adam, AdamConfig, Optimizer, RmsProp, RmsPropConfig, Sgd, SgdConfig,
+    Adagrad, AdagradConfig, Adam, AdamConfig, Optimizer, RMSprop, RMSpropConfig, SGD, SGDConfig,
     adam_w,
 };
 pub use schedule::{
-    Anneal, ConstantLr, CosineAnnealingLr, CosineAnnealingWarmRestarts, ExponentialLr, LambdaLr,
-    LinearLr, MultiStepLr, OneCycleLr, PlateauMode, PolynomialLr, ReduceLrOnPlateau, Schedule,
-    Scheduler, SequentialLr, StepLr, Threshold,
+    Anneal, ConstantLR, CosineAnnealingLR, CosineAnnealingWarmRestarts, ExponentialLR, LambdaLR,
+    LinearLR, MultiStepLR, OneCycleLR, PlateauMode, PolynomialLR, ReduceLROnPlateau, Schedule,
+    Scheduler, SequentialLR, StepLR, ThresholdMode,
 };
 pub use state::{
     StateReport, buffers, load_state_dict, parameter_count, parameters, set_trainable, state_dict,

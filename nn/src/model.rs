@@ -33,11 +33,11 @@ impl From<DType> for Placement {
 /// Methods of every [`Module`], PyTorch's names.
 ///
 /// ```
-/// use ferrotape_nn::{Linear, ModuleExt, Relu, Sequential};
+/// use ferrotape_nn::{Linear, ModuleExt, ReLU, Sequential};
 /// use ferrotape_tensor::{DType, Generator};
 /// # fn main() -> ferrotape_tensor::Result<()> {
 /// let mut rng = Generator::new(0);
-/// let mut net = Sequential::new().then(Linear::new(4, 8, &mut rng)?).then(Relu).then(Linear::new(8, 1, &mut rng)?);
+/// let mut net = Sequential::new().then(Linear::new(4, 8, &mut rng)?).then(ReLU).then(Linear::new(8, 1, &mut rng)?);
 /// assert_eq!(net.num_parameters(), 49);
 /// assert_eq!(net.freeze("0")?, 2);
 /// assert_eq!(net.num_trainable_parameters(), 9);
@@ -123,11 +123,11 @@ pub trait ModuleExt: Module {
     /// As [`summary`](Self::summary), with the shapes that the modules with parameters give in `forward`.
     ///
     /// ```
-    /// use ferrotape_nn::{Ctx, Forward, Linear, ModuleExt, Relu, Sequential};
+    /// use ferrotape_nn::{Ctx, Forward, Linear, ModuleExt, ReLU, Sequential};
     /// use ferrotape_tensor::{DType, Generator, Tensor};
     /// # fn main() -> ferrotape_tensor::Result<()> {
     /// let mut rng = Generator::new(0);
-    /// let net = Sequential::new().then(Linear::new(4, 8, &mut rng)?).then(Relu);
+    /// let net = Sequential::new().then(Linear::new(4, 8, &mut rng)?).then(ReLU);
     /// let x = Tensor::zeros([2, 4], DType::F32)?;
     /// let summary = net.summary_with(|net| net.forward(&x, &mut Ctx::eval()))?;
     /// assert_eq!(summary.rows()[0].output.as_deref(), Some(&[2, 8][..]));

@@ -14,8 +14,8 @@ use ferrotape_tensor::{DType, Result, Tensor};
 
 pub use adagrad::{Adagrad, AdagradConfig};
 pub use adam::{Adam, AdamConfig, adam_w};
-pub use rms_prop::{RmsProp, RmsPropConfig};
-pub use sgd::{Sgd, SgdConfig};
+pub use rms_prop::{RMSprop, RMSpropConfig};
+pub use sgd::{SGD, SGDConfig};
 
 use crate::module::Module;
 use crate::step::{Gradients, Step};
@@ -25,7 +25,7 @@ use crate::step::{Gradients, Step};
 /// Each optimizer has settings of its own and, for some parameters, those of a group:
 ///
 /// ```
-/// use ferrotape_nn::{Linear, Module, Optimizer, Sequential, Relu, adam_w};
+/// use ferrotape_nn::{Linear, Module, Optimizer, Sequential, ReLU, adam_w};
 /// # fn main() -> ferrotape_tensor::Result<()> {
 /// let mut optimizer = adam_w(1e-3)
 ///     .group("head.", |g| g.lr(1e-2))

@@ -12,19 +12,19 @@ use std::sync::Arc;
 
 use ferrotape_tensor::{Error, ErrorKind, Result, Tensor};
 
-pub use basic::{ConstantLr, ExponentialLr, LambdaLr, LinearLr, MultiStepLr, PolynomialLr, StepLr};
-pub use cosine::{CosineAnnealingLr, CosineAnnealingWarmRestarts};
-pub use cycle::{Anneal, OneCycleLr};
-pub use plateau::{PlateauMode, ReduceLrOnPlateau, Threshold};
-pub use sequence::SequentialLr;
+pub use basic::{ConstantLR, ExponentialLR, LambdaLR, LinearLR, MultiStepLR, PolynomialLR, StepLR};
+pub use cosine::{CosineAnnealingLR, CosineAnnealingWarmRestarts};
+pub use cycle::{Anneal, OneCycleLR};
+pub use plateau::{PlateauMode, ReduceLROnPlateau, ThresholdMode};
+pub use sequence::SequentialLR;
 
 use crate::optim::Optimizer;
 
 /// A learning rate for every step, PyTorch's to the last bit: many of its schedules go from one rate to the next, so these do too.
 ///
 /// ```
-/// use ferrotape_nn::{Schedule, StepLr};
-/// let schedule = StepLr::new(10, 0.5);
+/// use ferrotape_nn::{Schedule, StepLR};
+/// let schedule = StepLR::new(10, 0.5);
 /// assert_eq!((schedule.lr(0.1, 9), schedule.lr(0.1, 10), schedule.lr(0.1, 25)), (0.1, 0.05, 0.025));
 /// ```
 pub trait Schedule {
@@ -68,10 +68,10 @@ through!(Box, Arc);
 /// Sets an optimizer's learning rates, those of its groups too, by a [`Schedule`]: once when made, then at every [`step`](Self::step).
 ///
 /// ```
-/// use ferrotape_nn::{Adam, CosineAnnealingLr, LinearLr, Optimizer, Scheduler, SequentialLr};
+/// use ferrotape_nn::{Adam, CosineAnnealingLR, LinearLR, Optimizer, Scheduler, SequentialLR};
 /// # fn main() -> ferrotape_tensor::Result<()> {
 /// let mut optimizer = Adam::new(1e-3);
-/// let warm_up = SequentialLr::new(LinearLr::new(0.1, 1.0, 5)).then(5, CosineAnnealingLr::new(95, 1e-5));
+/// let warm_up = SequentialLR::new(LinearLR::new(0.1, 1.0, 5)).then(5, CosineAnnealingLR::new(95, 1e-5));
 /// let mut scheduler = Scheduler::new(warm_up, &mut optimizer)?;
 /// assert_eq!(optimizer.lr(), 1e-4);
 /// for _epoch in 0..5 {

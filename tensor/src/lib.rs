@@ -40,9 +40,9 @@ pub use op::{
     WindowsOp, output_metas,
 };
 pub use ops::{
-    AttentionOp, BceLoss, BceWithLogitsLoss, CrossEntropyLoss, HingeEmbeddingLoss, HuberLoss,
-    Interpolate, InterpolateMode, KlDivLoss, L1Loss, MatrixNorm, MseLoss, NllLoss, PadMode,
-    PoissonNllLoss, Reduction, ScatterReduce, SequenceOutput, SmoothL1Loss, chain,
+    AttentionOp, BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, HingeEmbeddingLoss, HuberLoss,
+    Interpolate, InterpolateMode, KLDivLoss, L1Loss, MSELoss, MatrixNorm, NLLLoss, PadMode,
+    PoissonNLLLoss, Reduction, ScatterReduce, SequenceOutput, SmoothL1Loss, chain,
 };
 pub use random::Generator;
 pub use shape::{Dims, IntoDims, IntoShape, IntoSizes};

@@ -37,8 +37,8 @@ pub(crate) use binary::{binary, promoted};
 pub use distance::MatrixNorm;
 pub use interpolate::{Interpolate, InterpolateMode};
 pub use loss::{
-    BceLoss, BceWithLogitsLoss, CrossEntropyLoss, HingeEmbeddingLoss, HuberLoss, KlDivLoss, L1Loss,
-    MseLoss, NllLoss, PoissonNllLoss, Reduction, SmoothL1Loss,
+    BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, HingeEmbeddingLoss, HuberLoss, KLDivLoss, L1Loss,
+    MSELoss, NLLLoss, PoissonNLLLoss, Reduction, SmoothL1Loss,
 };
 pub use pad::PadMode;
 pub use scatter::ScatterReduce;

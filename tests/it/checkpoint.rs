@@ -67,7 +67,11 @@ fn loss_gradients_and_updates_are_those_without() {
             assert_eq!(step.gradients.iter().count(), 8);
             optimizer.step(&mut net, &step).unwrap();
         }
-        assert_eq!(net.norm.num_batches_tracked.item::<i64>().unwrap(), 3, "updates happen once");
+        assert_eq!(
+            net.norm.num_batches_tracked.as_ref().unwrap().item::<i64>().unwrap(),
+            3,
+            "updates happen once"
+        );
         (seen, hash_model(&net), rng.state())
     };
     let (with, without) = (train(true), train(false));

@@ -18,14 +18,14 @@ fn close(name: &str, found: &Tensor, expected: &Tensor, bound: f64) {
 fn norm(weight: &Tensor, bias: &Tensor) -> BatchNorm2d {
     let mut norm = BatchNorm2d::new(3).unwrap();
     to_dtype(&mut norm, DType::F64).unwrap();
-    norm.weight.set(weight.clone());
-    norm.bias.set(bias.clone());
+    norm.weight = Some(Param::new(weight.clone()));
+    norm.bias = Some(Param::new(bias.clone()));
     norm
 }
 
 /// Frees the weights of change, so that a step only moves the statistics.
 fn follow<M: Module>(model: &mut M, step: &ferrotape::nn::Step) {
-    Sgd::new(0.0).step(model, step).unwrap();
+    SGD::new(0.0).step(model, step).unwrap();
 }
 
 #[test]
@@ -49,10 +49,10 @@ fn batch_norm_is_that_of_pytorch() {
         close("db", found.get("0.bias").unwrap(), at("db"), 1e-12);
         let step = value_and_grad(&norm, &mut rng, |m, ctx| loss(m.forward(x, ctx))).unwrap();
         follow(&mut norm, &step);
-        close("running mean", &norm.running_mean, at("mean"), 1e-12);
-        close("running var", &norm.running_var, at("var"), 1e-12);
+        close("running mean", norm.running_mean.as_ref().unwrap(), at("mean"), 1e-12);
+        close("running var", norm.running_var.as_ref().unwrap(), at("var"), 1e-12);
     }
-    assert_eq!(norm.num_batches_tracked.item::<i64>().unwrap(), 3);
+    assert_eq!(norm.num_batches_tracked.as_ref().unwrap().item::<i64>().unwrap(), 3);
 
     let before = hash_model(&norm);
     let y = norm.forward(&torch["eval.x"], &mut Ctx::eval()).unwrap();
@@ -91,10 +91,14 @@ fn a_batch_norm_used_twice_follows_twice() {
         m.forward(&x.mul(2.0)?, ctx).square().sum(..)
     })
     .unwrap();
-    assert_eq!(norm.num_batches_tracked.item::<i64>().unwrap(), 0, "only the step changes it");
+    assert_eq!(
+        norm.num_batches_tracked.as_ref().unwrap().item::<i64>().unwrap(),
+        0,
+        "only the step changes it"
+    );
     follow(&mut norm, &step);
-    assert_eq!(norm.num_batches_tracked.item::<i64>().unwrap(), 2);
-    let mean = norm.running_mean.to_vec::<f32>().unwrap()[0];
+    assert_eq!(norm.num_batches_tracked.as_ref().unwrap().item::<i64>().unwrap(), 2);
+    let mean = norm.running_mean.as_ref().unwrap().to_vec::<f32>().unwrap()[0];
     assert!((mean - (0.2 * 0.9 + 0.4)).abs() < 1e-6, "{mean}");
 }
 
@@ -245,7 +249,7 @@ fn steps_nest_and_evaluation_nests_in_training() {
     let alone: Vec<_> = alone.gradients.iter().map(|(_, g)| bits(g)).collect();
     assert_eq!(inner_gradients, alone, "the outer tape changes nothing for the inner");
     let mut stepped = Sequential::new().then(BatchNorm2d::new(2).unwrap());
-    assert!(Sgd::new(0.1).step(&mut stepped, &step).is_err(), "another model");
+    assert!(SGD::new(0.1).step(&mut stepped, &step).is_err(), "another model");
 }
 
 #[test]

@@ -195,7 +195,7 @@ fn a_step_over_any_limit_changes_nothing() {
 /// `shared`: others hold the weights and the optimizer's state, so that the update needs memory of its own.
 fn any_limit(shared: bool, momentum: bool) {
     let make: fn() -> Box<dyn Optimizer> = match momentum {
-        true => || Box::new(Sgd::new(0.1).momentum(0.9)),
+        true => || Box::new(SGD::new(0.1).momentum(0.9)),
         false => || Box::new(adam_w(0.1)),
     };
     let norm = BatchNorm2d::new(3).unwrap();

@@ -59,15 +59,15 @@ fn tied_weights_get_the_sum_once_and_stay_tied() {
     assert!((step.gradients.norm().unwrap() - expected).abs() < 1e-5 * expected);
 
     let mut updated = model.clone();
-    Sgd::new(0.01).step(&mut updated, &step).unwrap();
+    SGD::new(0.01).step(&mut updated, &step).unwrap();
     let once = model.embedding.sub(first.mul(0.01)).unwrap();
     let differ = updated.embedding.sub(&once).abs().max(..).unwrap().to_f64().unwrap();
     assert!(differ < 1e-6, "updated other than once: off by {differ}");
     assert_eq!(updated.embedding.id(), updated.output.id());
 
     let optimizers: [Box<dyn Optimizer>; 3] = [
-        Box::new(Sgd::new(0.01)),
-        Box::new(Sgd::new(0.01).momentum(0.9)),
+        Box::new(SGD::new(0.01)),
+        Box::new(SGD::new(0.01).momentum(0.9)),
         Box::new(Adam::new(0.01)),
     ];
     for mut optimizer in optimizers {
@@ -100,7 +100,7 @@ fn tied_weights_stay_tied_through_a_state_dict() {
     let mut fresh = tied();
     load_state_dict(&mut fresh, &read).unwrap();
     assert_eq!(hash_model(&fresh), hash_model(&model));
-    train_tied(&mut fresh, &mut Sgd::new(0.01), 2);
+    train_tied(&mut fresh, &mut SGD::new(0.01), 2);
 
     to_dtype(&mut fresh, DType::F64).unwrap();
     assert_eq!((fresh.embedding.id(), fresh.embedding.dtype()), (fresh.output.id(), DType::F64));
@@ -143,7 +143,7 @@ fn a_parameter_that_no_gradient_reached_is_named() {
     let gradients = half(&model);
     let names: Vec<&str> = gradients.iter().map(|(name, _)| name).collect();
     assert_eq!(names, ["0.weight", "0.bias"]);
-    let optimizers: [Box<dyn Optimizer>; 2] = [Box::new(Sgd::new(0.1)), Box::new(Adam::new(0.1))];
+    let optimizers: [Box<dyn Optimizer>; 2] = [Box::new(SGD::new(0.1)), Box::new(Adam::new(0.1))];
     for mut optimizer in optimizers {
         let error = optimizer.apply(&mut model, &gradients).unwrap_err();
         assert!(error.to_string().contains("no gradient reached parameter 1.weight"), "{error}");
@@ -151,7 +151,7 @@ fn a_parameter_that_no_gradient_reached_is_named() {
     }
     let second = bits(&model.1.weight);
     let first = bits(&model.0.weight);
-    Sgd::new(0.1).apply(&mut model, &gradients.allow_missing()).unwrap();
+    SGD::new(0.1).apply(&mut model, &gradients.allow_missing()).unwrap();
     assert_eq!(bits(&model.1.weight), second);
     assert_ne!(bits(&model.0.weight), first);
 
@@ -176,15 +176,15 @@ fn frozen_parameters_are_neither_watched_nor_changed() {
     let step = value_and_grad(&model, &mut Generator::new(0), square).unwrap();
     assert!(step.gradients.get("0.weight").is_some() && step.gradients.get("1.weight").is_none());
     // The bias of the first layer is out of reach now, and said so.
-    let error = Sgd::new(0.1).step(&mut model, &step).unwrap_err();
+    let error = SGD::new(0.1).step(&mut model, &step).unwrap_err();
     assert!(error.to_string().contains("0.bias"), "{error}");
     model.0.bias.as_mut().unwrap().trainable = false;
     let step = value_and_grad(&model, &mut Generator::new(0), square).unwrap();
-    Sgd::new(0.1).step(&mut model, &step).unwrap();
+    SGD::new(0.1).step(&mut model, &step).unwrap();
 
     assert_eq!(set_trainable(&mut model, "", true), 4);
     let gradients = half(&model);
-    assert!(Sgd::new(0.1).apply(&mut model, &gradients).is_err(), "thawed");
+    assert!(SGD::new(0.1).apply(&mut model, &gradients).is_err(), "thawed");
     set_trainable(&mut model, "", false);
     let step = value_and_grad(&model, &mut Generator::new(0), square).unwrap();
     assert_eq!(step.gradients.iter().count(), 0, "all frozen");
@@ -194,7 +194,7 @@ fn frozen_parameters_are_neither_watched_nor_changed() {
 fn stale_gradients_are_refused_by_name() {
     let mut model = pair();
     set_trainable(&mut model, "1.", false);
-    let (gradients, mut optimizer) = (half(&model), Sgd::new(0.1).momentum(0.5));
+    let (gradients, mut optimizer) = (half(&model), SGD::new(0.1).momentum(0.5));
     optimizer.apply(&mut model, &gradients).unwrap();
     let after = hash_model(&model);
     let error = optimizer.apply(&mut model, &gradients).unwrap_err();
@@ -217,7 +217,7 @@ fn stale_gradients_are_refused_by_name() {
 #[test]
 fn an_update_leaves_clones_and_views_untouched() {
     let optimizers: [Box<dyn Optimizer>; 3] =
-        [Box::new(Sgd::new(0.1)), Box::new(Sgd::new(0.1).momentum(0.9)), Box::new(adam_w(0.1))];
+        [Box::new(SGD::new(0.1)), Box::new(SGD::new(0.1).momentum(0.9)), Box::new(adam_w(0.1))];
     for mut optimizer in optimizers {
         let mut model = pair();
         set_trainable(&mut model, "1.", false);
@@ -278,7 +278,7 @@ fn derived_modules_have_the_names_of_pytorch() {
     let block = |norm, convs, shortcut| Block { norm, convs, shortcut };
     let param = || Param::new(Tensor::from([1f32]));
     let network = Network {
-        stem: Sequential::new().then(linear()).then(Relu).then(linear()),
+        stem: Sequential::new().then(linear()).then(ReLU).then(linear()),
         blocks: vec![
             block(None, vec![conv(true)], (linear(), param())),
             block(

@@ -86,8 +86,8 @@ fn cases() -> Vec<(&'static str, Box<dyn Optimizer>)> {
     ) -> (&'static str, Box<dyn Optimizer>) {
         (name, Box::new(it))
     }
-    let sgd = || Sgd::new(0.1);
-    let (adam, rms) = (|| Adam::new(0.01), || RmsProp::new(0.01));
+    let sgd = || SGD::new(0.1);
+    let (adam, rms) = (|| Adam::new(0.01), || RMSprop::new(0.01));
     let decayed = || sgd().momentum(0.9).weight_decay(0.05);
     vec![
         case("sgd", sgd()),
@@ -221,14 +221,14 @@ fn groups_are_named_in_errors() {
     let mut model = oracle.start();
     let before = hash_model(&model);
     let step = oracle.step(&model, 0);
-    let mut told = |mut optimizer: Sgd, parts: &[&str]| {
+    let mut told = |mut optimizer: SGD, parts: &[&str]| {
         let error = optimizer.step(&mut model, &step).unwrap_err().to_string();
         assert!(parts.iter().all(|part| error.contains(part)), "{error}");
     };
-    told(Sgd::new(0.1).group("head", |g| g.lr(1.0)), &["group \"head\" has no parameter"]);
-    told(Sgd::new(0.1).group("", |g| g).group("b", |g| g), &["parameter b", "\"\" and \"b\""]);
+    told(SGD::new(0.1).group("head", |g| g.lr(1.0)), &["group \"head\" has no parameter"]);
+    told(SGD::new(0.1).group("", |g| g).group("b", |g| g), &["parameter b", "\"\" and \"b\""]);
     // A prefix is a whole path or the name of a module, not the beginning of a name.
-    let pair = (model.clone(), Sgd::new(0.1).group("a.", |g| g.lr(0.0)));
+    let pair = (model.clone(), SGD::new(0.1).group("a.", |g| g.lr(0.0)));
     assert_eq!(hash_model(&model), before);
 
     let (mut model, mut optimizer) = pair;

@@ -98,8 +98,8 @@ fn training_in_f64() {
     let y = rng.normal([29, 3], 0., 1., DType::F64).unwrap();
     let mut optimizers: [Box<dyn Optimizer>; 5] = [
         Box::new(adam_w(1e-2)),
-        Box::new(Sgd::new(0.1).momentum(0.9).nesterov(true)),
-        Box::new(RmsProp::new(1e-3).momentum(0.9).centered(true).weight_decay(0.1)),
+        Box::new(SGD::new(0.1).momentum(0.9).nesterov(true)),
+        Box::new(RMSprop::new(1e-3).momentum(0.9).centered(true).weight_decay(0.1)),
         Box::new(Adagrad::new(1e-2).lr_decay(0.1)),
         Box::new(Adam::new(1e-2).amsgrad(true)),
     ];

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use ferrotape::nn::*;
-use ferrotape::prelude::{Adam, Optimizer, Result, Sgd, Tensor};
+use ferrotape::prelude::{Adam, Optimizer, Result, SGD, Tensor};
 
 use crate::optim::recorded;
 
@@ -48,20 +48,20 @@ fn the_recorded_trajectory() {
     let path = format!("{}/tests/data/trajectories/trajectories.json", env!("CARGO_MANIFEST_DIR"));
     let json = std::fs::read_to_string(path).unwrap();
     let schedules = [
-        ("step", boxed(StepLr::new(10, 0.5))),
-        ("multistep", boxed(MultiStepLr::new([5, 12, 30], 0.1))),
-        ("exp", boxed(ExponentialLr::new(0.95))),
-        ("cosine", boxed(CosineAnnealingLr::new(40, 1e-4))),
-        ("linear", boxed(LinearLr::new(0.1, 1.0, 8))),
-        ("onecycle", boxed(OneCycleLr::new(0.1, 51).unwrap())),
-        ("poly", boxed(PolynomialLr::new(30, 2.0))),
+        ("step", boxed(StepLR::new(10, 0.5))),
+        ("multistep", boxed(MultiStepLR::new([5, 12, 30], 0.1))),
+        ("exp", boxed(ExponentialLR::new(0.95))),
+        ("cosine", boxed(CosineAnnealingLR::new(40, 1e-4))),
+        ("linear", boxed(LinearLR::new(0.1, 1.0, 8))),
+        ("onecycle", boxed(OneCycleLR::new(0.1, 51).unwrap())),
+        ("poly", boxed(PolynomialLR::new(30, 2.0))),
         ("cosine_restarts", boxed(CosineAnnealingWarmRestarts::new(10, 2, 0.0))),
     ];
     assert_eq!(json.split_once("lr_at_step_0_to_49").unwrap().1.matches('[').count() - 1, 8);
     for (name, schedule) in schedules {
         let expected = list(&json, name);
         assert_eq!(expected.len(), 50);
-        let found = followed(schedule, &mut Sgd::new(0.1), 50).0;
+        let found = followed(schedule, &mut SGD::new(0.1), 50).0;
         same(name, &found, &expected);
     }
 }
@@ -71,34 +71,34 @@ fn every_option_is_that_of_pytorch() {
     let data = recorded();
     let numbers = |name: &str| data[name].to_vec::<f64>().unwrap();
     let inverse = |step: u64| 1.0 / (1.0 + step as f64);
-    let warm = LinearLr::new(0.01, 1.0, 8);
-    let three = SequentialLr::new(ConstantLr::new(0.1, 5)).then(5, ExponentialLr::new(0.9));
-    let one_cycle = || OneCycleLr::new(0.2, 60).unwrap();
-    let linear = OneCycleLr::new(0.2, 70).unwrap().pct_start(0.21).unwrap();
+    let warm = LinearLR::new(0.01, 1.0, 8);
+    let three = SequentialLR::new(ConstantLR::new(0.1, 5)).then(5, ExponentialLR::new(0.9));
+    let one_cycle = || OneCycleLR::new(0.2, 60).unwrap();
+    let linear = OneCycleLR::new(0.2, 70).unwrap().pct_start(0.21).unwrap();
     let linear = linear.anneal_strategy(Anneal::Linear).momentum_range(0.7, 0.99);
     let schedules = [
-        ("step", boxed(StepLr::new(7, 0.3))),
-        ("multi_step", boxed(MultiStepLr::new([3, 3, 11, 40], 0.7))),
-        ("exponential", boxed(ExponentialLr::new(0.93))),
-        ("constant", boxed(ConstantLr::new(0.3, 6))),
-        ("linear_up", boxed(LinearLr::new(1.0 / 3.0, 0.9, 13))),
-        ("linear_down", boxed(LinearLr::new(1.0, 0.05, 45))),
-        ("polynomial", boxed(PolynomialLr::new(37, 3.0))),
-        ("polynomial_half", boxed(PolynomialLr::new(37, 0.9))),
-        ("cosine", boxed(CosineAnnealingLr::new(17, 0.003))),
+        ("step", boxed(StepLR::new(7, 0.3))),
+        ("multi_step", boxed(MultiStepLR::new([3, 3, 11, 40], 0.7))),
+        ("exponential", boxed(ExponentialLR::new(0.93))),
+        ("constant", boxed(ConstantLR::new(0.3, 6))),
+        ("linear_up", boxed(LinearLR::new(1.0 / 3.0, 0.9, 13))),
+        ("linear_down", boxed(LinearLR::new(1.0, 0.05, 45))),
+        ("polynomial", boxed(PolynomialLR::new(37, 3.0))),
+        ("polynomial_half", boxed(PolynomialLR::new(37, 0.9))),
+        ("cosine", boxed(CosineAnnealingLR::new(17, 0.003))),
         ("cosine_restarts", boxed(CosineAnnealingWarmRestarts::new(5, 3, 0.001))),
         ("cosine_restarts_equal", boxed(CosineAnnealingWarmRestarts::new(9, 1, 0.0))),
         ("one_cycle", boxed(one_cycle())),
         ("one_cycle_linear", boxed(linear.div_factor(10.0).final_div_factor(50.0))),
-        ("lambda", boxed(LambdaLr::new(inverse))),
-        ("warm_cosine", boxed(SequentialLr::new(warm).then(8, CosineAnnealingLr::new(40, 1e-4)))),
-        ("three_parts", boxed(three.then(30, StepLr::new(4, 0.5)))),
+        ("lambda", boxed(LambdaLR::new(inverse))),
+        ("warm_cosine", boxed(SequentialLR::new(warm).then(8, CosineAnnealingLR::new(40, 1e-4)))),
+        ("three_parts", boxed(three.then(30, StepLR::new(4, 0.5)))),
     ];
     for (name, schedule) in schedules {
         let base = if name == "exponential" { 0.037 } else { 0.1 };
         let expected = numbers(&format!("lr/{name}"));
         let pure: Vec<f64> = (0..60).map(|step| schedule.lr(base, step)).collect();
-        let mut optimizer = Sgd::new(base).momentum(0.9);
+        let mut optimizer = SGD::new(base).momentum(0.9);
         let (rates, momenta) = followed(schedule, &mut optimizer, 60);
         if name == "polynomial_half" {
             // Its power is the system's.
@@ -114,14 +114,14 @@ fn every_option_is_that_of_pytorch() {
             None => assert_eq!(momenta, [0.9; 60]),
         }
     }
-    let three = OneCycleLr::new(0.3, 66).unwrap().pct_start(0.4).unwrap().three_phase(true);
+    let three = OneCycleLR::new(0.3, 66).unwrap().pct_start(0.4).unwrap().three_phase(true);
     let (rates, momenta) = followed(three, &mut Adam::new(0.1), 60);
     same("one_cycle_three", &rates, &numbers("lr/one_cycle_three"));
     same("one_cycle_three", &momenta, &numbers("momentum/one_cycle_three"));
 
     let end = one_cycle().lr(0.1, 59);
     assert_eq!((end, one_cycle().lr(0.1, 60), one_cycle().lr(0.1, 1000)), (8e-7, 8e-7, 8e-7));
-    assert!(OneCycleLr::new(0.1, 0).is_err() && one_cycle().pct_start(1.5).is_err());
+    assert!(OneCycleLR::new(0.1, 0).is_err() && one_cycle().pct_start(1.5).is_err());
     for part in [0.0, 1.0] {
         let all = one_cycle().pct_start(part).unwrap();
         assert!((0..60).all(|step| all.lr(0.1, step).is_finite()));
@@ -135,31 +135,31 @@ fn every_option_is_that_of_pytorch() {
 fn plateaus_are_those_of_pytorch() {
     let data = recorded();
     let metrics: Vec<f64> = data["metrics"].to_vec().unwrap();
-    let plateau = ReduceLrOnPlateau::new;
+    let plateau = ReduceLROnPlateau::new;
     let max = |factor: f64| plateau().mode(PlateauMode::Max).factor(factor).unwrap();
     let cases = [
         ("plateau", plateau().patience(3)),
         ("plateau_max", {
             let patient = max(0.5).patience(2).cooldown(2).min_lr(0.004);
-            patient.threshold(Threshold::Absolute(0.01))
+            patient.threshold(ThresholdMode::Absolute(0.01))
         }),
         ("plateau_abs", {
             let patient = plateau().factor(0.7).unwrap().patience(1).min_lr(1e-3).eps(2e-3);
-            patient.threshold(Threshold::Absolute(0.05))
+            patient.threshold(ThresholdMode::Absolute(0.05))
         }),
         ("plateau_max_relative", {
-            max(0.7).patience(4).cooldown(5).threshold(Threshold::Relative(0.2))
+            max(0.7).patience(4).cooldown(5).threshold(ThresholdMode::Relative(0.2))
         }),
     ];
     for (name, mut plateau) in cases {
-        let mut optimizer = Sgd::new(0.1);
+        let mut optimizer = SGD::new(0.1);
         let mut rates = Vec::new();
         for (at, metric) in metrics.iter().enumerate() {
             rates.push(optimizer.lr());
             if at == 20 {
                 // Off and on again.
                 let mut fresh = plateau.clone();
-                fresh.step(&mut Sgd::new(0.1), -1e9).unwrap();
+                fresh.step(&mut SGD::new(0.1), -1e9).unwrap();
                 fresh.load_state_dict(&plateau.state_dict()).unwrap();
                 assert_eq!(fresh, plateau);
                 plateau = fresh;
@@ -175,8 +175,8 @@ fn plateaus_are_those_of_pytorch() {
 
 #[test]
 fn groups_follow_with_rates_of_their_own_and_state_goes_on() -> Result<()> {
-    let make = || Sgd::new(0.1).group("head", |g| g.lr(0.4));
-    let schedule = || SequentialLr::new(LinearLr::new(0.5, 1.0, 2)).then(2, StepLr::new(2, 0.5));
+    let make = || SGD::new(0.1).group("head", |g| g.lr(0.4));
+    let schedule = || SequentialLR::new(LinearLR::new(0.5, 1.0, 2)).then(2, StepLR::new(2, 0.5));
     let mut optimizer = make();
     let mut scheduler = Scheduler::new(std::sync::Arc::new(schedule()), &mut optimizer)?;
     let mut seen = vec![(optimizer.lr(), optimizer.group_lr("head")?)];
@@ -207,7 +207,7 @@ fn groups_follow_with_rates_of_their_own_and_state_goes_on() -> Result<()> {
     part.remove("schedule.lr.head");
     let error = resumed.load_state_dict(&part, &mut other).unwrap_err().to_string();
     assert!(error.contains("schedule.lr.head: missing"), "{error}");
-    let error = resumed.step(&mut Sgd::new(0.1)).unwrap_err().to_string();
+    let error = resumed.step(&mut SGD::new(0.1)).unwrap_err().to_string();
     assert!(error.contains("no group is called \"head\""), "{error}");
     Ok(())
 }

@@ -93,12 +93,12 @@ fn xor(run: &str, optimizer: impl Optimizer) {
 
 #[test]
 fn xor_by_sgd() {
-    xor("xor_sgd", Sgd::new(0.5));
+    xor("xor_sgd", SGD::new(0.5));
 }
 
 #[test]
 fn xor_by_momentum() {
-    xor("xor_momentum", Sgd::new(0.1).momentum(0.9));
+    xor("xor_momentum", SGD::new(0.1).momentum(0.9));
 }
 
 #[test]

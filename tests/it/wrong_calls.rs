@@ -152,7 +152,7 @@ fn wrong_losses() {
     let weight = ones(&[3]);
     let weighted = CrossEntropyLoss::default().weight(&weight).ignore_index(0);
     assert_eq!(words(x.cross_entropy_with(&row(3), weighted)), says("cross_entropy"));
-    let weighted = NllLoss::default().weight(&weight);
+    let weighted = NLLLoss::default().weight(&weight);
     assert_eq!(words(x.nll_loss_with(&row(3), weighted)), says("nll_loss"));
     // Beside one that does not count.
     assert_eq!(words(x.cross_entropy(&Tensor::from([-100i64, 3]))), says("cross_entropy"));

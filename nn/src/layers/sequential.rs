@@ -8,11 +8,11 @@ use crate::module::{Forward, Module, Visitor, VisitorMut};
 /// Layers in a row, named `0`, `1`, ... as in PyTorch's `nn.Sequential`.
 ///
 /// ```
-/// # use ferrotape_nn::{Ctx, Forward, Linear, Relu, Sequential};
+/// # use ferrotape_nn::{Ctx, Forward, Linear, ReLU, Sequential};
 /// # use ferrotape_tensor::{DType, Generator, Tensor};
 /// # fn main() -> ferrotape_tensor::Result<()> {
 /// let mut rng = Generator::new(0);
-/// let net = Sequential::new().then(Linear::new(4, 8, &mut rng)?).then(Relu).then(Linear::new(8, 1, &mut rng)?);
+/// let net = Sequential::new().then(Linear::new(4, 8, &mut rng)?).then(ReLU).then(Linear::new(8, 1, &mut rng)?);
 /// assert_eq!(net.forward(&Tensor::ones([2, 4], DType::F32)?, &mut Ctx::eval())?.shape(), [2, 1]);
 /// # Ok(()) }
 /// ```

@@ -9,12 +9,12 @@ optimizer! {
     /// eps); w -= lr v`.
     ///
     /// ```
-    /// # use ferrotape_nn::RmsProp;
-    /// let optimizer = RmsProp::new(1e-2).alpha(0.9).momentum(0.9).centered(true);
+    /// # use ferrotape_nn::RMSprop;
+    /// let optimizer = RMSprop::new(1e-2).alpha(0.9).momentum(0.9).centered(true);
     /// ```
-    RmsProp,
-    /// Settings of an [`RmsProp`], or of a group of its parameters.
-    RmsPropConfig(RmsPropStep),
+    RMSprop,
+    /// Settings of an [`RMSprop`], or of a group of its parameters.
+    RMSpropConfig(RmsPropStep),
     /// With PyTorch's defaults: alpha 0.99, eps 1e-8, no momentum, no weight decay, not centered.
     new => RmsPropStep {
         lr: 0.0,
@@ -39,7 +39,7 @@ optimizer! {
     fn maximize(self, maximize: bool) { self.0.maximize = maximize; }
 }
 
-impl Method for RmsPropConfig {
+impl Method for RMSpropConfig {
     const STATES: &'static [&'static str] = &["square_avg", "grad_avg", "momentum_buffer"];
 
     fn used(&self) -> [bool; 3] {

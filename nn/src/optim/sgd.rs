@@ -8,12 +8,12 @@ optimizer! {
     /// `w -= lr v` with `v = momentum v + g`, PyTorch's `optim.SGD`: momentum, dampening, weight decay, Nesterov.
     ///
     /// ```
-    /// # use ferrotape_nn::Sgd;
-    /// let optimizer = Sgd::new(0.1).momentum(0.9).nesterov(true);
+    /// # use ferrotape_nn::SGD;
+    /// let optimizer = SGD::new(0.1).momentum(0.9).nesterov(true);
     /// ```
-    Sgd,
-    /// Settings of an [`Sgd`], or of a group of its parameters.
-    SgdConfig(SgdStep),
+    SGD,
+    /// Settings of an [`SGD`], or of a group of its parameters.
+    SGDConfig(SgdStep),
     /// Plain SGD.
     new => SgdStep {
         lr: 0.0,
@@ -36,7 +36,7 @@ optimizer! {
     fn maximize(self, maximize: bool) { self.0.maximize = maximize; }
 }
 
-impl Method for SgdConfig {
+impl Method for SGDConfig {
     const STATES: &'static [&'static str] = &["momentum_buffer"];
 
     fn used(&self) -> [bool; 3] {

@@ -8,19 +8,19 @@ use super::trigonometry::power;
 
 /// Times `gamma` every `step_size` steps: PyTorch's `StepLR`.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct StepLr {
+pub struct StepLR {
     step_size: u64,
     gamma: f64,
 }
 
-impl StepLr {
+impl StepLR {
     /// Every `step_size` steps (0: never), times `gamma` (PyTorch's default: 0.1).
     pub fn new(step_size: u64, gamma: f64) -> Self {
-        StepLr { step_size, gamma }
+        StepLR { step_size, gamma }
     }
 }
 
-impl Schedule for StepLr {
+impl Schedule for StepLR {
     fn next(&self, _: f64, step: u64, last: f64) -> f64 {
         if step.checked_rem(self.step_size) == Some(0) { last * self.gamma } else { last }
     }
@@ -28,19 +28,19 @@ impl Schedule for StepLr {
 
 /// Times `gamma` at each milestone: PyTorch's `MultiStepLR`.
 #[derive(Debug, Clone, PartialEq)]
-pub struct MultiStepLr {
+pub struct MultiStepLR {
     milestones: Vec<u64>,
     gamma: f64,
 }
 
-impl MultiStepLr {
+impl MultiStepLR {
     /// At these steps, in any order (one that is named twice counts twice), times `gamma` (PyTorch's default: 0.1).
     pub fn new(milestones: impl Into<Vec<u64>>, gamma: f64) -> Self {
-        MultiStepLr { milestones: milestones.into(), gamma }
+        MultiStepLR { milestones: milestones.into(), gamma }
     }
 }
 
-impl Schedule for MultiStepLr {
+impl Schedule for MultiStepLR {
     fn next(&self, _: f64, step: u64, last: f64) -> f64 {
         let times = self.milestones.iter().filter(|milestone| **milestone == step).count();
         if times == 0 { last } else { last * power(self.gamma, times as f64) }
@@ -49,18 +49,18 @@ impl Schedule for MultiStepLr {
 
 /// Times `gamma` at every step: PyTorch's `ExponentialLR`.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct ExponentialLr {
+pub struct ExponentialLR {
     gamma: f64,
 }
 
-impl ExponentialLr {
+impl ExponentialLR {
     /// Times `gamma`.
     pub fn new(gamma: f64) -> Self {
-        ExponentialLr { gamma }
+        ExponentialLR { gamma }
     }
 }
 
-impl Schedule for ExponentialLr {
+impl Schedule for ExponentialLR {
     fn next(&self, _: f64, _: u64, last: f64) -> f64 {
         last * self.gamma
     }
@@ -68,19 +68,19 @@ impl Schedule for ExponentialLr {
 
 /// Times `factor` for the first `steps` steps, then the base: PyTorch's `ConstantLR`.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct ConstantLr {
+pub struct ConstantLR {
     factor: f64,
     steps: u64,
 }
 
-impl ConstantLr {
+impl ConstantLR {
     /// PyTorch's defaults: 1/3 for 5 steps.
     pub fn new(factor: f64, steps: u64) -> Self {
-        ConstantLr { factor, steps }
+        ConstantLR { factor, steps }
     }
 }
 
-impl Schedule for ConstantLr {
+impl Schedule for ConstantLR {
     fn start(&self, base: f64) -> f64 {
         base * self.factor
     }
@@ -91,20 +91,20 @@ impl Schedule for ConstantLr {
 
 /// From `start` times the base to `end` times it in a line over `steps` steps: PyTorch's `LinearLR`, for warming up.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct LinearLr {
+pub struct LinearLR {
     start: f64,
     end: f64,
     steps: u64,
 }
 
-impl LinearLr {
+impl LinearLR {
     /// PyTorch's defaults: 1/3 to 1 over 5 steps.
     pub fn new(start: f64, end: f64, steps: u64) -> Self {
-        LinearLr { start, end, steps }
+        LinearLR { start, end, steps }
     }
 }
 
-impl Schedule for LinearLr {
+impl Schedule for LinearLR {
     fn start(&self, base: f64) -> f64 {
         base * self.start
     }
@@ -122,19 +122,19 @@ impl Schedule for LinearLr {
 ///
 /// A power that is no whole number is computed by the system's `pow`, whose last bit may differ between systems.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct PolynomialLr {
+pub struct PolynomialLR {
     steps: u64,
     power: f64,
 }
 
-impl PolynomialLr {
+impl PolynomialLR {
     /// PyTorch's defaults: 5 steps, power 1.
     pub fn new(steps: u64, power: f64) -> Self {
-        PolynomialLr { steps, power }
+        PolynomialLR { steps, power }
     }
 }
 
-impl Schedule for PolynomialLr {
+impl Schedule for PolynomialLR {
     fn next(&self, _: f64, step: u64, last: f64) -> f64 {
         if step > self.steps {
             return last;
@@ -147,27 +147,27 @@ impl Schedule for PolynomialLr {
 /// The base times a function of the step: PyTorch's `LambdaLR`.
 ///
 /// ```
-/// use ferrotape_nn::{LambdaLr, Schedule};
-/// let inverse_root = LambdaLr::new(|step| 1.0 / ((step + 1) as f64).sqrt());
+/// use ferrotape_nn::{LambdaLR, Schedule};
+/// let inverse_root = LambdaLR::new(|step| 1.0 / ((step + 1) as f64).sqrt());
 /// assert_eq!(inverse_root.lr(0.1, 3), 0.05);
 /// ```
 #[derive(Clone)]
-pub struct LambdaLr(Arc<dyn Fn(u64) -> f64 + Send + Sync>);
+pub struct LambdaLR(Arc<dyn Fn(u64) -> f64 + Send + Sync>);
 
-impl LambdaLr {
+impl LambdaLR {
     /// By this function.
     pub fn new(factor: impl Fn(u64) -> f64 + Send + Sync + 'static) -> Self {
-        LambdaLr(Arc::new(factor))
+        LambdaLR(Arc::new(factor))
     }
 }
 
-impl fmt::Debug for LambdaLr {
+impl fmt::Debug for LambdaLR {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("LambdaLr")
+        f.write_str("LambdaLR")
     }
 }
 
-impl Schedule for LambdaLr {
+impl Schedule for LambdaLR {
     fn start(&self, base: f64) -> f64 {
         base * (self.0)(0)
     }

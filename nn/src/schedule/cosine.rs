@@ -7,19 +7,19 @@ use super::trigonometry::cos;
 
 /// Down to `minimum` along half a cosine over `steps` steps, then up again and so on: PyTorch's `CosineAnnealingLR`.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct CosineAnnealingLr {
+pub struct CosineAnnealingLR {
     steps: u64,
     minimum: f64,
 }
 
-impl CosineAnnealingLr {
+impl CosineAnnealingLR {
     /// `steps` is PyTorch's `T_max`, `minimum` its `eta_min` (default 0). No steps: the rate stays.
     pub fn new(steps: u64, minimum: f64) -> Self {
-        CosineAnnealingLr { steps, minimum }
+        CosineAnnealingLR { steps, minimum }
     }
 }
 
-impl Schedule for CosineAnnealingLr {
+impl Schedule for CosineAnnealingLR {
     fn next(&self, base: f64, step: u64, last: f64) -> f64 {
         let (steps, minimum) = (self.steps as f64, self.minimum);
         if self.steps == 0 {

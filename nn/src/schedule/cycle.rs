@@ -7,7 +7,7 @@ use ferrotape_tensor::{Error, ErrorKind, Result};
 use super::Schedule;
 use super::trigonometry::cos;
 
-/// How [`OneCycleLr`] goes from one rate to another.
+/// How [`OneCycleLR`] goes from one rate to another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Anneal {
@@ -22,15 +22,15 @@ pub enum Anneal {
 /// rate plays no part; all groups get the same.
 ///
 /// ```
-/// use ferrotape_nn::{Optimizer, OneCycleLr, Scheduler, Sgd};
+/// use ferrotape_nn::{Optimizer, OneCycleLR, Scheduler, SGD};
 /// # fn main() -> ferrotape_tensor::Result<()> {
-/// let mut optimizer = Sgd::new(0.1).momentum(0.9);
-/// let mut scheduler = Scheduler::new(OneCycleLr::new(0.1, 100)?.pct_start(0.2)?, &mut optimizer)?;
+/// let mut optimizer = SGD::new(0.1).momentum(0.9);
+/// let mut scheduler = Scheduler::new(OneCycleLR::new(0.1, 100)?.pct_start(0.2)?, &mut optimizer)?;
 /// assert!((optimizer.lr() - 0.004).abs() < 1e-12 && optimizer.current_momentum() == Some(0.95));
 /// # Ok(()) }
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct OneCycleLr {
+pub struct OneCycleLR {
     max_lr: f64,
     total_steps: u64,
     pct_start: f64,
@@ -41,7 +41,7 @@ pub struct OneCycleLr {
     three_phase: bool,
 }
 
-impl OneCycleLr {
+impl OneCycleLR {
     /// Over `total_steps` steps with PyTorch's defaults: 0.3 of them upwards, along cosines, from `max_lr / 25` to that divided by 1e4, momentum
     /// between 0.95 and 0.85. After the last step the rate stays.
     ///
@@ -51,7 +51,7 @@ impl OneCycleLr {
         if total_steps == 0 {
             return refuse("total_steps is 0".to_string());
         }
-        Ok(OneCycleLr {
+        Ok(OneCycleLR {
             max_lr,
             total_steps,
             pct_start: 0.3,
@@ -138,7 +138,7 @@ impl OneCycleLr {
     }
 }
 
-impl Schedule for OneCycleLr {
+impl Schedule for OneCycleLR {
     fn start(&self, base: f64) -> f64 {
         self.next(base, 0, base)
     }

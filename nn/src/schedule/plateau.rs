@@ -21,7 +21,7 @@ pub enum PlateauMode {
 /// By how much a metric must improve to count.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
-pub enum Threshold {
+pub enum ThresholdMode {
     /// By this part of the best.
     Relative(f64),
     /// By this much.
@@ -31,10 +31,10 @@ pub enum Threshold {
 /// Times `factor` when the metric has not improved for more than `patience` steps: PyTorch's `ReduceLROnPlateau`. A NaN is no improvement.
 ///
 /// ```
-/// use ferrotape_nn::{Optimizer, ReduceLrOnPlateau, Sgd};
+/// use ferrotape_nn::{Optimizer, ReduceLROnPlateau, SGD};
 /// # fn main() -> ferrotape_tensor::Result<()> {
-/// let mut optimizer = Sgd::new(0.1);
-/// let mut plateau = ReduceLrOnPlateau::new().factor(0.5)?.patience(1);
+/// let mut optimizer = SGD::new(0.1);
+/// let mut plateau = ReduceLROnPlateau::new().factor(0.5)?.patience(1);
 /// for loss in [1.0, 0.8, 0.8, 0.8] {
 ///     plateau.step(&mut optimizer, loss)?;
 /// }
@@ -42,11 +42,11 @@ pub enum Threshold {
 /// # Ok(()) }
 /// ```
 #[derive(Debug, Clone, PartialEq)]
-pub struct ReduceLrOnPlateau {
+pub struct ReduceLROnPlateau {
     mode: PlateauMode,
     factor: f64,
     patience: u64,
-    threshold: Threshold,
+    threshold: ThresholdMode,
     cooldown: u64,
     min_lr: f64,
     eps: f64,
@@ -55,13 +55,13 @@ pub struct ReduceLrOnPlateau {
     cooling: u64,
 }
 
-impl Default for ReduceLrOnPlateau {
+impl Default for ReduceLROnPlateau {
     fn default() -> Self {
-        ReduceLrOnPlateau {
+        ReduceLROnPlateau {
             mode: PlateauMode::Min,
             factor: 0.1,
             patience: 10,
-            threshold: Threshold::Relative(1e-4),
+            threshold: ThresholdMode::Relative(1e-4),
             cooldown: 0,
             min_lr: 0.0,
             eps: 1e-8,
@@ -72,10 +72,10 @@ impl Default for ReduceLrOnPlateau {
     }
 }
 
-impl ReduceLrOnPlateau {
+impl ReduceLROnPlateau {
     /// PyTorch's defaults: a smaller metric is better, by 1e-4 of the best; after 10 bad steps times 0.1.
     pub fn new() -> Self {
-        ReduceLrOnPlateau::default()
+        ReduceLROnPlateau::default()
     }
 
     /// Whether smaller or larger is better.
@@ -108,7 +108,7 @@ impl ReduceLrOnPlateau {
     }
 
     /// By how much a metric must improve.
-    pub fn threshold(mut self, threshold: Threshold) -> Self {
+    pub fn threshold(mut self, threshold: ThresholdMode) -> Self {
         self.threshold = threshold;
         self
     }
@@ -138,10 +138,10 @@ impl ReduceLrOnPlateau {
 
     fn improves(&self, metric: f64) -> bool {
         match (self.mode, self.threshold) {
-            (PlateauMode::Min, Threshold::Relative(part)) => metric < self.best * (1.0 - part),
-            (PlateauMode::Min, Threshold::Absolute(by)) => metric < self.best - by,
-            (PlateauMode::Max, Threshold::Relative(part)) => metric > self.best * (part + 1.0),
-            (PlateauMode::Max, Threshold::Absolute(by)) => metric > self.best + by,
+            (PlateauMode::Min, ThresholdMode::Relative(part)) => metric < self.best * (1.0 - part),
+            (PlateauMode::Min, ThresholdMode::Absolute(by)) => metric < self.best - by,
+            (PlateauMode::Max, ThresholdMode::Relative(part)) => metric > self.best * (part + 1.0),
+            (PlateauMode::Max, ThresholdMode::Absolute(by)) => metric > self.best + by,
         }
     }
 

@@ -7,18 +7,18 @@ use super::Schedule;
 /// Schedules in a row, each from its own step 0 and the optimizer's base: PyTorch's `SequentialLR`.
 ///
 /// ```
-/// use ferrotape_nn::{ExponentialLr, LinearLr, Schedule, SequentialLr};
-/// let schedule = SequentialLr::new(LinearLr::new(0.5, 1.0, 4)).then(4, ExponentialLr::new(0.9));
+/// use ferrotape_nn::{ExponentialLR, LinearLR, Schedule, SequentialLR};
+/// let schedule = SequentialLR::new(LinearLR::new(0.5, 1.0, 4)).then(4, ExponentialLR::new(0.9));
 /// assert_eq!((schedule.lr(0.2, 0), schedule.lr(0.2, 4), schedule.lr(0.2, 5)), (0.1, 0.2, 0.2 * 0.9));
 /// ```
-pub struct SequentialLr {
+pub struct SequentialLR {
     parts: Vec<(u64, Box<dyn Schedule + Send + Sync>)>,
 }
 
-impl SequentialLr {
+impl SequentialLR {
     /// From step 0 this one.
     pub fn new(first: impl Schedule + Send + Sync + 'static) -> Self {
-        SequentialLr { parts: vec![(0, Box::new(first))] }
+        SequentialLR { parts: vec![(0, Box::new(first))] }
     }
 
     /// From step `milestone` on this one.
@@ -36,13 +36,13 @@ impl SequentialLr {
     }
 }
 
-impl fmt::Debug for SequentialLr {
+impl fmt::Debug for SequentialLR {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.parts.iter().map(|(start, _)| start)).finish()
     }
 }
 
-impl Schedule for SequentialLr {
+impl Schedule for SequentialLR {
     fn start(&self, base: f64) -> f64 {
         self.next(base, 0, base)
     }

@@ -13,8 +13,8 @@ use crate::ops::{look, methods};
 use crate::tensor::Tensor;
 
 pub use settings::{
-    BceLoss, BceWithLogitsLoss, CrossEntropyLoss, HingeEmbeddingLoss, HuberLoss, KlDivLoss, L1Loss,
-    MseLoss, NllLoss, PoissonNllLoss, Reduction, SmoothL1Loss,
+    BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, HingeEmbeddingLoss, HuberLoss, KLDivLoss, L1Loss,
+    MSELoss, NLLLoss, PoissonNLLLoss, Reduction, SmoothL1Loss,
 };
 
 /// The loss takes the target's shape: broadcasting there hides a mistake.
@@ -133,7 +133,7 @@ methods! {
     /// # Errors
     /// As [`cross_entropy`](Tensor::cross_entropy).
     fn nll_loss(x, target: &Tensor) -> Tensor {
-        classes::nll_loss(look("nll_loss", &x)?, target, &NllLoss::default())
+        classes::nll_loss(look("nll_loss", &x)?, target, &NLLLoss::default())
     }
 
     /// `-weight[target] x[target]` over dim 1 (dim 0 of a vector). x: log probabilities `[n, classes, ..]`, target: i64 `[n, ..]`. The
@@ -141,7 +141,7 @@ methods! {
     ///
     /// # Errors
     /// As [`cross_entropy_with`](Tensor::cross_entropy_with).
-    fn nll_loss_with<'b>(x, target: &Tensor, settings: NllLoss<'b>) -> Tensor {
+    fn nll_loss_with<'b>(x, target: &Tensor, settings: NLLLoss<'b>) -> Tensor {
         classes::nll_loss(look("nll_loss", &x)?, target, &settings)
     }
 
@@ -157,7 +157,7 @@ methods! {
     ///
     /// # Errors
     /// As [`mse_loss`](Tensor::mse_loss).
-    fn mse_loss_with<'b>(x, target: impl Into<Operand<'b>>, settings: MseLoss) -> Tensor {
+    fn mse_loss_with<'b>(x, target: impl Into<Operand<'b>>, settings: MSELoss) -> Tensor {
         let shape = look("mse_loss", &x)?.shape();
         reduced(difference("mse_loss", &x, target.into()).square(), settings.reduction, shape)
     }
@@ -228,7 +228,7 @@ methods! {
     /// # Errors
     /// As [`mse_loss`](Tensor::mse_loss).
     fn binary_cross_entropy(x, target: &Tensor) -> Tensor {
-        look("binary_cross_entropy", &x)?.binary_cross_entropy_with(target, BceLoss::default())
+        look("binary_cross_entropy", &x)?.binary_cross_entropy_with(target, BCELoss::default())
     }
 
     /// `-weight (target log x + (1 - target) log(1 - x))`, x being probabilities (outside `0..=1`: NaN); a logarithm is not below -100.
@@ -236,7 +236,7 @@ methods! {
     ///
     /// # Errors
     /// As [`mse_loss`](Tensor::mse_loss); a weight that does not broadcast.
-    fn binary_cross_entropy_with<'b>(x, target: &Tensor, settings: BceLoss<'b>) -> Tensor {
+    fn binary_cross_entropy_with<'b>(x, target: &Tensor, settings: BCELoss<'b>) -> Tensor {
         let x = look("binary_cross_entropy", &x)?;
         same_shape("binary_cross_entropy", x, &target.into())?;
         let loss = log_likelihood(x, target).neg();
@@ -258,7 +258,7 @@ methods! {
     ///
     /// # Errors
     /// As [`mse_loss`](Tensor::mse_loss); weights that don't broadcast.
-    fn bce_with_logits_with<'b>(x, target: &Tensor, settings: BceWithLogitsLoss<'b>) -> Tensor {
+    fn bce_with_logits_with<'b>(x, target: &Tensor, settings: BCEWithLogitsLoss<'b>) -> Tensor {
         let x = look("bce_with_logits", &x)?;
         same_shape("bce_with_logits", x, &target.into())?;
         let loss = match settings.pos_weight {
@@ -272,19 +272,19 @@ methods! {
     }
 
     /// Mean of `target (log target - x)`, x being log probabilities, target probabilities: PyTorch's `kl_div`.
-    /// [`KlDivLoss`] with [`Reduction::BatchMean`] gives the divergence itself.
+    /// [`KLDivLoss`] with [`Reduction::BatchMean`] gives the divergence itself.
     ///
     /// # Errors
     /// As [`mse_loss`](Tensor::mse_loss).
     fn kl_div(x, target: &Tensor) -> Tensor {
-        look("kl_div", &x)?.kl_div_with(target, KlDivLoss::default())
+        look("kl_div", &x)?.kl_div_with(target, KLDivLoss::default())
     }
 
     /// `target (log target - x)`, or `e^target (target - x)` if `log_target`; x being log probabilities. PyTorch's `kl_div`.
     ///
     /// # Errors
     /// As [`mse_loss`](Tensor::mse_loss).
-    fn kl_div_with(x, target: &Tensor, settings: KlDivLoss) -> Tensor {
+    fn kl_div_with(x, target: &Tensor, settings: KLDivLoss) -> Tensor {
         let x = look("kl_div", &x)?;
         same_shape("kl_div", x, &target.into())?;
         let loss = if settings.log_target {
@@ -302,7 +302,7 @@ methods! {
     /// # Errors
     /// As [`mse_loss`](Tensor::mse_loss).
     fn poisson_nll_loss(x, target: &Tensor) -> Tensor {
-        look("poisson_nll_loss", &x)?.poisson_nll_loss_with(target, PoissonNllLoss::default())
+        look("poisson_nll_loss", &x)?.poisson_nll_loss_with(target, PoissonNLLLoss::default())
     }
 
     /// `e^x - target x`, or `x - target log(x + eps)` without `log_input`. With `full` also Stirling's
@@ -310,7 +310,7 @@ methods! {
     ///
     /// # Errors
     /// As [`mse_loss`](Tensor::mse_loss).
-    fn poisson_nll_loss_with(x, target: &Tensor, settings: PoissonNllLoss) -> Tensor {
+    fn poisson_nll_loss_with(x, target: &Tensor, settings: PoissonNLLLoss) -> Tensor {
         let x = look("poisson_nll_loss", &x)?;
         same_shape("poisson_nll_loss", x, &target.into())?;
         let loss = match settings.log_input {

@@ -20,7 +20,7 @@ fn elementwise(cases: &mut Cases) {
     type Function = fn(&Tensor, &Tensor) -> Result<Tensor>;
     let functions: [(&str, Function); 6] = [
         ("mse_loss", |x, t| {
-            x.mse_loss_with(t, MseLoss::default().reduction(Reduction::BatchMean))?.square()
+            x.mse_loss_with(t, MSELoss::default().reduction(Reduction::BatchMean))?.square()
         }),
         ("l1_loss", |x, t| x.l1_loss(t)?.square()),
         ("smooth_l1_loss", |x, t| x.smooth_l1_loss(t)?.square()),
@@ -39,7 +39,7 @@ fn elementwise(cases: &mut Cases) {
     }
     let inputs = vec![cases.positive(&[2, 3]), cases.positive(&[2, 3])];
     cases.add("poisson_nll_loss of a rate", inputs, |x| {
-        let settings = PoissonNllLoss::default().log_input(false).full(true).eps(0.1);
+        let settings = PoissonNLLLoss::default().log_input(false).full(true).eps(0.1);
         x[0].poisson_nll_loss_with(&x[1], settings.reduction(Reduction::None))?.square()
     });
     let signs = Tensor::from([[1.0, -1.0, 1.0], [-1.0, -1.0, 0.0]]);
@@ -55,19 +55,19 @@ fn probabilities(cases: &mut Cases) {
     let inner = |cases: &mut Cases| cases.positive(&[2, 3]).mul(0.25).unwrap();
     let (x, t, w) = (inner(cases), inner(cases), cases.positive(&[3]));
     cases.add("binary_cross_entropy", vec![x, t, w], |x| {
-        let settings = BceLoss::default().weight(&x[2]).reduction(Reduction::None);
+        let settings = BCELoss::default().weight(&x[2]).reduction(Reduction::None);
         x[0].binary_cross_entropy_with(&x[1], settings)?.square()
     });
     let inputs = vec![cases.signed(&[2, 3]), inner(cases), cases.any(&[2, 1]), cases.any(&[3])];
     cases.add("bce_with_logits, weighted", inputs, |x| {
-        let settings = BceWithLogitsLoss::default().weight(&x[2]).pos_weight(&x[3]);
+        let settings = BCEWithLogitsLoss::default().weight(&x[2]).pos_weight(&x[3]);
         x[0].bce_with_logits_with(&x[1], settings.reduction(Reduction::Sum))?.square()
     });
     let inputs = vec![cases.any(&[2, 3]), inner(cases)];
     cases.add("kl_div", inputs, |x| x[0].kl_div(&x[1])?.square());
     let inputs = vec![cases.any(&[2, 3]), cases.any(&[2, 3])];
     cases.add("kl_div of logarithms", inputs, |x| {
-        let settings = KlDivLoss::default().log_target(true).reduction(Reduction::BatchMean);
+        let settings = KLDivLoss::default().log_target(true).reduction(Reduction::BatchMean);
         x[0].kl_div_with(&x[1], settings)?.square()
     });
 }
@@ -107,7 +107,7 @@ fn classes(cases: &mut Cases, reduction: Reduction) {
         });
         let inputs = vec![cases.signed(shape), cases.positive(&[3])];
         cases.add(name("nll_loss"), inputs, move |x| {
-            let settings = NllLoss::default().weight(&x[1]).reduction(reduction);
+            let settings = NLLLoss::default().weight(&x[1]).reduction(reduction);
             x[0].nll_loss_with(&target, settings)?.square()
         });
     }
@@ -127,7 +127,7 @@ fn edges_of_losses() {
     let sum = |t: &[f64; 2]| {
         let t = Tensor::from(*t);
         move |x: &Tensor| {
-            x.binary_cross_entropy_with(&t, BceLoss::default().reduction(Reduction::Sum))
+            x.binary_cross_entropy_with(&t, BCELoss::default().reduction(Reduction::Sum))
         }
     };
     let certain = Tensor::from([0.0, 1.0]);
@@ -141,17 +141,17 @@ fn edges_of_losses() {
     let x = Tensor::from([[-1.0, -2.0]]);
     let t = Tensor::from([[0.0, 1.0]]);
     assert_eq!(
-        x.kl_div_with(&t, KlDivLoss::default().reduction(Reduction::Sum))
+        x.kl_div_with(&t, KLDivLoss::default().reduction(Reduction::Sum))
             .unwrap()
             .to_f64()
             .unwrap(),
         2.0
     );
     let slope =
-        derivatives(&t, |t| x.kl_div_with(t, KlDivLoss::default().reduction(Reduction::Sum)));
+        derivatives(&t, |t| x.kl_div_with(t, KLDivLoss::default().reduction(Reduction::Sum)));
     assert_eq!(slope[0], [1.0, 3.0]);
 
-    let full = PoissonNllLoss::default().full(true).reduction(Reduction::Sum);
+    let full = PoissonNLLLoss::default().full(true).reduction(Reduction::Sum);
     let slope = derivatives(&Tensor::from([0.0, 1.0]), |t| {
         Tensor::from([0.5, 0.25]).poisson_nll_loss_with(t, full)
     });

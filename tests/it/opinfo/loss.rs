@@ -36,14 +36,14 @@ fn loss(op: &str, args: &Args, x: &Tensor) -> Option<Result<Tensor>> {
             return Some(x.cross_entropy_with(target, settings));
         }
         "nll_loss" => {
-            let settings = NllLoss { weight: named("weight"), ignore_index: ignored, reduction };
+            let settings = NLLLoss { weight: named("weight"), ignore_index: ignored, reduction };
             return Some(x.nll_loss_with(target, settings));
         }
         _ => {}
     }
     let (x, target) = (&like(x, target).ok()?, &like(target, x).ok()?);
     Some(match op {
-        "mse_loss" => x.mse_loss_with(target, MseLoss { reduction }),
+        "mse_loss" => x.mse_loss_with(target, MSELoss { reduction }),
         "l1_loss" => x.l1_loss_with(target, L1Loss { reduction }),
         "smooth_l1_loss" => {
             x.smooth_l1_loss_with(target, SmoothL1Loss { beta: number("beta", 1.0)?, reduction })
@@ -52,20 +52,20 @@ fn loss(op: &str, args: &Args, x: &Tensor) -> Option<Result<Tensor>> {
             x.huber_loss_with(target, HuberLoss { delta: number("delta", 1.0)?, reduction })
         }
         "binary_cross_entropy" => {
-            x.binary_cross_entropy_with(target, BceLoss { weight: named("weight"), reduction })
+            x.binary_cross_entropy_with(target, BCELoss { weight: named("weight"), reduction })
         }
         "binary_cross_entropy_with_logits" => {
             let (weight, pos_weight) = (named("weight"), named("pos_weight"));
-            x.bce_with_logits_with(target, BceWithLogitsLoss { weight, pos_weight, reduction })
+            x.bce_with_logits_with(target, BCEWithLogitsLoss { weight, pos_weight, reduction })
         }
         "kl_div" => {
             let log_target = flag("log_target", false)?;
-            x.kl_div_with(target, KlDivLoss { log_target, reduction })
+            x.kl_div_with(target, KLDivLoss { log_target, reduction })
         }
         "poisson_nll_loss" => {
             let (log_input, full) = (flag("log_input", true)?, flag("full", false)?);
             let eps = number("eps", 1e-8)?;
-            x.poisson_nll_loss_with(target, PoissonNllLoss { log_input, full, eps, reduction })
+            x.poisson_nll_loss_with(target, PoissonNLLLoss { log_input, full, eps, reduction })
         }
         "hinge_embedding_loss" => {
             let settings = HingeEmbeddingLoss { margin: number("margin", 1.0)?, reduction };

@@ -1,6 +1,6 @@
 //! Losses whose target names a class: cross entropy and the negative log likelihood.
 
-use super::{CrossEntropyLoss, NllLoss, Reduction, batch};
+use super::{CrossEntropyLoss, NLLLoss, Reduction, batch};
 use crate::apply::apply_one;
 use crate::dtype::DType;
 use crate::error::{Error, ErrorKind, Result};
@@ -73,7 +73,7 @@ fn fused_rows(logits: &Tensor, target: Tensor, ignored: i64) -> Result<(Tensor, 
 }
 
 /// See [`Tensor::nll_loss_with`].
-pub(super) fn nll_loss(x: &Tensor, target: &Tensor, settings: &NllLoss<'_>) -> Result<Tensor> {
+pub(super) fn nll_loss(x: &Tensor, target: &Tensor, settings: &NLLLoss<'_>) -> Result<Tensor> {
     const NAME: &str = "nll_loss";
     let dim = class_dim(NAME, x)?;
     check_weight(NAME, settings.weight, x.shape()[dim])?;

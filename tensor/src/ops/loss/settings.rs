@@ -69,7 +69,7 @@ settings! {
     }
 
     /// Settings of [`nll_loss_with`](Tensor::nll_loss_with): PyTorch's `NLLLoss`.
-    NllLoss<'a> [
+    NLLLoss<'a> [
         /// `[classes]`: a factor for each class.
         weight,
     ] {
@@ -78,14 +78,14 @@ settings! {
     }
 
     /// Settings of [`binary_cross_entropy_with`](Tensor::binary_cross_entropy_with): PyTorch's `BCELoss`.
-    BceLoss<'a> [
+    BCELoss<'a> [
         /// A factor for each element; broadcasts.
         weight,
     ] {
     }
 
     /// Settings of [`bce_with_logits_with`](Tensor::bce_with_logits_with): PyTorch's `BCEWithLogitsLoss`.
-    BceWithLogitsLoss<'a> [
+    BCEWithLogitsLoss<'a> [
         /// A factor for each element; broadcasts.
         weight,
         /// A factor for the positive part; broadcasts.
@@ -94,7 +94,7 @@ settings! {
     }
 
     /// Settings of [`mse_loss_with`](Tensor::mse_loss_with): PyTorch's `MSELoss`.
-    MseLoss {}
+    MSELoss {}
 
     /// Settings of [`l1_loss_with`](Tensor::l1_loss_with): PyTorch's `L1Loss`.
     L1Loss {}
@@ -112,13 +112,13 @@ settings! {
     }
 
     /// Settings of [`kl_div_with`](Tensor::kl_div_with): PyTorch's `KLDivLoss`.
-    KlDivLoss {
+    KLDivLoss {
         /// The target is a logarithm, too; false.
         log_target: bool = false,
     }
 
     /// Settings of [`poisson_nll_loss_with`](Tensor::poisson_nll_loss_with): PyTorch's `PoissonNLLLoss`.
-    PoissonNllLoss {
+    PoissonNLLLoss {
         /// The prediction is the logarithm of the rate; true.
         log_input: bool = true,
         /// With Stirling's term for the target's factorial; false.
