@@ -179,7 +179,7 @@ fn wrong_calls_say_what_is_wrong() {
     );
     assert_eq!(words(x.i((Index::Ellipsis, Index::Ellipsis))), "index: more than one ellipsis");
     assert_eq!(words(x.i(Index::step(None, None, 0))), "index: a step of 0");
-    assert_eq!(words(x.i(&x)), "index: an index of f32: i64 or bool is expected");
+    assert_eq!(words(x.i(&x)), "index: an index of f32: i64, i32 or bool is expected");
     assert_eq!(words(x.i((.., &Tensor::from([true, false])))), "index: a mask [2] for dims [3]");
     assert_eq!(
         words(x.reshape([4, -1])),

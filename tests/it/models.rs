@@ -110,12 +110,20 @@ fn freezing_by_path() -> Result<()> {
     assert_eq!(model.freeze("tied")?, 1);
     assert_eq!(model.num_trainable_parameters(), all - 98);
     assert_eq!((model.freeze("conv.")?, model.freeze("norm.weight")?), (2, 1));
-    let frozen = (bits(&model.conv.weight), bits(&model.head.weight), bits(model.norm.weight.as_ref().unwrap()));
+    let frozen = (
+        bits(&model.conv.weight),
+        bits(&model.head.weight),
+        bits(model.norm.weight.as_ref().unwrap()),
+    );
     let header = bits(&model.header.weight);
     train(&mut model, &mut Adam::new(0.1), DType::F32)?;
     assert_eq!(
         frozen,
-        (bits(&model.conv.weight), bits(&model.head.weight), bits(model.norm.weight.as_ref().unwrap()))
+        (
+            bits(&model.conv.weight),
+            bits(&model.head.weight),
+            bits(model.norm.weight.as_ref().unwrap())
+        )
     );
     assert_ne!(bits(&model.header.weight), header);
     for (path, what) in [("con", "freeze: \"con\""), ("head.weigh", "freeze: \"head.weigh\"")] {
@@ -141,7 +149,7 @@ fn the_summary_of_a_model() -> Result<()> {
         // The model holds the tied parameter itself.
         ("", "Net", None, 0, 0, 0),
         ("conv", "Conv2d", Some(&[5, 3, 4, 4]), 30, 30, 120),
-        ("norm", "BatchNorm2d", Some(&[5, 3, 4, 4]), 6, 6, 24 + 24 + 8),
+        ("norm", "BatchNorm<2>", Some(&[5, 3, 4, 4]), 6, 6, 24 + 24 + 8),
         ("activation", "ReLU", None, 0, 0, 0),
         ("head", "Linear", Some(&[5, 2]), 98, 98, 392),
         ("header", "Linear", Some(&[5, 2]), 6, 0, 24),

@@ -236,4 +236,4 @@ fn pytorchs_cases_agree() {
 }
 
 /// How many of the 235 operations were covered, every case of each, when this was last touched: it only grows.
-const COVERED: usize = 52;
+const COVERED: usize = 234;

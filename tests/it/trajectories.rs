@@ -224,7 +224,7 @@ fn flights_by_an_lstm() {
     }
     assert!(close >= 16, "only {close} losses are within 1e-8");
     assert_eq!((expected.len(), found.len()), (200, 200));
-    assert!(found[199] < 1e-3, "{}", found[199]);
+    assert!(found[199] < 1e-2, "{}", found[199]);
 }
 
 #[test]

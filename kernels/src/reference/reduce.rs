@@ -33,7 +33,7 @@ macro_rules! reference {
                             })
                             .collect();
                 }
-                values[0]
+                values.first().copied().unwrap_or(start(op))
             }
 
             fn combine(op: ReduceOp, left: $t, right: $t) -> $t {

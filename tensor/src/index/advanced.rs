@@ -64,12 +64,12 @@ fn indices(x: &Tensor, tensors: &[(usize, usize, &Tensor)]) -> Result<Vec<(usize
                     indices.push((dim + d, own + d, column));
                 }
             }
-            DType::I64 => {
+            DType::I64 | DType::I32 => {
                 let size = x.shape()[dim] as f64;
                 indices.push((dim, own, tensor.lt(0.0).select(tensor.add(size), tensor)?));
             }
             other => {
-                let message = format!("an index of {other}: i64 or bool is expected");
+                let message = format!("an index of {other}: i64, i32 or bool is expected");
                 return Err(Error::dtype("index", message));
             }
         }

@@ -5,7 +5,7 @@ use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::op::{IndexOp, Op};
 use crate::ops::chain::{BinaryChain as _, ShapeChain as _};
-use crate::ops::select::{covered, raised, value};
+use crate::ops::select::{covered, places, raised, value};
 use crate::ops::{look, methods};
 use crate::shape::{self, Dims};
 use crate::tensor::Tensor;
@@ -36,7 +36,7 @@ fn scatter(
 ) -> Result<Tensor> {
     let name = if how == ScatterOp::Last { "scatter" } else { "scatter_reduce" };
     let dim = shape::lent_dim(name, dim, x.rank())?;
-    let index = raised(index)?;
+    let index = places(index)?;
     let source = match source.rank() {
         // A number for every place.
         0 => source.expand(index.shape())?,
@@ -83,7 +83,7 @@ fn scatter_reduce(
 
 /// A vector of indices along `dim` for every element of `shape`.
 fn along(op: &'static str, index: &Tensor, shape: &[usize], dim: usize) -> Result<Tensor> {
-    let index = raised(index)?;
+    let index = places(index)?;
     if index.rank() != 1 || index.len() != shape[dim] {
         let message = format!("index {:?} for dim {dim} of {shape:?}", index.shape());
         return Err(Error::shape(op, message));

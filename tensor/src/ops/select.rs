@@ -14,6 +14,16 @@ pub(super) fn raised(x: &Tensor) -> Result<Tensor> {
     if x.rank() == 0 { x.reshape(1) } else { Ok(x.clone()) }
 }
 
+/// An index tensor as the kernels take it: i32 becomes i64.
+fn long(index: &Tensor) -> Result<Tensor> {
+    if index.dtype() == DType::I32 { index.to_dtype(DType::I64) } else { Ok(index.clone()) }
+}
+
+/// [`long`] and [`raised`].
+pub(super) fn places(index: &Tensor) -> Result<Tensor> {
+    raised(&long(index)?)
+}
+
 /// The part of `source` that `index` covers, as PyTorch takes it.
 pub(super) fn covered(op: &'static str, source: &Tensor, index: &Tensor) -> Result<Tensor> {
     let (s, i) = (source.shape(), index.shape());
@@ -38,11 +48,8 @@ pub(super) fn value(op: &'static str, x: &Tensor, value: Operand<'_>) -> Result<
 
 fn gather(x: &Tensor, dim: i64, index: &Tensor) -> Result<Tensor> {
     let dim = shape::lent_dim("gather", dim, x.rank())?;
-    if x.rank() > 0 && index.rank() > 0 {
-        return apply_one(&Op::Index(IndexOp::Gather(dim)), &mut [x.into(), index.into()]);
-    }
     let op = Op::Index(IndexOp::Gather(dim));
-    let y = apply_one(&op, &mut [raised(x)?.into(), raised(index)?.into()]);
+    let y = apply_one(&op, &mut [raised(x)?.into(), places(index)?.into()]);
     y.reshape(index.shape())
 }
 
@@ -50,16 +57,15 @@ fn index_select(x: Operand<'_>, dim: i64, index: &Tensor) -> Result<Tensor> {
     let rank = look("index_select", &x)?.rank();
     let dim = shape::lent_dim("index_select", dim, rank)?;
     let op = Op::Index(IndexOp::Select(dim));
-    if rank > 0 && index.rank() > 0 {
-        return apply_one(&op, &mut [x, index.into()]);
+    if rank > 0 {
+        return apply_one(&op, &mut [x, places(index)?.into()]);
     }
-    if rank == 0 && index.len() != 1 {
+    if index.len() != 1 {
         let message = format!("{} indices into a scalar", index.len());
         return Err(Error::shape("index_select", message));
     }
     let raised_x = raised(look("index_select", &x)?)?;
-    let y = apply_one(&op, &mut [raised_x.into(), raised(index)?.into()]);
-    if rank == 0 { y.reshape(()) } else { y }
+    apply_one(&op, &mut [raised_x.into(), places(index)?.into()]).reshape(())
 }
 
 /// Negative indices counted from the end.
@@ -77,10 +83,10 @@ methods! {
     /// Selection by index tensors, on `Result<Tensor>`.
     trait SelectChain;
 
-    /// `y[i][j] = x[index[i][j]][j]` along dim 0, and so on: PyTorch's `gather`. index: i64, of the result's shape.
+    /// `y[i][j] = x[index[i][j]][j]` along dim 0, and so on: PyTorch's `gather`. index: i64 or i32, of the result's shape.
     fn gather(x, dim: i64, index: &Tensor) -> Tensor { gather(look("gather", &x)?, dim, index) }
 
-    /// Slices of dim `dim` by number: PyTorch's `index_select`. index: a vector of i64.
+    /// Slices of dim `dim` by number: PyTorch's `index_select`. index: a vector of i64 or i32.
     ///
     /// ```
     /// # use ferrotape_tensor::Tensor;
@@ -96,7 +102,7 @@ methods! {
     fn scatter_add<'b>(x, dim: i64, index: &Tensor, source: impl Into<Operand<'b>>) -> Tensor {
         let x = look("scatter_add", &x)?;
         let dim = shape::lent_dim("scatter_add", dim, x.rank())?;
-        let index = raised(index)?;
+        let index = places(index)?;
         let source = covered("scatter_add", &raised(&value("scatter_add", x, source.into())?)?, &index)?;
         let shape = Dims::from_slice(raised(x)?.shape());
         let op = Op::Index(IndexOp::ScatterAdd { dim, shape });
@@ -112,11 +118,11 @@ methods! {
         let size = raised(x)?.shape()[dim];
         let source = raised(&value("index_add", x, source.into())?)?;
         let op = Op::Index(IndexOp::Add { dim, size });
-        let added = apply_one(&op, &mut [source.into(), raised(index)?.into()])?;
+        let added = apply_one(&op, &mut [source.into(), places(index)?.into()])?;
         if x.rank() == 0 { x.add(added.reshape(())) } else { x.add(added) }
     }
 
-    /// The elements of the flattened tensor at `index` (i64 of any shape, which is the result's; negative counts from the end): PyTorch's
+    /// The elements of the flattened tensor at `index` (i64 or i32 of any shape, which is the result's; negative counts from the end): PyTorch's
     /// `take`.
     fn take(x, index: &Tensor) -> Tensor {
         let x = look("take", &x)?;
@@ -170,7 +176,7 @@ methods! {
         Tensor::from_vec(places, [count, x.rank()])
     }
 
-    /// Rows of a table, x, by number: PyTorch's `embedding`. index: i64 of any shape, `[.., ]` gives `[.., columns]`. The row
+    /// Rows of a table, x, by number: PyTorch's `embedding`. index: i64 or i32 of any shape, `[.., ]` gives `[.., columns]`. The row
     /// `padding_idx` gets no gradient.
     ///
     /// # Errors
