@@ -9,6 +9,7 @@ use crate::shape::{self, Dims, IntoShape};
 use crate::storage::Storage;
 use crate::tensor::Tensor;
 use ferrotape_kernels::Number;
+use ferrotape_kernels::buffer::Buffer;
 
 /// Nested arrays, vectors and slices that a tensor can be made of.
 pub trait IntoTensor {
@@ -88,7 +89,7 @@ impl Tensor {
 
     /// A tensor of zero elements, which needs no memory.
     pub(crate) fn empty_of(dtype: DType) -> Tensor {
-        let storage = Storage::empty(Device::Cpu);
+        let storage = Storage::empty();
         Tensor::from_parts(storage, Layout::contiguous(Dims::from_slice(&[0])), dtype, Tag::NONE)
     }
 
@@ -236,8 +237,16 @@ impl Tensor {
             .filter(|&bytes| bytes <= isize::MAX as usize)
             .ok_or_else(|| Error::shape("create", format!("{shape:?} is too large")))?;
         let mut storage = Storage::new("create", bytes, device)?;
-        if let Some(buffer) = storage.exclusive() {
-            fill(buffer.as_mut_slice());
+        if let Some(memory) = storage.exclusive() {
+            match memory.cuda {
+                None => fill(memory.buffer.as_mut_slice()),
+                Some(cuda) => {
+                    let failed = |error| Error::from_kernel("create", error);
+                    let mut host = Buffer::new(bytes).map_err(failed)?;
+                    fill(host.as_mut_slice());
+                    cuda.upload(host.as_slice()).map_err(failed)?;
+                }
+            }
         }
         let layout = Layout::contiguous(Dims::from_slice(shape));
         Ok(Tensor::from_parts(storage, layout, dtype, Tag::NONE))
