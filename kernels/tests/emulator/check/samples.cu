@@ -1,7 +1,9 @@
 // Kernels that test the emulator: `sample_` ones are right, `planted_` ones have a fault each, named in the table of
 // scripts/cuda-emulator. All set out[0..256] to 1 from x[0..256], which is all 1, in 2 blocks of 64 threads with 64 floats of
 // dynamic shared memory.
-#include "common.cuh"
+//
+// For compute_80.
+#include "tensor_core.cuh"
 
 constexpr int N = 256, THREADS = 64;
 
@@ -131,31 +133,47 @@ KERNEL(planted_misaligned, const f32* x, f32* out) {
     report(out, four.x == 1.f);
 }
 
-// ---- asynchronous copies and tensor cores: the emulator's bodies ----
-#ifdef CUDA_EMU
+// ---- asynchronous copies and tensor cores ----
 
 DEVICE void stage(f32* shared, const f32* x) {
-    emu::copy_async(shared + threadIdx.x % 16 * 4, x + threadIdx.x % 16 * 4, 16, __LINE__);
-    emu::copy_commit();
+    copy_async_16(shared + threadIdx.x % 16 * 4, x + threadIdx.x % 16 * 4);
+    copy_async_commit();
 }
 KERNEL(sample_async_copy, const f32* x, f32* out) {
     __shared__ __align__(16) f32 part[2][THREADS];
     if (threadIdx.x < 16) {
         stage(part[0], x);
         stage(part[1], x + 64);
-        emu::copy_wait(1);
+        copy_async_wait<1>();
     }
     __syncthreads();
     bool good = part[0][threadIdx.x] == 1.f;
-    if (threadIdx.x < 16) emu::copy_wait(0);
+    if (threadIdx.x < 16) copy_async_wait<0>();
     __syncthreads();
     report(out, good && part[1][threadIdx.x] == 1.f);
+}
+KERNEL(sample_partial_copy, const f32* x, f32* out) {
+    __shared__ __align__(16) f32 part[THREADS];
+    if (threadIdx.x < 16) {
+        copy_async_16(part + threadIdx.x * 4, x, 8);
+    } else if (threadIdx.x < 20) {
+        copy_async_wait<0>();
+    }
+    copy_async_commit();
+    copy_async_wait<0>();
+    __syncthreads();
+    const bool good = part[threadIdx.x] == (threadIdx.x % 4 < 2 ? 1.f : 0.f);
+    __syncthreads();
+    copy_async_4(part + threadIdx.x, x + threadIdx.x, threadIdx.x % 3 == 0);
+    copy_async_commit();
+    copy_async_wait<0>();
+    report(out, good && part[threadIdx.x] == (threadIdx.x % 3 == 0 ? 1.f : 0.f));
 }
 KERNEL(planted_early_wait, const f32* x, f32* out) {
     __shared__ __align__(16) f32 part[THREADS];
     if (threadIdx.x < 16) {
         stage(part, x);
-        emu::copy_wait(1);
+        copy_async_wait<1>();
     }
     __syncthreads();
     report(out, part[threadIdx.x] == 1.f);
@@ -175,37 +193,36 @@ DEVICE bool product_right(const f32 (&d)[4], int depth) {
     }
     return good;
 }
-template <class T> DEVICE bool product(T* a, T* b, emu::Half half, bool transposed) {
+template <class T, HalfKind KIND> DEVICE bool product(T* a, T* b, bool transposed) {
     const int lane = threadIdx.x % 32;
     for (int i = lane; i < 256; i += 32) a[i] = narrow<T>(a_of(i / 16, i % 16));
     // b by columns for the plain load, by rows for the transposed one
     for (int i = lane; i < 128; i += 32) b[i] = transposed ? narrow<T>(b_of(i / 8, i % 8)) : narrow<T>(b_of(i % 16, i / 16));
     __syncwarp();
     u32 ra[4], rb[2];
-    emu::load_matrices(ra, 4, false, a + lane % 16 * 16 + lane / 16 * 8, __LINE__);
-    emu::load_matrices(rb, 2, transposed, transposed ? b + lane % 16 * 8 : b + lane % 8 * 16 + lane / 8 % 2 * 8, __LINE__);
-    f32 d[4] = {0, 0, 0, 0};
-    emu::mma_m16n8k16(d, ra, rb, half, __LINE__);
-    f32 e[4] = {0, 0, 0, 0};
+    load_matrices(ra, a + lane % 16 * 16 + lane / 16 * 8);
+    if (transposed) load_transposed(rb, b + lane % 16 * 8);
+    else load_matrices(rb, b + lane % 8 * 16 + lane / 8 % 2 * 8);
+    f32 d[4] = {0, 0, 0, 0}, e[4] = {0, 0, 0, 0};
+    multiply_16x8x16<KIND>(d, ra, rb);
     const u32 first_a[2] = {ra[0], ra[1]}, first_b[1] = {rb[0]};
-    emu::mma_m16n8k8(e, first_a, first_b, half, __LINE__);
+    if (KIND == HalfKind::F16) multiply_16x8x8_f16(e, first_a, first_b);
     __syncwarp();
-    return product_right(d, 16) && product_right(e, 8);
+    return product_right(d, 16) && (KIND != HalfKind::F16 || product_right(e, 8));
 }
 KERNEL(sample_tensor_cores, const f32* x, f32* out) {
     __shared__ __align__(16) f16 a[2][256], b[2][128];
     __shared__ __align__(16) bf16 c[2][256], d[2][128];
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    bool good = product(a[warp], b[warp], emu::Half::F16, false) && product(a[warp], b[warp], emu::Half::F16, true);
-    good = product(c[warp], d[warp], emu::Half::Bf16, false) && product(c[warp], d[warp], emu::Half::Bf16, true) && good;
+    bool good = product<f16, HalfKind::F16>(a[warp], b[warp], false) && product<f16, HalfKind::F16>(a[warp], b[warp], true);
+    good = product<bf16, HalfKind::Bf16>(c[warp], d[warp], false) && product<bf16, HalfKind::Bf16>(c[warp], d[warp], true) && good;
     u32 ra[4], rb[2];
-    for (int i = 0; i < 4; ++i) ra[i] = bits_of(a_of(lane / 4 + i % 2 * 8, lane % 4 + i / 2 * 4));
-    for (int i = 0; i < 2; ++i) rb[i] = bits_of(b_of(lane % 4 + i * 4, lane / 4));
+    for (int i = 0; i < 4; ++i) ra[i] = to_tf32(a_of(lane / 4 + i % 2 * 8, lane % 4 + i / 2 * 4));
+    for (int i = 0; i < 2; ++i) rb[i] = to_tf32(b_of(lane % 4 + i * 4, lane / 4));
     f32 sum[4] = {0, 0, 0, 0};
-    emu::mma_m16n8k8_tf32(sum, ra, rb, __LINE__);
+    multiply_16x8x8_tf32(sum, ra, rb);
     report(out, good && product_right(sum, 8));
 }
-#endif
 
 // ---- common.cuh ----
 
