@@ -201,6 +201,23 @@ static void graphs(Handle module) {
     OK("cuStreamDestroy_v2", stream);
 }
 
+// Pinned memory is used when the work is done; other memory at once.
+static void laziness(bool lazy) {
+    int *pinned = nullptr, plain = 1;
+    OK("cuMemAllocHost_v2", (void**)&pinned, size_t(8));
+    const Buffer<int> to(2);
+    pinned[0] = 1, pinned[1] = 0;
+    OK("cuMemcpyHtoDAsync_v2", to.place, (const void*)pinned, size_t(4), (Handle)nullptr);
+    OK("cuMemcpyHtoDAsync_v2", to.place + 4, (const void*)&plain, size_t(4), (Handle)nullptr);
+    OK("cuMemcpyDtoHAsync_v2", (void*)(pinned + 1), to.place + 4, size_t(4), (Handle)nullptr);
+    EXPECT(pinned[1] == (lazy ? 0 : 1));
+    pinned[0] = plain = 2;
+    OK("cuCtxSynchronize");
+    EXPECT(pinned[1] == 1);
+    EXPECT(to.read() == (std::vector<int>{lazy ? 2 : 1, 1}));
+    OK("cuMemFreeHost", (void*)pinned);
+}
+
 static void threads(Handle module, Handle context) {
     std::vector<std::thread> all;
     for (int t = 0; t < 4; ++t)
@@ -280,6 +297,7 @@ int main(int count, char** arguments) {
         refusals(module);
         stale();
         graphs(module);
+        laziness(std::getenv("FERROTAPE_EMULATED_LAZY") != nullptr);
         threads(module, context);
     }
     std::printf("%d failures\n", failures);
