@@ -3,8 +3,8 @@
 
 namespace math {
 
-// erf(x) / x - 1 for |x| <= 1, in z = x^2; double.
-template <class T> MATH T erf_near(T z) {
+// erf(x) / x - 1 for |x| <= 1, in z = x^2; f64.
+template <class T> DEVICE T erf_near(T z) {
     return polynomial(z, 0.1283791670955126, -0.3761263890318375, 0.11283791670954879, -0.026866170645076792,
                       0.0052239776248180145, -0.000854832698083379, 0.0001205533111164271, -1.4925595266831182e-05,
                       1.6461000484121368e-06, -1.6350312701054695e-07, 1.4659775274047436e-08, -1.1372848856791674e-09,
@@ -12,7 +12,7 @@ template <class T> MATH T erf_near(T z) {
 }
 
 // 1 - erf(a) for a of at least 0.93, as precise as `erf` needs it.
-template <class T> MATH T complement(T a) {
+template <class T> DEVICE T complement(T a) {
     a = min_second(either<T>(4.0, 6.0), a);
     if (single<T>()) {
         const T p = polynomial(a, -0.12865421, -0.63512814, -0.10627510, 0.023794895, -0.0036579343, 0.00032659713,
@@ -29,7 +29,7 @@ template <class T> MATH T complement(T a) {
     return exp(-(a * a)) * p;
 }
 
-template <class T> MATH T erf(T x) {
+template <class T> DEVICE T erf(T x) {
     const T a = abs(x);
     if (either<T>(0.93, 1.0) < a) return copysign(T(1) - complement(a), x);
     const T z = x * x;
@@ -39,8 +39,8 @@ template <class T> MATH T erf(T x) {
     return fma(x, p, x);
 }
 
-// `factor erfc(a)` for a of 0.5 to 28, where `square` is a^2, of which the tail feels every digit; double.
-template <class T> MATH T scaled_tail(Pair<T> a, Pair<T> square, T factor) {
+// `factor erfc(a)` for a of 0.5 to 28, where `square` is a^2, of which the tail feels every digit; f64.
+template <class T> DEVICE T scaled_tail(Pair<T> a, Pair<T> square, T factor) {
     const T three = T(3);
     T n;
     const Pair<T> power = exp_pair(-square.high, -square.low, n);
@@ -60,20 +60,20 @@ template <class T> MATH T scaled_tail(Pair<T> a, Pair<T> square, T factor) {
 }
 
 // 1 - erf(x), to its last digits in the tail.
-MATH double erfc(double x) {
-    const double half = 0.5, one = 1.0;
+DEVICE f64 erfc(f64 x) {
+    const f64 half = 0.5, one = 1.0;
     if (half < abs(x)) {
-        const double a = max_second(half, min_second(28.0, abs(x)));
-        const double far = scaled_tail(Pair<double>{a, 0.0}, two_product(a, a), one);
+        const f64 a = max_second(half, min_second(28.0, abs(x)));
+        const f64 far = scaled_tail(Pair<f64>{a, 0.0}, two_product(a, a), one);
         return x < 0.0 ? 2.0 - far : far;
     }
-    const double p = erf_near(x * x);
-    const Pair<double> start = fast_two_sum(one, -x);
+    const f64 p = erf_near(x * x);
+    const Pair<f64> start = fast_two_sum(one, -x);
     return start.high + fnma(x, p, start.low);
 }
 
-// a Phi(-a) e^(a^2 / 2) on [0, 14.5], float.
-template <class T> MATH T mills(T a) {
+// a Phi(-a) e^(a^2 / 2) on [0, 14.5], f32.
+template <class T> DEVICE T mills(T a) {
     const T one = T(1);
     const T share = a / (a + T(3.5));
     const T u = (share + share) - one;
@@ -84,32 +84,32 @@ template <class T> MATH T mills(T a) {
 }
 
 // x (1 + erf(x / sqrt(2))) / 2 near 0, max(x, 0) - |x| erfc(|x| / sqrt(2)) / 2 farther out.
-MATH double gelu(double x) {
-    const double half = 0.5, root = FRAC_1_SQRT_2;
-    const double a = min_second(39.0, abs(x));
-    const double b = a * root;
+DEVICE f64 gelu(f64 x) {
+    const f64 half = 0.5, root = FRAC_1_SQRT_2;
+    const f64 a = min_second(39.0, abs(x));
+    const f64 b = a * root;
     if (half < b) {
-        const double half_a = a * half;
-        const double b_low = fma(a, -4.833646656726457e-17, fma(a, root, -b));
-        const double tail = scaled_tail(Pair<double>{max_second(half, b), b_low}, two_product(half_a, a), half_a);
+        const f64 half_a = a * half;
+        const f64 b_low = fma(a, -4.833646656726457e-17, fma(a, root, -b));
+        const f64 tail = scaled_tail(Pair<f64>{max_second(half, b), b_low}, two_product(half_a, a), half_a);
         return max_second(0.0, x) - tail;
     }
-    const double c = x * root, half_x = x * half;
-    const double p = erf_near(c * c);
-    const Pair<double> start = fast_two_sum(1.0, c);
+    const f64 c = x * root, half_x = x * half;
+    const f64 p = erf_near(c * c);
+    const Pair<f64> start = fast_two_sum(1.0, c);
     return fma(half_x, start.high, half_x * fma(c, p, start.low));
 }
 
 // x Phi(x), with the error function: max(x, 0) - |x| Phi(-|x|).
-MATH float gelu(float x) {
-    const float a = min_second(14.5f, abs(x));
-    const float t = fma(a * a, float(-0.5 * LOG2_E), magic<float>());
-    const float n = t - magic<float>();
+DEVICE f32 gelu(f32 x) {
+    const f32 a = min_second(14.5f, abs(x));
+    const f32 t = fma(a * a, f32(-0.5 * LOG2_E), magic<f32>());
+    const f32 n = t - magic<f32>();
     // One rounding of the exact a^2 / 2 less n ln 2: rounding a^2 alone would cost 40 ULP in the tail.
-    const float half_a = a * 0.5f;
-    const float exact = -fma(a, half_a, n * ln2_head<float>());
-    const float r = fnma(n, ln2_tail<float>(), exact);
-    const float tail = exp_reduced(r) * mills(a);
+    const f32 half_a = a * 0.5f;
+    const f32 exact = -fma(a, half_a, n * ln2_head<f32>());
+    const f32 r = fnma(n, ln2_tail<f32>(), exact);
+    const f32 tail = exp_reduced(r) * mills(a);
     return max_second(0.0f, x) - scale(tail, n);
 }
 

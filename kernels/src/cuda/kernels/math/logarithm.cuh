@@ -4,7 +4,7 @@
 namespace math {
 
 // e ln 2 + log(1 + f) + correction for f in [-0.25, 0.5).
-template <class T> MATH T assemble(T e, T f, T correction) {
+template <class T> DEVICE T assemble(T e, T f, T correction) {
     const T half = T(0.5);
     if (single<T>()) {
         const T square = f * f;
@@ -25,23 +25,23 @@ template <class T> MATH T assemble(T e, T f, T correction) {
 }
 
 // `value` where x is positive and finite, else log's special value.
-template <class T> MATH T special(T x, T value) {
+template <class T> DEVICE T special(T x, T value) {
     value = x == infinity<T>() ? infinity<T>() : value;
     value = x == T(0) ? -infinity<T>() : value;
     return T(0) <= x ? value : not_a_number<T>();
 }
 
 // log(2^shift x) of a positive x, even where the product is beyond the largest number.
-template <class T> MATH T log_shifted(T x, double shift) {
+template <class T> DEVICE T log_shifted(T x, f64 shift) {
     T m, e;
     split_exponent(x, m, e);
     return special(x, assemble(e + T(shift), m - T(1), T(0)));
 }
 
-template <class T> MATH T log(T x) { return log_shifted(x, 0.0); }
+template <class T> DEVICE T log(T x) { return log_shifted(x, 0.0); }
 
 // log(1 + x.high + x.low).
-template <class T> MATH T log_of_sum(Pair<T> x) {
+template <class T> DEVICE T log_of_sum(Pair<T> x) {
     const T one = T(1);
     const T sum = one + x.high;
     // What rounding took from 1 + x (two-sum), as a share of it.
@@ -55,7 +55,7 @@ template <class T> MATH T log_of_sum(Pair<T> x) {
     return special(sum, assemble(e, f, correction));
 }
 
-template <class T> MATH T log1p(T x) {
+template <class T> DEVICE T log1p(T x) {
     const T value = log_of_sum(Pair<T>{x, T(0)});
     return abs(x) < either<T>(3e-8, 5e-17) ? x : value;
 }

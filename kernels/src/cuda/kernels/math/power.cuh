@@ -3,8 +3,8 @@
 
 namespace math {
 
-// log(x) of a positive finite x, good to about 20 (float: 10) bits beyond the type.
-template <class T> MATH Pair<T> log_pair(T x) {
+// log(x) of a positive finite x, good to about 20 (f32: 10) bits beyond the type.
+template <class T> DEVICE Pair<T> log_pair(T x) {
     const T one = T(1);
     T m, e;
     split_exponent(x, m, e);
@@ -42,7 +42,7 @@ template <class T> MATH Pair<T> log_pair(T x) {
 }
 
 // |x|^y of finite or infinite |x|, without the cases that are 1 by definition.
-template <class T> MATH T magnitude(T a, T y) {
+template <class T> DEVICE T magnitude(T a, T y) {
     const Pair<T> log = log_pair(a);
     T high = a == infinity<T>() ? infinity<T>() : log.high;
     high = a == T(0) ? -infinity<T>() : high;
@@ -57,7 +57,7 @@ template <class T> MATH T magnitude(T a, T y) {
 }
 
 // x^y with the signs and special cases of IEEE 754 `pow`.
-template <class T> MATH T pow(T x, T y) {
+template <class T> CALL T pow(T x, T y) {
     const T zero = T(0), one = T(1);
     const T a = abs(x);
     T value = magnitude(a, y);

@@ -4,13 +4,13 @@
 namespace math {
 
 // Beyond it the argument is reduced with as many digits of 2/pi as it takes.
-constexpr double LARGE_ANGLE = 1e5;
+constexpr f64 LARGE_ANGLE = 1e5;
 
 // x = n pi/2 + r + low.
 template <class T> struct Reduced { T n, r, low; };
 
 // For |x| up to LARGE_ANGLE.
-template <class T> MATH Reduced<T> reduce_angle(T x) {
+template <class T> DEVICE Reduced<T> reduce_angle(T x) {
     const T n = fma(x, T(FRAC_2_PI), magic<T>()) - magic<T>();
     // pi/2 in three parts. x and n * first are multiples of one power of two that their small difference spans: exact.
     const T exact = fnma(n, either<T>(1.5707963705062866, FRAC_PI_2), x);
@@ -27,7 +27,7 @@ template <class T> MATH Reduced<T> reduce_angle(T x) {
     return {n, r, low - (r - high)};
 }
 
-template <class T> MATH T sine_series(T z) {
+template <class T> DEVICE T sine_series(T z) {
     if (single<T>()) {
         return polynomial(z, -0.16666666663608304, 0.00833333177968258, -0.00019840035943066543, 2.724340926e-6);
     }
@@ -35,7 +35,7 @@ template <class T> MATH T sine_series(T z) {
                       -2.5052106092079693e-08, 1.6058509605642e-10, -7.585413158756367e-13);
 }
 
-template <class T> MATH T cosine_series(T z) {
+template <class T> DEVICE T cosine_series(T z) {
     if (single<T>()) {
         return polynomial(z, 0.04166666666411509, -0.0013888887592708222, 2.480055798e-5, -2.72955202e-7);
     }
@@ -44,7 +44,7 @@ template <class T> MATH T cosine_series(T z) {
 }
 
 // sin(n pi/2 + r + low) for |r| <= pi/4 and an integral n.
-template <class T> MATH T turn(T n, T r, T low) {
+template <class T> DEVICE T turn(T n, T r, T low) {
     const T half = T(0.5), one = T(1);
     const T z = r * r;
     const T p = sine_series(z), q = cosine_series(z);
@@ -64,25 +64,25 @@ template <class T> MATH T turn(T n, T r, T low) {
 }
 
 // tan(n pi/2 + r + low) for |r| <= pi/4 and an integral n.
-MATH double slope(double n, double r, double low) {
-    const double half = 0.5, one = 1.0;
-    const double z = r * r;
-    const double p = sine_series(z), q = cosine_series(z);
-    const double half_z = half * z;
-    const Pair<double> sine = fast_two_sum(r, fma(z * r, p, fnma(half_z, low, low)));
-    const Pair<double> start = fast_two_sum(one, -half_z);
-    const double z_low = fma(r, r, -z);
-    const double rest = fnma(half, z_low, start.low + fnma(r, low, (z * z) * q));
-    const Pair<double> cosine = fast_two_sum(start.high, rest);
+DEVICE f64 slope(f64 n, f64 r, f64 low) {
+    const f64 half = 0.5, one = 1.0;
+    const f64 z = r * r;
+    const f64 p = sine_series(z), q = cosine_series(z);
+    const f64 half_z = half * z;
+    const Pair<f64> sine = fast_two_sum(r, fma(z * r, p, fnma(half_z, low, low)));
+    const Pair<f64> start = fast_two_sum(one, -half_z);
+    const f64 z_low = fma(r, r, -z);
+    const f64 rest = fnma(half, z_low, start.low + fnma(r, low, (z * z) * q));
+    const Pair<f64> cosine = fast_two_sum(start.high, rest);
     const bool odd = floor(n * half) * 2.0 < n;
-    const Pair<double> over = {odd ? -cosine.high : sine.high, odd ? -cosine.low : sine.low};
-    const Pair<double> under = {odd ? sine.high : cosine.high, odd ? sine.low : cosine.low};
-    const Pair<double> value = divide(over, under);
+    const Pair<f64> over = {odd ? -cosine.high : sine.high, odd ? -cosine.low : sine.low};
+    const Pair<f64> under = {odd ? sine.high : cosine.high, odd ? sine.low : cosine.low};
+    const Pair<f64> value = divide(over, under);
     return value.high + value.low;
 }
 
 // 2/pi's fraction digits, 64 a word, behind a word of zeros (so that a window may start before the point).
-MATH_TABLE unsigned long long TWO_OVER_PI[21] = {
+TABLE u64 TWO_OVER_PI[21] = {
     0ull,
     0xa2f9836e4e441529ull, 0xfc2757d1f534ddc0ull, 0xdb6295993c439041ull, 0xfe5163abdebbc561ull, 0xb7246e3a424dd2e0ull,
     0x06492eea09d1921cull, 0xfe1deb1cb129a73eull, 0xe88235f52ebb4484ull, 0xe99c7026b45f7e41ull, 0x3991d639835339f4ull,
@@ -91,34 +91,34 @@ MATH_TABLE unsigned long long TWO_OVER_PI[21] = {
 };
 
 // (high << by | low >> (64 - by)) for by < 64.
-MATH unsigned long long join(unsigned long long high, unsigned long long low, int by) {
+DEVICE u64 join(u64 high, u64 low, int by) {
     return by == 0 ? high : high << by | low >> (64 - by);
 }
 
 // 64 digits of the table from bit `start`.
-MATH unsigned long long pi_digits(int start) {
-    const int word = start / 64;
-    const unsigned long long high = word < 21 ? TWO_OVER_PI[word] : 0;
-    const unsigned long long low = word + 1 < 21 ? TWO_OVER_PI[word + 1] : 0;
-    return join(high, low, start % 64);
+DEVICE u64 pi_digits(u32 start) {
+    const u32 word = start / 64;
+    const u64 high = word < 21 ? TWO_OVER_PI[word] : 0;
+    const u64 low = word + 1 < 21 ? TWO_OVER_PI[word + 1] : 0;
+    return join(high, low, i32(start % 64));
 }
 
 // Payne and Hanek: x = n pi/2 + r + low modulo a full turn, n in -4..=4, |r| <= pi/4; for finite |x| >= 1.
-MATH Reduced<double> reduce_far(double x) {
-    const unsigned long long all = bits(abs(x));
-    const unsigned long long mantissa = (all & ((1ull << 52) - 1)) | 1ull << 52;
-    int exponent = int(all >> 52) - 1075;
+DEVICE Reduced<f64> reduce_far(f64 x) {
+    const u64 all = bits_of(abs(x));
+    const u64 mantissa = (all & ((1ull << 52) - 1)) | 1ull << 52;
+    i32 exponent = i32(all >> 52) - 1075;
     exponent = exponent < -62 ? -62 : exponent > 971 ? 971 : exponent;
     // Digits before `exponent - 1` contribute multiples of 4 quarter turns: the window starts there. The product's top
     // two bits are then the quadrant, the rest its fraction; what the window cuts off is below 2^-136.
-    const int start = exponent - 1 + 63;
-    const unsigned long long b0 = pi_digits(start), b1 = pi_digits(start + 64), b2 = pi_digits(start + 128);
+    const u32 start = u32(exponent - 1 + 63);
+    const u64 b0 = pi_digits(start), b1 = pi_digits(start + 64), b2 = pi_digits(start + 128);
     // mantissa * b modulo 2^192, most significant word first.
-    unsigned long long p2 = mantissa * b2;
-    unsigned long long p1 = mantissa * b1, p1_low = multiply_high(mantissa, b2);
+    u64 p2 = mantissa * b2;
+    u64 p1 = mantissa * b1, p1_low = multiply_high(mantissa, b2);
     p1 += p1_low;
-    unsigned long long p0 = mantissa * b0 + multiply_high(mantissa, b1) + (p1 < p1_low);
-    double quadrant = double(int(p0 >> 62));
+    u64 p0 = mantissa * b0 + multiply_high(mantissa, b1) + (p1 < p1_low);
+    f64 quadrant = f64(i32(p0 >> 62));
     p0 = join(p0, p1, 2);
     p1 = join(p1, p2, 2);
     p2 <<= 2;
@@ -131,8 +131,8 @@ MATH Reduced<double> reduce_far(double x) {
         p0 = ~p0 + (p2 == 0 && p1 == 0);
     }
     // The fraction / 2^192 as a pair.
-    int zeros = 0;
-    for (int i = 0; i < 2; ++i) {
+    i32 zeros = 0;
+    for (i32 i = 0; i < 2; ++i) {
         if (p0 == 0) {
             p0 = p1;
             p1 = p2;
@@ -140,36 +140,36 @@ MATH Reduced<double> reduce_far(double x) {
             zeros += 64;
         }
     }
-    int leading = leading_zeros(p0);
+    i32 leading = leading_zeros(p0);
     leading = leading > 63 ? 63 : leading;
     p0 = join(p0, p1, leading);
     p1 = join(p1, p2, leading);
-    const double unit = from_bits((unsigned long long)(1023 - zeros - leading) << 52);
+    const f64 unit = float_of((u64)(1023 - zeros - leading) << 52);
     // 2^-53, 2^-64, 2^-128.
-    const double high = double(p0 >> 11) * 1.1102230246251565e-16 * unit;
-    const double low = (double(p0 & 0x7ff) * 5.421010862427522e-20 + double(p1) * 2.938735877055719e-39) * unit;
-    const double r = high * FRAC_PI_2;
-    const double r_low = fma(high, FRAC_PI_2, -r) + (high * 6.123233995736766e-17 + low * FRAC_PI_2);
-    const double sign = above != (x < 0.0) ? -1.0 : 1.0;
+    const f64 high = f64(p0 >> 11) * 1.1102230246251565e-16 * unit;
+    const f64 low = (f64(p0 & 0x7ff) * 5.421010862427522e-20 + f64(p1) * 2.938735877055719e-39) * unit;
+    const f64 r = high * FRAC_PI_2;
+    const f64 r_low = fma(high, FRAC_PI_2, -r) + (high * 6.123233995736766e-17 + low * FRAC_PI_2);
+    const f64 sign = above != (x < 0.0) ? -1.0 : 1.0;
     return {x < 0.0 ? -quadrant : quadrant, sign * r, sign * r_low};
 }
 
 // sin(x + quarters pi/2) of one large x.
-MATH_CALL double far_turn(double x, double quarters) {
-    if (!(abs(x) < infinity<double>())) return not_a_number<double>();
-    const Reduced<double> x_reduced = reduce_far(x);
+CALL f64 far_turn(f64 x, f64 quarters) {
+    if (!(abs(x) < infinity<f64>())) return not_a_number<f64>();
+    const Reduced<f64> x_reduced = reduce_far(x);
     return turn(x_reduced.n + quarters, x_reduced.r, x_reduced.low);
 }
 
 // tan(x) of one large x.
-MATH_CALL double far_slope(double x) {
-    if (!(abs(x) < infinity<double>())) return not_a_number<double>();
-    const Reduced<double> x_reduced = reduce_far(x);
+CALL f64 far_slope(f64 x) {
+    if (!(abs(x) < infinity<f64>())) return not_a_number<f64>();
+    const Reduced<f64> x_reduced = reduce_far(x);
     return slope(x_reduced.n, x_reduced.r, x_reduced.low);
 }
 
-template <class T> MATH T sin(T x) {
-    if (T(LARGE_ANGLE) < abs(x)) return T(far_turn(double(x), 0.0));
+template <class T> DEVICE T sin(T x) {
+    if (T(LARGE_ANGLE) < abs(x)) return T(far_turn(f64(x), 0.0));
     // Keeps -0 and denormals.
     if (abs(x) < either<T>(1e-4, 7e-9)) return x;
     const Reduced<T> reduced = reduce_angle(x);
@@ -177,17 +177,17 @@ template <class T> MATH T sin(T x) {
 }
 
 // The sine, a quarter turn on.
-template <class T> MATH T cos(T x) {
-    if (T(LARGE_ANGLE) < abs(x)) return T(far_turn(double(x), 1.0));
+template <class T> DEVICE T cos(T x) {
+    if (T(LARGE_ANGLE) < abs(x)) return T(far_turn(f64(x), 1.0));
     const Reduced<T> reduced = reduce_angle(x);
     return turn(reduced.n + T(1), reduced.r, reduced.low);
 }
 
 // Sine over cosine, both as pairs.
-MATH double tan(double x) {
+DEVICE f64 tan(f64 x) {
     if (LARGE_ANGLE < abs(x)) return far_slope(x);
     if (abs(x) < 7e-9) return x;
-    const Reduced<double> reduced = reduce_angle(x);
+    const Reduced<f64> reduced = reduce_angle(x);
     return slope(reduced.n, reduced.r, reduced.low);
 }
 
