@@ -7,7 +7,7 @@
 
 mod budget;
 mod chain;
-mod class;
+pub(crate) mod class;
 mod pool;
 mod system;
 

@@ -9,6 +9,7 @@ use crate::shape::{self, Dims, IntoShape};
 use crate::storage::Storage;
 use crate::tensor::Tensor;
 use ferrotape_kernels::Number;
+use ferrotape_kernels::buffer::Buffer;
 
 /// Nested arrays, vectors and slices that a tensor can be made of.
 pub trait IntoTensor {
@@ -64,6 +65,33 @@ impl<T: Element> IntoTensor for &[T] {
     }
 }
 
+/// What a new tensor's elements are and where it lies: a [`DType`] (on the CPU), a `(DType, Device)`, or a `&Tensor` (as that one).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct TensorOptions {
+    /// Type of the elements.
+    pub dtype: DType,
+    /// Where.
+    pub device: Device,
+}
+
+impl From<DType> for TensorOptions {
+    fn from(dtype: DType) -> Self {
+        TensorOptions { dtype, device: Device::Cpu }
+    }
+}
+
+impl From<(DType, Device)> for TensorOptions {
+    fn from((dtype, device): (DType, Device)) -> Self {
+        TensorOptions { dtype, device }
+    }
+}
+
+impl From<&Tensor> for TensorOptions {
+    fn from(like: &Tensor) -> Self {
+        TensorOptions { dtype: like.dtype(), device: like.device() }
+    }
+}
+
 /// A value to fill a tensor with.
 pub type Full = f64;
 
@@ -88,7 +116,7 @@ impl Tensor {
 
     /// A tensor of zero elements, which needs no memory.
     pub(crate) fn empty_of(dtype: DType) -> Tensor {
-        let storage = Storage::empty(Device::Cpu);
+        let storage = Storage::empty();
         Tensor::from_parts(storage, Layout::contiguous(Dims::from_slice(&[0])), dtype, Tag::NONE)
     }
 
@@ -126,8 +154,8 @@ impl Tensor {
     /// # Errors
     /// A shape beyond memory, or memory over the limit.
     #[track_caller]
-    pub fn zeros(shape: impl IntoShape, dtype: DType) -> Result<Tensor> {
-        Tensor::full(shape, 0.0, dtype)
+    pub fn zeros(shape: impl IntoShape, options: impl Into<TensorOptions>) -> Result<Tensor> {
+        Tensor::full(shape, 0.0, options)
     }
 
     /// Ones.
@@ -135,8 +163,8 @@ impl Tensor {
     /// # Errors
     /// As [`zeros`](Self::zeros).
     #[track_caller]
-    pub fn ones(shape: impl IntoShape, dtype: DType) -> Result<Tensor> {
-        Tensor::full(shape, 1.0, dtype)
+    pub fn ones(shape: impl IntoShape, options: impl Into<TensorOptions>) -> Result<Tensor> {
+        Tensor::full(shape, 1.0, options)
     }
 
     /// All elements `value`, cast as `as` does.
@@ -144,11 +172,16 @@ impl Tensor {
     /// # Errors
     /// As [`zeros`](Self::zeros).
     #[track_caller]
-    pub fn full(shape: impl IntoShape, value: Full, dtype: DType) -> Result<Tensor> {
+    pub fn full(
+        shape: impl IntoShape,
+        value: Full,
+        options: impl Into<TensorOptions>,
+    ) -> Result<Tensor> {
+        let TensorOptions { dtype, device } = options.into();
         let here = std::panic::Location::caller();
         let shape = shape.into_shape();
         let bool_value = f64::from(u8::from(value != 0.0));
-        crate::execute::any_type!(dtype, T => Tensor::filled(&shape, dtype, Device::Cpu, |out: &mut [T]| {
+        crate::execute::any_type!(dtype, T => Tensor::filled(&shape, dtype, device, |out: &mut [T]| {
             out.fill(T::from_f64(if dtype == DType::Bool { bool_value } else { value }));
         }))
         .map_err(|error| error.at(here))
@@ -160,7 +193,7 @@ impl Tensor {
     /// Memory over the limit.
     #[track_caller]
     pub fn zeros_like(&self) -> Result<Tensor> {
-        Tensor::full(self.shape(), 0.0, self.dtype())
+        Tensor::full(self.shape(), 0.0, self)
     }
 
     /// Ones with shape, type and device of `self`.
@@ -169,7 +202,7 @@ impl Tensor {
     /// Memory over the limit.
     #[track_caller]
     pub fn ones_like(&self) -> Result<Tensor> {
-        Tensor::full(self.shape(), 1.0, self.dtype())
+        Tensor::full(self.shape(), 1.0, self)
     }
 
     /// `start, start + step, ...`, `count` numbers, computed as `start + i * step` in f64.
@@ -177,9 +210,15 @@ impl Tensor {
     /// # Errors
     /// As [`zeros`](Self::zeros).
     #[track_caller]
-    pub fn arange(start: f64, step: f64, count: usize, dtype: DType) -> Result<Tensor> {
+    pub fn arange(
+        start: f64,
+        step: f64,
+        count: usize,
+        options: impl Into<TensorOptions>,
+    ) -> Result<Tensor> {
+        let TensorOptions { dtype, device } = options.into();
         let here = std::panic::Location::caller();
-        crate::execute::any_type!(dtype, T => Tensor::filled(&[count], dtype, Device::Cpu, |out: &mut [T]| {
+        crate::execute::any_type!(dtype, T => Tensor::filled(&[count], dtype, device, |out: &mut [T]| {
             for (i, to) in out.iter_mut().enumerate() {
                 *to = T::from_f64((i as f64).mul_add(step, start));
             }
@@ -192,9 +231,10 @@ impl Tensor {
     /// # Errors
     /// As [`zeros`](Self::zeros).
     #[track_caller]
-    pub fn eye(size: usize, dtype: DType) -> Result<Tensor> {
+    pub fn eye(size: usize, options: impl Into<TensorOptions>) -> Result<Tensor> {
+        let TensorOptions { dtype, device } = options.into();
         let here = std::panic::Location::caller();
-        crate::execute::any_type!(dtype, T => Tensor::filled(&[size, size], dtype, Device::Cpu, |out: &mut [T]| {
+        crate::execute::any_type!(dtype, T => Tensor::filled(&[size, size], dtype, device, |out: &mut [T]| {
             out.fill(T::from_f64(0.0));
             out.iter_mut().step_by(size.saturating_add(1)).for_each(|to| *to = T::from_f64(1.0));
         }))
@@ -220,7 +260,7 @@ impl Tensor {
     #[track_caller]
     pub fn one_hot(&self, classes: usize, dtype: DType) -> Result<Tensor> {
         let here = std::panic::Location::caller();
-        let make = || Tensor::eye(classes, dtype)?.index_select(0, self);
+        let make = || Tensor::eye(classes, (dtype, self.device()))?.index_select(0, self);
         make().map_err(|error| error.at(here))
     }
 
@@ -236,8 +276,16 @@ impl Tensor {
             .filter(|&bytes| bytes <= isize::MAX as usize)
             .ok_or_else(|| Error::shape("create", format!("{shape:?} is too large")))?;
         let mut storage = Storage::new("create", bytes, device)?;
-        if let Some(buffer) = storage.exclusive() {
-            fill(buffer.as_mut_slice());
+        if let Some(memory) = storage.exclusive() {
+            match memory.cuda {
+                None => fill(memory.buffer.as_mut_slice()),
+                Some(cuda) => {
+                    let failed = |error| Error::from_kernel("create", error);
+                    let mut host = Buffer::new(bytes).map_err(failed)?;
+                    fill(host.as_mut_slice());
+                    cuda.upload(host.as_slice()).map_err(failed)?;
+                }
+            }
         }
         let layout = Layout::contiguous(Dims::from_slice(shape));
         Ok(Tensor::from_parts(storage, layout, dtype, Tag::NONE))

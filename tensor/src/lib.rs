@@ -26,8 +26,8 @@ mod tensor;
 pub mod io;
 
 pub use apply::{Operand, Outputs, apply, apply_one};
-pub use create::{Full, IntoTensor};
-pub use device::{Device, MemoryStats};
+pub use create::{Full, IntoTensor, TensorOptions};
+pub use device::{CudaDevice, Device, DeviceInfo, MemoryStats};
 pub use dtype::{DType, Element, bf16, f16};
 pub use error::{Error, ErrorKind, Result};
 pub use index::{Index, IndexList};

@@ -5,6 +5,7 @@
 mod checkpoint;
 mod child;
 mod cnn;
+mod cuda;
 mod display;
 mod dtypes;
 mod gradcheck;

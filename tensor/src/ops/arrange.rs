@@ -5,7 +5,7 @@ use smallvec::SmallVec;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::op::Conv2dOp;
-use crate::ops::chain::ShapeChain as _;
+use crate::ops::chain::{ShapeChain as _, UnaryChain as _};
 use crate::ops::{look, methods};
 use crate::shape::{self, Dims, IntoDims};
 use crate::tensor::Tensor;
@@ -48,8 +48,8 @@ fn triangle(op: &'static str, x: &Tensor, diagonal: i64, lower: bool) -> Result<
     let &[.., rows, columns] = x.shape() else {
         return Err(Error::shape(op, format!("{:?} is no matrix", x.shape())));
     };
-    let row = Tensor::arange(diagonal as f64, 1.0, rows, DType::F64)?.unsqueeze(1)?;
-    let column = Tensor::arange(0.0, 1.0, columns, DType::F64)?;
+    let row = Tensor::arange(diagonal as f64, 1.0, rows, (DType::F64, x.device()))?.unsqueeze(1)?;
+    let column = Tensor::arange(0.0, 1.0, columns, (DType::F64, x.device()))?;
     let kept = if lower { column.le(&row)? } else { column.ge(&row)? };
     kept.select(x, Tensor::scalar(0.0, x.dtype(), x.device()))
 }
@@ -172,7 +172,7 @@ methods! {
             index.resize(end, i as i64);
         }
         let count = index.len();
-        x.index_select(dim as i64, &Tensor::from_vec(index, [count])?)
+        x.index_select(dim as i64, &Tensor::from_vec(index, [count]).to_device(x.device())?)
     }
 
     /// The elements `shifts` places further along `dims`, around the end; `..`: of the flattened tensor. PyTorch's `roll`.

@@ -4,7 +4,7 @@ use crate::apply::{Operand, apply_one};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::op::{IndexOp, Op};
-use crate::ops::chain::{BinaryChain as _, ShapeChain as _};
+use crate::ops::chain::{BinaryChain as _, ShapeChain as _, UnaryChain as _};
 use crate::ops::{look, methods};
 use crate::shape::{self, Dims};
 use crate::tensor::Tensor;
@@ -173,7 +173,7 @@ methods! {
             places[start..].reverse();
         }
         let count = mask.iter().filter(|is| **is).count();
-        Tensor::from_vec(places, [count, x.rank()])
+        Tensor::from_vec(places, [count, x.rank()]).to_device(x.device())
     }
 
     /// Rows of a table, x, by number: PyTorch's `embedding`. index: i64 or i32 of any shape, `[.., ]` gives `[.., columns]`. The row

@@ -1,6 +1,7 @@
 //! Elementwise methods of one operand.
 
 use crate::apply::apply_one;
+use crate::device::Device;
 use crate::dtype::DType;
 use crate::op::Op;
 use crate::ops::{look, methods};
@@ -94,6 +95,17 @@ methods! {
             return Ok(tensor.clone());
         }
         apply_one(&Op::Cast(dtype), &mut [x])
+    }
+    /// The same elements on another device: PyTorch's `to`. The gradient comes back to this one.
+    ///
+    /// # Errors
+    /// Memory over the limit; the driver's refusal, or a fault of earlier work.
+    fn to_device(x, device: Device) -> Tensor {
+        let tensor = look("to_device", &x)?;
+        if tensor.device() == device {
+            return Ok(tensor.clone());
+        }
+        apply_one(&Op::Transfer(device), &mut [x])
     }
     /// The same value, watched by no tape: PyTorch's `detach`.
     fn detach(x) -> Tensor { apply_one(&Op::StopGradient, &mut [x]) }
