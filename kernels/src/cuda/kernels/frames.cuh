@@ -66,11 +66,10 @@ template <class F, class O, class I> DEVICE void linear(O* y, const I* x, i64 n,
 // How N operands lie in one nest of loops, in elements, outermost dim first; rank 0: one element after the other.
 template <int N> struct Nest {
     i32 rank;
-    // Bit k: of operand k four neighbours may be loaded at once (bit 8 + k: they are one value); 0: not of all, or not in
-    // groups that cross no row, or the output is not aligned.
+    // Not 0 if four neighbours may be moved at once: of every operand, in groups that cross no row. Then bit 8 + k says that
+    // those of operand k are one value.
     i32 whole;
     u32 size[16];
-    i64 offset[N];
     i64 stride[16][N];
 };
 
@@ -78,7 +77,7 @@ template <int N> struct Nest {
 template <int N> DEVICE void places(const Nest<N>& nest, i64 i, i64 (&at)[N]) {
     const i32 rank = opaque(nest.rank);
 #pragma unroll
-    for (int k = 0; k < N; ++k) at[k] = nest.offset[k] + (rank == 0 ? i : 0);
+    for (int k = 0; k < N; ++k) at[k] = rank == 0 ? i : 0;
     u64 rest = (u64)i;
 #pragma unroll 1
     for (i32 d = rank - 1; d >= 0; --d) {

@@ -1,4 +1,5 @@
-// Elementwise operations of two operands, comparisons, booleans, selections: map_<op>_<type>; a is strided, b too, y is not.
+// Elementwise operations of two operands, comparisons, booleans, selections: map_<op>_<type>. Operands are
+// strided, the result is not.
 #include "formulas.cuh"
 #include "frames.cuh"
 
@@ -110,7 +111,7 @@ KERNEL(map_logical_u8, u8* y, const u8* a, const u8* b, const Nest<2> nest, i64 
     KERNEL(map_select_##size, T* y, const u8* c, const T* a, const T* b, const Nest<3> nest, i64 n) { \
         choose(y, c, a, b, nest, n);                                                                             \
     }
-SELECT_KERNEL(b1, u8)
-SELECT_KERNEL(b2, u16)
-SELECT_KERNEL(b4, u32)
-SELECT_KERNEL(b8, u64)
+SELECT_KERNEL(1, u8)
+SELECT_KERNEL(2, u16)
+SELECT_KERNEL(4, u32)
+SELECT_KERNEL(8, u64)
