@@ -5,6 +5,7 @@
 //! block that was freed may be handed out again while kernels that read it still run.
 
 pub mod array;
+pub mod copy;
 pub mod driver;
 pub mod launch;
 pub mod memory;

@@ -10,6 +10,7 @@ use crate::storage::Storage;
 use crate::tensor::Tensor;
 use ferrotape_kernels::Number;
 use ferrotape_kernels::buffer::Buffer;
+use ferrotape_kernels::cuda::copy;
 
 /// Nested arrays, vectors and slices that a tensor can be made of.
 pub trait IntoTensor {
@@ -181,9 +182,8 @@ impl Tensor {
         let here = std::panic::Location::caller();
         let shape = shape.into_shape();
         let bool_value = f64::from(u8::from(value != 0.0));
-        crate::execute::any_type!(dtype, T => Tensor::filled(&shape, dtype, device, |out: &mut [T]| {
-            out.fill(T::from_f64(if dtype == DType::Bool { bool_value } else { value }));
-        }))
+        let value = if dtype == DType::Bool { bool_value } else { value };
+        crate::execute::any_type!(dtype, T => Tensor::filled_with(&shape, dtype, device, T::from_f64(value)))
         .map_err(|error| error.at(here))
     }
 
@@ -244,13 +244,10 @@ impl Tensor {
     /// A number as a 0-d tensor; beyond an integer type it wraps.
     pub(crate) fn scalar(value: f64, dtype: DType, device: Device) -> Result<Tensor> {
         if dtype.is_integer() {
-            return crate::execute::any_type!(dtype, T => Tensor::filled(&[], dtype, device, |out: &mut [T]| {
-                out.fill(T::from_i64(value as i64));
-            }));
+            return crate::execute::any_type!(dtype, T => Tensor::filled_with(&[], dtype, device, T::from_i64(value as i64)));
         }
-        crate::execute::any_type!(dtype, T => Tensor::filled(&[], dtype, device, |out: &mut [T]| {
-            out.fill(T::from_f64(if dtype == DType::Bool { f64::from(u8::from(value != 0.0)) } else { value }));
-        }))
+        let value = if dtype == DType::Bool { f64::from(u8::from(value != 0.0)) } else { value };
+        crate::execute::any_type!(dtype, T => Tensor::filled_with(&[], dtype, device, T::from_f64(value)))
     }
 
     /// `[rows]` class numbers as `[rows, classes]` of 0 and 1.
@@ -264,6 +261,29 @@ impl Tensor {
         make().map_err(|error| error.at(here))
     }
 
+    /// New memory of this shape, every element the same.
+    fn filled_with<T: Number>(
+        shape: &[usize],
+        dtype: DType,
+        device: Device,
+        element: T,
+    ) -> Result<Tensor> {
+        if device == Device::Cpu {
+            return Tensor::filled(shape, dtype, device, |out: &mut [T]| out.fill(element));
+        }
+        let mut storage = Storage::new("create", bytes_of(shape, dtype)?, device)?;
+        if let Some(cuda) = storage.exclusive().and_then(|memory| memory.cuda) {
+            let failed = |error| Error::from_kernel("create", error);
+            let one = Buffer::copy_of(&[element]).map_err(failed)?;
+            let mut bits = [0; 8];
+            bits.iter_mut().zip(one.as_slice::<u8>()).for_each(|(bit, &byte)| *bit = byte);
+            let (size, bits) = (dtype.size(), u64::from_le_bytes(bits));
+            copy::fill(cuda, size, bits, shape::len(shape)).map_err(failed)?;
+        }
+        let layout = Layout::contiguous(Dims::from_slice(shape));
+        Ok(Tensor::from_parts(storage, layout, dtype, Tag::NONE))
+    }
+
     /// New memory of this shape, written by `fill`.
     pub(crate) fn filled<T: Number>(
         shape: &[usize],
@@ -271,10 +291,7 @@ impl Tensor {
         device: Device,
         fill: impl FnOnce(&mut [T]),
     ) -> Result<Tensor> {
-        let bytes = shape::checked_len("create", shape)?
-            .checked_mul(dtype.size())
-            .filter(|&bytes| bytes <= isize::MAX as usize)
-            .ok_or_else(|| Error::shape("create", format!("{shape:?} is too large")))?;
+        let bytes = bytes_of(shape, dtype)?;
         let mut storage = Storage::new("create", bytes, device)?;
         if let Some(memory) = storage.exclusive() {
             match memory.cuda {
@@ -290,4 +307,11 @@ impl Tensor {
         let layout = Layout::contiguous(Dims::from_slice(shape));
         Ok(Tensor::from_parts(storage, layout, dtype, Tag::NONE))
     }
+}
+
+fn bytes_of(shape: &[usize], dtype: DType) -> Result<usize> {
+    shape::checked_len("create", shape)?
+        .checked_mul(dtype.size())
+        .filter(|&bytes| bytes <= isize::MAX as usize)
+        .ok_or_else(|| Error::shape("create", format!("{shape:?} is too large")))
 }

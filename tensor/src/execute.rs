@@ -141,7 +141,7 @@ macro_rules! sized_type {
         }
     };
 }
-pub(crate) use cuda::brought;
+pub(crate) use cuda::{brought, host_fallbacks};
 pub(crate) use {any_type, float_type, integer_type, sized_type};
 
 /// Runs the kernel of `op`.

@@ -76,6 +76,11 @@ pub fn serial<R>(body: impl FnOnce() -> R) -> R {
     ferrotape_kernels::cpu::parallel::serial(body)
 }
 
+/// How many operations on GPU tensors had no kernel there and were computed by the CPU, on copies: 0 is what a program wants.
+pub fn host_fallbacks() -> u64 {
+    execute::host_fallbacks()
+}
+
 /// Name of the instruction set that the CPU kernels run on: `scalar`, `avx2` or `avx512`.
 pub fn isa() -> &'static str {
     ferrotape_kernels::cpu::isa::isa().name()

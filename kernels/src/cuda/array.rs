@@ -50,10 +50,10 @@ impl Type {
     /// For what only moves elements: the size, as in kernels' names.
     pub fn size_name(self) -> &'static str {
         match self.size() {
-            1 => "b1",
-            2 => "b2",
-            4 => "b4",
-            _ => "b8",
+            1 => "1",
+            2 => "2",
+            4 => "4",
+            _ => "8",
         }
     }
 }
@@ -108,6 +108,34 @@ impl Strided {
     /// True if it is row-major without gaps.
     pub fn is_linear(&self) -> bool {
         self.rank == 0
+    }
+}
+
+/// The strides of a row-major layout without gaps.
+pub struct RowMajor {
+    strides: [isize; 64],
+    rank: usize,
+}
+
+impl RowMajor {
+    /// Of this shape.
+    ///
+    /// # Errors
+    /// [`Contract`](Error::Contract) for more than 64 dims.
+    pub fn new(shape: &[usize]) -> Result<RowMajor> {
+        let (mut strides, rank) = ([0; 64], shape.len());
+        require(rank <= strides.len(), "cuda: more than 64 dims")?;
+        let mut stride = 1isize;
+        for (place, &size) in strides[..rank].iter_mut().zip(shape).rev() {
+            *place = stride;
+            stride = stride.saturating_mul(size as isize);
+        }
+        Ok(RowMajor { strides, rank })
+    }
+
+    /// One a dim.
+    pub fn get(&self) -> &[isize] {
+        &self.strides[..self.rank]
     }
 }
 

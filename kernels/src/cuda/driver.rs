@@ -55,16 +55,9 @@ functions! {
     context_set = "cuCtxSetCurrent" (Handle);
     stream_create = "cuStreamCreate" (*mut Handle, c_uint);
     stream_synchronize = "cuStreamSynchronize" (Handle);
-    event_create = "cuEventCreate" (*mut Handle, c_uint);
-    event_record = "cuEventRecord" (Handle, Handle);
-    event_synchronize = "cuEventSynchronize" (Handle);
-    /// Also in drivers that have a second version of it.
-    event_elapsed = "cuEventElapsedTime" (*mut f32, Handle, Handle);
-    event_destroy = "cuEventDestroy_v2" (Handle);
     memory_alloc = "cuMemAlloc_v2" (*mut DevicePointer, usize);
     memory_free = "cuMemFree_v2" (DevicePointer);
     memory_info = "cuMemGetInfo_v2" (*mut usize, *mut usize);
-    pinned_alloc = "cuMemAllocHost_v2" (*mut *mut c_void, usize);
     upload = "cuMemcpyHtoDAsync_v2" (DevicePointer, *const c_void, usize, Handle);
     download = "cuMemcpyDtoHAsync_v2" (*mut c_void, DevicePointer, usize, Handle);
     copy = "cuMemcpyDtoDAsync_v2" (DevicePointer, DevicePointer, usize, Handle);

@@ -138,21 +138,28 @@ impl DeviceBuffer {
         self.gpu.synchronize().and(copied)
     }
 
-    /// Copies all bytes of another buffer of the same device and length.
+    /// Copies `len` bytes of another buffer of the same device: from its byte `from` on to `to`.
     ///
     /// # Errors
     /// As [`upload`](Self::upload).
-    pub fn copy_from(&mut self, other: &DeviceBuffer) -> Result<()> {
-        require(self.len == other.len, "cuda copy: the lengths differ")?;
-        require(std::ptr::eq(self.gpu, other.gpu), "cuda copy: two devices")?;
-        if self.len == 0 {
+    pub fn copy_part(
+        &mut self,
+        x: &DeviceBuffer,
+        from: usize,
+        to: usize,
+        len: usize,
+    ) -> Result<()> {
+        let inside = |start: usize, end: usize| start.checked_add(len).is_some_and(|at| at <= end);
+        require(inside(from, x.len) && inside(to, self.len), "cuda copy: outside the buffer")?;
+        require(std::ptr::eq(self.gpu, x.gpu), "cuda copy: two devices")?;
+        if len == 0 {
             return Ok(());
         }
         self.gpu.bind()?;
         let functions = self.gpu.functions;
-        let (to, from) = (self.pointer, other.pointer);
-        // SAFETY: both have `len` bytes; the stream orders the copy before their next use.
-        let code = unsafe { (functions.copy)(to, from, self.len, self.gpu.stream) };
+        let (to, from) = (self.pointer + to as u64, x.pointer + from as u64);
+        // SAFETY: both places are inside; the stream orders the copy before their next use.
+        let code = unsafe { (functions.copy)(to, from, len, self.gpu.stream) };
         functions.check("cuMemcpyDtoDAsync", code)
     }
 

@@ -1,6 +1,8 @@
 //! Operations on GPUs. Where there is no kernel, the CPU's computes on copies of the operands: the same bits, only slower; how often
 //! that happened is counted.
 
+mod copies;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use ferrotape_kernels::buffer::Buffer;
@@ -18,7 +20,7 @@ use crate::storage::Storage;
 use crate::tensor::Tensor;
 
 /// How many operations on GPU tensors had no kernel there and were computed by the CPU.
-pub fn host_fallbacks() -> u64 {
+pub(crate) fn host_fallbacks() -> u64 {
     FALLBACKS.load(Ordering::Relaxed)
 }
 
@@ -32,13 +34,12 @@ pub(super) fn execute(op: &Op, inputs: &[Input<'_>], outputs: &mut [Output<'_>])
     }
 }
 
-/// The GPU's kernel; `None` where it has none for these operands.
-fn native(_op: &Op, _inputs: &[Input<'_>], _outputs: &mut [Output<'_>]) -> Option<Result<()>> {
-    None
+/// The GPU's kernel; `None` where it has none for these operands. One family after another; each knows its operations.
+fn native(op: &Op, inputs: &[Input<'_>], outputs: &mut [Output<'_>]) -> Option<Result<()>> {
+    copies::execute(op, inputs, outputs)
 }
 
 /// The kernels' name of an element type.
-#[allow(dead_code)]
 fn kind(dtype: DType) -> Type {
     match dtype {
         DType::F32 => Type::F32,
@@ -53,7 +54,6 @@ fn kind(dtype: DType) -> Type {
 }
 
 /// An operand as the kernels take it.
-#[allow(dead_code)]
 fn array<'a>(op: &Op, tensor: &'a Tensor) -> Result<Array<'a>> {
     let layout = tensor.layout();
     let Some(buffer) = tensor.0.storage.cuda() else {
@@ -141,7 +141,6 @@ fn on_host(op: &Op, inputs: &[Input<'_>], outputs: &mut [Output<'_>]) -> Result<
 }
 
 /// The GPU's memory of a destination.
-#[allow(dead_code)]
 fn target<'a>(op: &Op, out: &'a mut Output<'_>) -> Result<&'a mut DeviceBuffer> {
     match &mut out.cuda {
         Some(cuda) => Ok(cuda),
