@@ -8,7 +8,10 @@ pub mod array;
 pub mod copy;
 pub mod driver;
 pub mod launch;
+pub mod map;
 pub mod memory;
+#[cfg(test)]
+mod testing;
 
 pub use array::{Array, Strided, Type};
 pub use driver::{Gpu, Info, count, gpu};
