@@ -107,6 +107,7 @@ struct Lookup(TileKind);
 
 impl<T: Float> Kernel<T> for Lookup {
     type Output = Blocking;
+    const WIDE: bool = true;
     #[inline(always)]
     fn run<S: Simd<T>>(self, _: S) -> Blocking {
         let (mr, vectors, mc) = tile_of(S::LANES * size_of::<T>(), self.0);
