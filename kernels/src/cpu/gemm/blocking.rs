@@ -99,8 +99,8 @@ pub(super) const fn has_instance(lanes: usize, vectors: usize) -> bool {
 }
 
 /// The row of the table for the ISA that `dispatch` runs.
-pub(crate) fn blocking<T: Float>(dispatch: impl Dispatch<T>, kind: TileKind) -> Blocking {
-    dispatch.call(Lookup(kind))
+pub(crate) fn blocking<T: Float>(dispatch: Dispatch, kind: TileKind) -> Blocking {
+    dispatch.call::<T, _>(Lookup(kind))
 }
 
 struct Lookup(TileKind);
