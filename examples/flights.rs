@@ -94,9 +94,6 @@ fn read(path: Option<&Path>) -> Result<Vec<Row>, Box<dyn Error>> {
     if rows.len() <= WINDOW {
         return Err(format!("{} months: at least {} expected", rows.len(), WINDOW + 1).into());
     }
-    if rows.iter().all(|row| row.2 == rows[0].2) {
-        return Err(format!("all {} months are the same", rows.len()).into());
-    }
     Ok(rows)
 }
 
@@ -119,9 +116,13 @@ fn forecast(net: &Net, series: &Tensor) -> Result<Tensor> {
 }
 
 fn run(options: &Options) -> Result<(), Box<dyn Error>> {
+    if options.lr.is_nan() || options.lr <= 0.0 {
+        return Err(format!("--lr {}: a number above 0 expected", options.lr).into());
+    }
     if options.threads > 0 {
         ferrotape::set_threads(options.threads);
     }
+    std::fs::create_dir_all(&options.out).map_err(|e| format!("{}: {e}", options.out.display()))?;
     let path = options.data.as_deref();
     let rows = read(path).map_err(|error| match path {
         Some(path) => format!("{}: {error}", path.display()).into(),
@@ -129,6 +130,9 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     })?;
     let passengers = Tensor::from_vec(rows.iter().map(|row| row.2).collect(), [rows.len()])?;
     let (mean, std) = (passengers.mean(..)?, passengers.var(.., 1.).sqrt()?);
+    if !std.to_f64()?.is_normal() {
+        return Err(format!("passengers with a standard deviation of {}", std.to_f64()?).into());
+    }
     let series = passengers.sub(&mean).div(&std)?;
     let count = rows.len() - WINDOW;
     let (x, y) = (windows(&series, count)?, series.narrow(0, WINDOW, count).unsqueeze(1)?);
@@ -142,7 +146,11 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     for _ in 0..options.epochs {
         let step = value_and_grad(&net, &mut rng, |net, ctx| net.forward(&x, ctx).mse_loss(&y))?;
         optimizer.step(&mut net, &step)?;
-        bar.set_message(format!("loss {:.5}", step.loss.to_f64()?));
+        let loss = step.loss.to_f64()?;
+        if !loss.is_finite() {
+            return Err(format!("the loss is {loss}: try a smaller --lr").into());
+        }
+        bar.set_message(format!("loss {loss:.5}"));
         bar.inc(1);
     }
     let epoch_ms = start.elapsed().as_secs_f64() * 1e3 / options.epochs.max(1) as f64;
