@@ -46,7 +46,7 @@ macro_rules! layer {
                 self
             }
 
-            /// Dropout of this probability after each layer but the last, in training.
+            /// Dropout of this probability after each layer but the last, in training; with one layer there is none.
             pub fn dropout(mut self, p: f64) -> Self {
                 self.0.dropout = p;
                 self
