@@ -1,5 +1,7 @@
 //! No wrong input makes the library panic: every operation, with operands and settings drawn at random, right and wrong alike.
 
+mod methods;
+
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
