@@ -2,6 +2,8 @@
 
 mod methods;
 
+pub(crate) use methods::in_source;
+
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;

@@ -245,6 +245,7 @@ methods! {
     }
 }
 
-fn scaled(x: Result<Tensor>, value: f64) -> Result<Tensor> {
+/// `value x`
+pub(super) fn scaled(x: Result<Tensor>, value: f64) -> Result<Tensor> {
     if value == 1.0 { x } else { x.mul(value) }
 }

@@ -91,6 +91,12 @@ impl Draw<'_> {
 
 type Call = Box<dyn Fn(&mut Draw<'_>, &Tensors, &Tensor) -> Result<Vec<Tensor>>>;
 
+/// Out of line: the compiler must not meet three hundred copies of it in one function.
+#[inline(never)]
+fn add(table: &mut BTreeMap<&'static str, Call>, name: &'static str, call: Call) {
+    assert!(table.insert(name, call).is_none(), "{name} twice");
+}
+
 /// Every method by name.
 fn methods() -> BTreeMap<&'static str, Call> {
     let mut table: BTreeMap<&'static str, Call> = BTreeMap::new();
@@ -100,7 +106,7 @@ fn methods() -> BTreeMap<&'static str, Call> {
                 let _ = (&$d, $t);
                 Ok($call?.tensors())
             };
-            assert!(table.insert(stringify!($name), Box::new(call)).is_none());
+            add(&mut table, stringify!($name), Box::new(call));
         )* };
     }
     macro_rules! plain {
@@ -397,7 +403,7 @@ fn draw(rng: &mut Rng) -> (Tensor, [Tensor; 4]) {
 }
 
 /// The methods as the source has them.
-fn in_source() -> BTreeSet<String> {
+pub(crate) fn in_source() -> BTreeSet<String> {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tensor/src/ops");
     let mut names = BTreeSet::new();
     for file in std::fs::read_dir(folder).unwrap() {
