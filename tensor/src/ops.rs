@@ -33,7 +33,7 @@ mod update;
 mod views;
 
 pub use attention::AttentionOp;
-pub(crate) use binary::{binary, promoted};
+pub(crate) use binary::{binary, floats, promoted};
 pub use distance::MatrixNorm;
 pub use interpolate::{Interpolate, InterpolateMode};
 pub use loss::{

@@ -2,6 +2,7 @@
 // clippy.toml allows these in tests, but not in the functions that tests call.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod as_pytorch;
 mod checkpoint;
 mod child;
 mod cnn;
