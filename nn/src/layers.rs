@@ -1,6 +1,7 @@
 //! Layers: one file each.
 
 mod activation;
+mod attention;
 mod conv;
 mod conv_transpose;
 mod dropout;
@@ -10,13 +11,15 @@ mod norm;
 mod pool;
 mod recurrent;
 mod sequential;
+mod transformer;
 
 pub use activation::{
     Approximate, CELU, ELU, Flatten, GELU, GLU, Hardshrink, Hardsigmoid, Hardswish, Hardtanh,
     Identity, LeakyReLU, LogSigmoid, LogSoftmax, Mish, PReLU, ReLU, ReLU6, SELU, SiLU, Sigmoid,
     Softmax, Softmin, Softplus, Softshrink, Softsign, Tanh, Tanhshrink, Threshold,
 };
-pub use conv::{Conv1d, Conv1dConfig, Conv2d, Conv2dConfig, PaddingMode};
+pub use attention::{AttentionMasks, MultiheadAttention, MultiheadAttentionConfig};
+pub use conv::{Conv1d, Conv1dConfig, Conv2d, Conv2dConfig, Conv3d, Conv3dConfig, PaddingMode};
 pub use conv_transpose::{
     ConvTranspose1d, ConvTranspose1dConfig, ConvTranspose2d, ConvTranspose2dConfig,
 };
@@ -25,12 +28,20 @@ pub use embedding::{Embedding, EmbeddingConfig};
 pub use linear::{Linear, LinearConfig};
 pub use norm::{
     BatchNorm, BatchNorm1d, BatchNorm1dConfig, BatchNorm2d, BatchNorm2dConfig, BatchNorm3d,
-    BatchNorm3dConfig, BatchNormConfig, GroupNorm, InstanceNorm, LayerNorm, LayerNormConfig,
-    RMSNorm,
+    BatchNorm3dConfig, BatchNormConfig, GroupNorm, GroupNormConfig, InstanceNorm, InstanceNorm1d,
+    InstanceNorm1dConfig, InstanceNorm2d, InstanceNorm2dConfig, InstanceNorm3d,
+    InstanceNorm3dConfig, InstanceNormConfig, LayerNorm, LayerNormConfig, RMSNorm, RMSNormConfig,
 };
 pub use pool::{
     AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveMaxPool2d, AvgPool1d, AvgPool2d, MaxPool1d,
     MaxPool2d, Upsample,
 };
-pub use recurrent::{GRU, GRUCell, GRUConfig, LSTM, LSTMCell, LSTMConfig, RNN, RNNCell, RNNConfig};
+pub use recurrent::{
+    GRU, GRUCell, GRUCellConfig, GRUConfig, LSTM, LSTMCell, LSTMCellConfig, LSTMConfig, RNN,
+    RNNCell, RNNCellConfig, RNNConfig,
+};
 pub use sequential::Sequential;
+pub use transformer::{
+    TransformerActivation, TransformerEncoder, TransformerEncoderLayer,
+    TransformerEncoderLayerConfig,
+};
