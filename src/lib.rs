@@ -63,9 +63,11 @@ pub mod prelude {
     pub use ferrotape_tensor::chain::*;
     pub use ferrotape_tensor::{
         AttentionOp, AvgPool1dOp, AvgPool2dOp, BCELoss, BCEWithLogitsLoss, Conv1dOp, Conv2dOp,
-        Conv3dOp, ConvTranspose1dOp, ConvTranspose2dOp, CrossEntropyLoss, DType, Device, Error,
-        Generator, HingeEmbeddingLoss, HuberLoss, Index, Interpolate, InterpolateMode, KLDivLoss,
-        L1Loss, MSELoss, NLLLoss, PadMode, PoissonNLLLoss, Pool1dOp, Pool2dOp, Reduction, Result,
-        ScatterReduce, SmoothL1Loss, Tensor, no_tape,
+        Conv3dOp, ConvTranspose1dOp, ConvTranspose2dOp, CosineEmbeddingLoss, CrossEntropyLoss,
+        DType, Device, Error, GaussianNLLLoss, Generator, HingeEmbeddingLoss, HuberLoss, Index,
+        Interpolate, InterpolateMode, KLDivLoss, L1Loss, MSELoss, MarginRankingLoss,
+        MultiLabelMarginLoss, MultiLabelSoftMarginLoss, MultiMarginLoss, NLLLoss, PadMode,
+        PoissonNLLLoss, Pool1dOp, Pool2dOp, Reduction, Result, ScatterReduce, SmoothL1Loss,
+        SoftMarginLoss, Tensor, TripletMarginLoss, no_tape,
     };
 }

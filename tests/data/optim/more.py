@@ -15,6 +15,7 @@ from torch.optim import NAdam, RAdam, Adadelta, Adamax
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 STEPS = 20
+torch.set_default_dtype(torch.float64)  # of NAdam's mu_product, which is in f32 otherwise
 here = os.path.dirname(os.path.abspath(__file__))
 old = load_file(os.path.join(here, "optim.safetensors"))
 start = {k: old[f"start/{k}"] for k in "ab"}
