@@ -34,6 +34,7 @@ mod schedule;
 mod state;
 mod step;
 mod summary;
+mod utils;
 
 pub use average::AveragedModel;
 pub use checkpoint::checkpoint;
@@ -58,3 +59,4 @@ pub use state::{
 };
 pub use step::{Gradients, Step, value_and_grad, value_and_grad_aux};
 pub use summary::{Summary, SummaryRow};
+pub use utils::{pad_sequence, parameters_to_vector, vector_to_parameters};

@@ -75,7 +75,7 @@ pub(super) fn weight(
         return Err(module(message));
     }
     let shape: Vec<usize> = [first, second / groups].iter().chain(kernel).copied().collect();
-    Ok(Param::new(init::kaiming_uniform(&shape, 5f64.sqrt(), dtype, rng)?))
+    Ok(Param::new(init::default_weight(&shape, dtype, rng)?))
 }
 
 /// A window that moves.

@@ -61,7 +61,7 @@ impl LinearConfig {
     /// An integer type; memory over the limit.
     pub fn build(self, rng: &mut Generator) -> Result<Linear> {
         let shape = [self.out_features, self.in_features];
-        let weight = Param::new(init::kaiming_uniform(&shape, 5f64.sqrt(), self.dtype, rng)?);
+        let weight = Param::new(init::default_weight(&shape, self.dtype, rng)?);
         let bias = match self.bias {
             true => Some(Param::new(init::bias(&shape, self.dtype, rng)?)),
             false => None,

@@ -100,26 +100,38 @@ pools! {
     divisor_override: Option<i64>;
 }
 
-/// The means of so many windows that cover the sequence, PyTorch's `nn.AdaptiveAvgPool1d`. x: `[n, c, l]` or `[c, l]`.
-#[derive(Debug, Clone, Copy, Module)]
-#[module(crate = crate)]
-pub struct AdaptiveAvgPool1d {
-    /// Length of the output.
-    #[module(skip)]
-    pub output_size: usize,
+macro_rules! adaptive_sequence {
+    ($($(#[$doc:meta])* $layer:ident, |$x:ident, $size:ident| $body:expr;)*) => {$(
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, Module)]
+        #[module(crate = crate)]
+        pub struct $layer {
+            /// Length of the output.
+            #[module(skip)]
+            pub output_size: usize,
+        }
+
+        impl $layer {
+            /// To this length.
+            pub fn new(output_size: usize) -> Self {
+                $layer { output_size }
+            }
+        }
+
+        impl Forward for $layer {
+            fn forward(&self, $x: &Tensor, _: &mut Ctx<'_>) -> Result<Tensor> {
+                let $size = self.output_size;
+                $body
+            }
+        }
+    )*};
 }
 
-impl AdaptiveAvgPool1d {
-    /// To this length.
-    pub fn new(output_size: usize) -> Self {
-        AdaptiveAvgPool1d { output_size }
-    }
-}
-
-impl Forward for AdaptiveAvgPool1d {
-    fn forward(&self, x: &Tensor, _: &mut Ctx<'_>) -> Result<Tensor> {
-        x.adaptive_avg_pool1d(self.output_size)
-    }
+adaptive_sequence! {
+    /// The means of so many windows that cover the sequence, PyTorch's `nn.AdaptiveAvgPool1d`. x: `[n, c, l]` or `[c, l]`.
+    AdaptiveAvgPool1d, |x, size| x.adaptive_avg_pool1d(size);
+    /// The maxima of so many windows that cover the sequence, PyTorch's `nn.AdaptiveMaxPool1d`. x: `[n, c, l]` or `[c, l]`.
+    AdaptiveMaxPool1d, |x, size| x.unsqueeze(-2)?.adaptive_max_pool2d([1, size])?.squeeze(-2);
 }
 
 macro_rules! adaptive {
