@@ -189,7 +189,7 @@ impl AveragedModel {
                 );
             }
         };
-        if !(count >= 0.0 && count.fract() == 0.0) {
+        if count.is_nan() || count < 0.0 || count.fract() != 0.0 {
             return refuse(format!("load_state_dict: n_averaged: {count} is no number of updates"));
         }
         let mut values = BTreeMap::new();

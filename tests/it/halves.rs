@@ -20,8 +20,11 @@ fn near(name: &str, found: &Tensor, expected: &Tensor, bound: f64) {
     }
 }
 
+/// Of an input.
+type Sizes = Vec<usize>;
+
 /// A layer and the kind of input that it takes.
-fn layers() -> Result<Vec<(&'static str, Box<dyn Forward>, Vec<usize>)>> {
+fn layers() -> Result<Vec<(&'static str, Box<dyn Forward>, Sizes)>> {
     let rng = &mut Generator::new(1);
     let encoder = TransformerEncoderLayerConfig::new(8, 2).dim_feedforward(16).dropout(0.0);
     Ok(vec![

@@ -21,14 +21,15 @@ pub fn trunc_normal(
     dtype: DType,
     rng: &mut Generator,
 ) -> Result<Tensor> {
-    if !(std > 0.0 && low < high && (mean + std + low + high).is_finite()) {
+    let finite = (mean + std + low + high).is_finite();
+    if !finite || std <= 0.0 || low >= high {
         return refuse(format!("trunc_normal: mean {mean}, std {std}, from {low} to {high}"));
     }
     let scaled = |x: f64| ((x - mean) / (std * SQRT_2)).clamp(-8.0, 8.0);
     let (from, to) = (scaled(low), scaled(high));
     let erf = |x: f64| -> Result<f64> { Tensor::from(x).erf()?.item() };
     let (erf_from, erf_to) = (erf(from)?, erf(to)?);
-    if !(erf_to - erf_from > 1e-12) {
+    if erf_to - erf_from < 1e-12 {
         return refuse(format!("trunc_normal: next to nothing lies from {low} to {high}"));
     }
     // The inverse of the error function, by halving.

@@ -202,18 +202,16 @@ impl<const D: usize> InstanceNorm<D> {
 }
 
 impl<const D: usize> Forward for InstanceNorm<D> {
-    fn forward(&self, x: &Tensor, ctx: &mut Ctx<'_>) -> Result<Tensor> {
-        if x.rank() == D + 1 {
-            return self.forward(&x.unsqueeze(0)?, ctx)?.squeeze(0);
-        }
-        check_channels("instance_norm", x, self.channels)?;
-        if x.rank() != D + 2 {
+    fn forward(&self, x: &Tensor, _: &mut Ctx<'_>) -> Result<Tensor> {
+        let alone = x.rank() == D + 1;
+        let batch = if alone { x.unsqueeze(0)? } else { x.clone() };
+        if batch.rank() != D + 2 || batch.shape()[1] != self.channels {
+            let (found, channels) = (x.shape(), self.channels);
             return refuse(format!(
-                "instance_norm{D}d: input {:?}: {} dims expected",
-                x.shape(),
-                D + 2
+                "instance_norm{D}d: input {found:?}, [n, {channels}, {D} dims] or [{channels}, {D} dims] expected"
             ));
         }
-        x.instance_norm(self.weight.as_deref(), self.bias.as_deref(), self.eps)
+        let y = batch.instance_norm(self.weight.as_deref(), self.bias.as_deref(), self.eps)?;
+        if alone { y.squeeze(0) } else { Ok(y) }
     }
 }

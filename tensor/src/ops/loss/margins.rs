@@ -133,7 +133,7 @@ fn gaussian_nll(
 ) -> Result<Tensor> {
     let name = "gaussian_nll_loss";
     let GaussianNLLLoss { full, eps, reduction } = settings;
-    if !(eps > 0.0) {
+    if eps.is_nan() || eps <= 0.0 {
         return Err(Error::argument(name, format!("eps {eps} is not positive")));
     }
     same_shape(name, x, &target.into())?;
