@@ -29,6 +29,7 @@ mod layers;
 mod model;
 mod module;
 mod optim;
+pub mod save;
 mod schedule;
 mod state;
 mod step;

@@ -23,6 +23,7 @@ mod ownership;
 mod recurrent;
 mod safetensors;
 mod same_bits;
+mod save;
 mod schedules;
 mod tape;
 mod tidy;
