@@ -145,7 +145,8 @@ fn the_summary_of_a_model() -> Result<()> {
         .iter()
         .map(|r| (&*r.path, &*r.kind, r.output.as_deref(), r.parameters, r.trainable, r.bytes))
         .collect();
-    let expected: [(&str, &str, Option<&[usize]>, usize, usize, usize); 6] = [
+    type Row = (&'static str, &'static str, Option<&'static [usize]>, usize, usize, usize);
+    let expected: [Row; 6] = [
         // The model holds the tied parameter itself.
         ("", "Net", None, 0, 0, 0),
         ("conv", "Conv2d", Some(&[5, 3, 4, 4]), 30, 30, 120),

@@ -381,7 +381,8 @@ fn windows(dtype: DType) -> Result<()> {
     let mean = AvgPool2dOp::new([5, 3]).stride([2, 1]).padding([2, 1]).ceil_mode(true);
     let up = ConvTranspose2dOp::default().stride([2, 3]).output_padding([1, 2]).groups(2);
     let cubic = Interpolate::size(&[31, 11]).mode(InterpolateMode::Bicubic);
-    let functions: [(&str, &dyn Fn(&Tensor) -> Result<Tensor>); 7] = [
+    type Function<'f> = &'f dyn Fn(&Tensor) -> Result<Tensor>;
+    let functions: [(&str, Function<'_>); 7] = [
         ("max, ceil", &|x| x.max_pool2d(max.ceil_mode(true))),
         ("max, dilated", &|x| x.max_pool2d(max.dilation([2, 3]))),
         ("adaptive max", &|x| x.adaptive_max_pool2d([5, 7])),

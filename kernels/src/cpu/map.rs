@@ -73,7 +73,7 @@ unsafe impl<T: Send + Sync> Send for Pointer<T> {}
 /// `out = op(x)`.
 ///
 /// # Errors
-/// [`Contract`](Error::Contract) if the lengths differ.
+/// [`Contract`](crate::Error::Contract) if the lengths differ.
 pub fn unary<T: Float>(op: UnaryOp, x: Source<'_, T>, out: &mut [T]) -> Result<()> {
     float::unary(op, x, out)
 }
@@ -81,7 +81,7 @@ pub fn unary<T: Float>(op: UnaryOp, x: Source<'_, T>, out: &mut [T]) -> Result<(
 /// `out = op(a, b)`; at most one operand may be [`Source::Output`], or both (`op(out, out)`).
 ///
 /// # Errors
-/// [`Contract`](Error::Contract) if the shapes differ.
+/// [`Contract`](crate::Error::Contract) if the shapes differ.
 pub fn binary<T: Float>(
     op: BinaryOp,
     a: Source<'_, T>,

@@ -174,7 +174,7 @@ impl GroupNorm {
     /// # Errors
     /// Groups that don't divide the channels; memory over the limit.
     pub fn new(groups: usize, channels: usize) -> Result<Self> {
-        if groups == 0 || channels % groups != 0 {
+        if groups == 0 || !channels.is_multiple_of(groups) {
             let message = format!("group_norm: {groups} groups don't divide {channels} channels");
             return Err(Error::new(ErrorKind::Module(message)));
         }

@@ -139,7 +139,7 @@ macro_rules! implement {
                 self.0.load_state_dict(state)
             }
             fn to_dtype(&mut self, dtype: ferrotape_tensor::DType) -> ferrotape_tensor::Result<()> {
-                self.0.to_dtype(dtype)
+                self.0.cast(dtype)
             }
         }
     };

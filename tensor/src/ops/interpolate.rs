@@ -11,6 +11,9 @@ use crate::tensor::Tensor;
 
 const OP: &str = "interpolate";
 
+/// The output's size of each dim, and the scale if one was given.
+type Sizes = SmallVec<[(usize, Option<f64>); 3]>;
+
 /// How elements between others are made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -111,7 +114,7 @@ impl Interpolate {
     }
 
     /// Output size and given scale of each dim.
-    fn resolve(&self, input: &[usize]) -> Result<SmallVec<[(usize, Option<f64>); 3]>> {
+    fn resolve(&self, input: &[usize]) -> Result<Sizes> {
         let dims = input.len();
         let count = self.size.len().max(self.scale.len());
         if count != 1 && count != dims {

@@ -143,7 +143,7 @@ methods! {
     /// Linear algebra, on `Result<Tensor>`.
     trait LinalgChain;
 
-    /// The product of two matrices: PyTorch's `mm`, [`matmul`](Self::matmul) without its liberties.
+    /// The product of two matrices: PyTorch's `mm`, [`matmul`](Tensor::matmul) without its liberties.
     fn mm(x, other: &Tensor) -> Tensor { product("mm", (look("mm", &x)?, 2), (other, 2)) }
 
     /// The products of two stacks of as many matrices: PyTorch's `bmm`.

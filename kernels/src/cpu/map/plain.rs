@@ -145,12 +145,15 @@ pub(super) fn widened<A: Number>(x: View<'_, A>, write: &(dyn Fn(usize, &[A::Wid
     });
 }
 
+/// A formula of two slices.
+type Two<'f, A, B, O> = dyn Fn(&[A], &[B], &mut [O]) + Sync + 'f;
+
 /// `out = f(a, b)`, tile by tile.
 pub(super) fn two<A: Pod, B: Pod, O: Pod>(
     a: View<'_, A>,
     b: View<'_, B>,
     out: &mut [O],
-    f: &(dyn Fn(&[A], &[B], &mut [O]) + Sync),
+    f: &Two<'_, A, B, O>,
 ) -> Result<()> {
     require(a.shape() == b.shape(), "map: the operands' shapes differ")?;
     same_length(&a, out.len())?;

@@ -122,7 +122,7 @@ impl<M: Method> Groups<M> {
         Ok(())
     }
 
-    pub(in crate::optim) fn to_dtype(&mut self, dtype: DType) -> Result<()> {
+    pub(in crate::optim) fn cast(&mut self, dtype: DType) -> Result<()> {
         if !dtype.is_float() {
             let message = format!("to_dtype of an optimizer: {dtype} is no float type");
             return Err(Error::new(ErrorKind::Module(message)));
