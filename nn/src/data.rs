@@ -13,7 +13,7 @@ pub use idx::{Idx, IdxError, IdxKind, parse_idx, read_idx};
 pub use loader::{DataLoader, Epoch};
 pub use mnist::Mnist;
 pub use position::Position;
-pub use sample::{BadSample, Collated, Samples};
+pub use sample::{BadSample, Cause, Collated, Samples};
 pub use sampler::{
     RandomSampler, Sampler, SequentialSampler, SubsetRandomSampler, WeightedRandomSampler,
 };

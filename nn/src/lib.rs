@@ -24,6 +24,7 @@ mod checkpoint;
 mod clip;
 mod ctx;
 pub mod data;
+mod finite;
 pub mod init;
 mod layers;
 mod model;
@@ -34,11 +35,13 @@ mod schedule;
 mod state;
 mod step;
 mod summary;
+mod watch;
 
 pub use checkpoint::checkpoint;
 pub use clip::ClipNorm;
 pub use ctx::Ctx;
 pub use ferrotape_nn_derive::Module;
+pub use finite::NonFinite;
 pub use layers::{
     AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveMaxPool2d, Approximate, AvgPool1d, AvgPool2d,
     BatchNorm, BatchNorm1d, BatchNorm1dConfig, BatchNorm2d, BatchNorm2dConfig, BatchNorm3d,
@@ -68,3 +71,4 @@ pub use state::{
 };
 pub use step::{Gradients, Step, value_and_grad, value_and_grad_aux};
 pub use summary::{Summary, SummaryRow};
+pub use watch::NanWatch;

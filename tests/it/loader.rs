@@ -223,10 +223,7 @@ impl Dataset for Together {
 
 #[test]
 fn the_error_is_a_value_that_names_the_sample() {
-    let source = |error: &ferrotape::Error| match error.kind() {
-        ErrorKind::Other(source) => source.downcast_ref().map(|bad: &BadSample| bad.sample),
-        _ => None,
-    };
+    let source = |error: &ferrotape::Error| BadSample::of(error).map(|bad| bad.sample);
     for workers in [0, 2] {
         let data = Numbers { errs: Some(5), panics: Some(8), ..Numbers::new(12) };
         let loader = DataLoader::new(data, 4).unwrap().workers(workers);

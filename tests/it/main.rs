@@ -15,6 +15,7 @@ mod memory;
 mod models;
 mod modules;
 mod no_panic;
+mod nonfinite;
 mod norms;
 mod operators;
 mod opinfo;

@@ -90,8 +90,7 @@ where
     }
 }
 
-/// A batch that could not be made: the source of the loader's error, by [`std::error::Error::source`] or as its
-/// [`ErrorKind::Other`].
+/// A batch that could not be made: what the loader's error is [of](Self::of).
 #[derive(Debug)]
 pub struct BadSample {
     /// The sample that can't be had even alone; `None` if each of them can.
@@ -112,6 +111,13 @@ pub enum Cause {
     Error(Error),
     /// It panicked, with this message.
     Panic(String),
+}
+
+impl BadSample {
+    /// What `error` says of a batch; `None` if it is of another kind.
+    pub fn of(error: &Error) -> Option<&BadSample> {
+        std::error::Error::source(error)?.downcast_ref()
+    }
 }
 
 impl fmt::Display for BadSample {
