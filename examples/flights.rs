@@ -83,7 +83,7 @@ fn read(path: Option<&Path>) -> Result<Vec<Row>, Box<dyn Error>> {
     };
     let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(text.as_bytes());
     let header = reader.headers()?;
-    if header != &COLUMNS[..] {
+    if header != COLUMNS[..] {
         let found: Vec<&str> = header.iter().collect();
         return Err(format!("the first line is {found:?}, {COLUMNS:?} expected").into());
     }

@@ -46,18 +46,6 @@ pub use ctx::Ctx;
 pub use ferrotape_nn_derive::Module;
 pub use finite::NonFinite;
 pub use layers::*;
-pub use layers::{
-    AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveMaxPool2d, Approximate, AvgPool1d, AvgPool2d,
-    BatchNorm, BatchNorm1d, BatchNorm1dConfig, BatchNorm2d, BatchNorm2dConfig, BatchNorm3d,
-    BatchNorm3dConfig, BatchNormConfig, CELU, Conv1d, Conv1dConfig, Conv2d, Conv2dConfig,
-    ConvTranspose1d, ConvTranspose1dConfig, ConvTranspose2d, ConvTranspose2dConfig, Dropout,
-    Dropout2d, ELU, Embedding, EmbeddingConfig, Flatten, GELU, GLU, GRU, GRUCell, GRUConfig,
-    GroupNorm, Hardshrink, Hardsigmoid, Hardswish, Hardtanh, Identity, InstanceNorm, LSTM,
-    LSTMCell, LSTMConfig, LayerNorm, LayerNormConfig, LeakyReLU, Linear, LinearConfig, LogSigmoid,
-    LogSoftmax, MaxPool1d, MaxPool2d, Mish, PReLU, PaddingMode, RMSNorm, RNN, RNNCell, RNNConfig,
-    ReLU, ReLU6, SELU, Sequential, SiLU, Sigmoid, Softmax, Softmin, Softplus, Softshrink, Softsign,
-    Tanh, Tanhshrink, Threshold, Upsample,
-};
 pub use model::{ModuleExt, Placement};
 pub use module::{Buffer, Forward, Module, Param, Visitor, VisitorMut};
 pub use optim::{

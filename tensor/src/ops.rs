@@ -87,6 +87,7 @@ macro_rules! methods {
         // The bodies, compiled once for both.
         impl crate::apply::Operand<'_> {
             $(
+                #[allow(clippy::wrong_self_convention)]
                 pub(crate) fn $name $(<$($lt),+>)? (self $(, $arg: $ty)*) -> crate::error::Result<$ret> {
                     let $x = self;
                     $body
