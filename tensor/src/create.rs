@@ -216,14 +216,19 @@ impl Tensor {
         })
     }
 
-    /// `[rows]` class numbers as `[rows, classes]` of 0 and 1.
+    /// Class numbers as rows of 0 and 1 along a new last dim, `[.., classes]`: PyTorch's `nn.functional.one_hot`.
     ///
     /// # Errors
-    /// Not a vector of i64; a number outside `0..classes`.
+    /// Not of i64 or i32; a number outside `0..classes`.
     #[track_caller]
     pub fn one_hot(&self, classes: usize, dtype: DType) -> Result<Tensor> {
         let here = std::panic::Location::caller();
-        let make = || Tensor::eye(classes, dtype)?.index_select(0, self);
+        let make = || {
+            let rows =
+                Tensor::eye(classes, dtype)?.index_select(0, &self.reshape([self.len()])?)?;
+            let shape: Dims = self.shape().iter().copied().chain([classes]).collect();
+            rows.reshape(shape)
+        };
         make().map_err(|error| error.at(here))
     }
 

@@ -33,12 +33,14 @@ mod update;
 mod views;
 
 pub use attention::AttentionOp;
-pub(crate) use binary::{binary, promoted};
+pub(crate) use binary::{binary, floats, promoted};
 pub use distance::MatrixNorm;
 pub use interpolate::{Interpolate, InterpolateMode};
 pub use loss::{
-    BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, HingeEmbeddingLoss, HuberLoss, KLDivLoss, L1Loss,
-    MSELoss, NLLLoss, PoissonNLLLoss, Reduction, SmoothL1Loss,
+    BCELoss, BCEWithLogitsLoss, CosineEmbeddingLoss, CrossEntropyLoss, GaussianNLLLoss,
+    HingeEmbeddingLoss, HuberLoss, KLDivLoss, L1Loss, MSELoss, MarginRankingLoss,
+    MultiLabelMarginLoss, MultiLabelSoftMarginLoss, MultiMarginLoss, NLLLoss, PoissonNLLLoss,
+    Reduction, SmoothL1Loss, SoftMarginLoss, TripletMarginLoss,
 };
 pub use pad::PadMode;
 pub use scatter::ScatterReduce;
@@ -56,7 +58,7 @@ pub mod chain {
     pub use super::image::ImageChain;
     pub use super::interpolate::InterpolateChain;
     pub use super::linalg::LinalgChain;
-    pub use super::loss::LossChain;
+    pub use super::loss::{LossChain, MarginLossChain};
     pub use super::maths::MathsChain;
     pub use super::norm::NormChain;
     pub use super::pad::PadChain;
