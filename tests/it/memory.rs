@@ -167,7 +167,7 @@ fn a_step_over_any_limit_changes_nothing() {
 fn any_limit(shared: bool, momentum: bool) {
     let make: fn() -> Box<dyn Optimizer> = match momentum {
         true => || Box::new(SGD::new(0.1).momentum(0.9)),
-        false => || Box::new(adam_w(0.1)),
+        false => || Box::new(AdamW::new(0.1)),
     };
     let norm = BatchNorm2d::new(3).unwrap();
     let mut rng = Generator::new(0);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use ferrotape::io::load_safetensors;
-use ferrotape::nn::{Param, load_state_dict, parameters, set_trainable, state_dict, to_dtype};
+use ferrotape::nn::{Param, load_state_dict, parameters, state_dict, to_dtype};
 use ferrotape::prelude::*;
 
 type Named = BTreeMap<String, Tensor>;
@@ -107,8 +107,8 @@ fn xor_by_adam() {
 }
 
 #[test]
-fn xor_by_adam_w() {
-    xor("xor_adamw", adam_w(0.05).weight_decay(0.01));
+fn xor_by_adamw() {
+    xor("xor_adamw", AdamW::new(0.05).weight_decay(0.01));
 }
 
 #[derive(Module)]
@@ -161,7 +161,7 @@ fn flights_model() -> Flights {
         start.insert(name, value.to_dtype(DType::F64).unwrap());
     }
     load_state_dict(&mut model, &start).unwrap();
-    assert_eq!(set_trainable(&mut model, "lstm.bias_hh_l0", false), 1);
+    assert_eq!(model.freeze("lstm.bias_hh_l0").unwrap(), 1);
     model
 }
 

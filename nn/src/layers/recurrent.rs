@@ -3,7 +3,7 @@
 mod cells;
 mod stack;
 
-pub use cells::{GRUCell, LSTMCell, RNNCell};
+pub use cells::{GRUCell, GRUCellConfig, LSTMCell, LSTMCellConfig, RNNCell, RNNCellConfig};
 
 use ferrotape_tensor::{DType, Generator, RecurrentCell, Result, Tensor};
 
@@ -86,6 +86,7 @@ macro_rules! layer {
 
         impl Module for $layer {
             fn visit<'a>(&'a self, visitor: &mut dyn Visitor<'a>) {
+                visitor.module(std::any::type_name::<Self>());
                 self.0.visit(visitor);
             }
             fn visit_mut(&mut self, visitor: &mut dyn VisitorMut) {

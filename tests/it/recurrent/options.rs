@@ -40,7 +40,11 @@ fn two_byte_floats_are_f32_with_fewer_digits() {
             assert_eq!(mine.dtype(), dtype);
             close(mine, theirs, 4.0 * tolerance, name);
         }
-        let cell = GRUCell::with(3, 4, false, dtype, &mut rng).unwrap();
+        let cell = ferrotape::nn::GRUCellConfig::new(3, 4)
+            .bias(false)
+            .dtype(dtype)
+            .build(&mut rng)
+            .unwrap();
         let h = cell.forward(&x.i(0).unwrap(), None).unwrap();
         assert_eq!((h.dtype(), h.shape()), (dtype, &[2, 4][..]));
     }
@@ -127,9 +131,21 @@ fn options_of_cells() {
             .map(|(name, shape)| (name.to_string(), shape))
             .to_vec()
     };
-    let lstm = LSTMCell::with(3, 4, false, DType::F64, &mut rng).unwrap();
-    let gru = GRUCell::with(3, 4, false, DType::F64, &mut rng).unwrap();
-    let rnn = RNNCell::with(3, 4, false, DType::F64, &mut rng).unwrap();
+    let lstm = ferrotape::nn::LSTMCellConfig::new(3, 4)
+        .bias(false)
+        .dtype(DType::F64)
+        .build(&mut rng)
+        .unwrap();
+    let gru = ferrotape::nn::GRUCellConfig::new(3, 4)
+        .bias(false)
+        .dtype(DType::F64)
+        .build(&mut rng)
+        .unwrap();
+    let rnn = ferrotape::nn::RNNCellConfig::new(3, 4)
+        .bias(false)
+        .dtype(DType::F64)
+        .build(&mut rng)
+        .unwrap();
     assert_eq!(names(&lstm), weights(4));
     assert_eq!(names(&gru), weights(3));
     assert_eq!(names(&rnn), weights(1));
