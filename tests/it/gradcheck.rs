@@ -4,6 +4,7 @@ mod composites;
 mod elementwise;
 mod images;
 mod losses;
+mod margins;
 mod moves;
 mod norms;
 mod products;
@@ -139,6 +140,7 @@ const FAMILIES: &[fn(&mut Cases)] = &[
     reductions::statistics,
     sequence::cases,
     losses::cases,
+    margins::cases,
     norms::cases,
     composites::cases,
     composites::casts,
@@ -211,6 +213,7 @@ fn normalisations() {
 #[test]
 fn losses_with_settings() {
     family(losses::cases).check();
+    family(margins::cases).check();
 }
 
 #[test]
