@@ -5,6 +5,7 @@ mod elementwise;
 mod images;
 mod losses;
 mod margins;
+mod methods;
 mod moves;
 mod norms;
 mod products;
@@ -141,6 +142,7 @@ const FAMILIES: &[fn(&mut Cases)] = &[
     sequence::cases,
     losses::cases,
     margins::cases,
+    methods::cases,
     norms::cases,
     composites::cases,
     composites::casts,
@@ -214,6 +216,11 @@ fn normalisations() {
 fn losses_with_settings() {
     family(losses::cases).check();
     family(margins::cases).check();
+}
+
+#[test]
+fn methods_made_of_others() {
+    family(methods::cases).check();
 }
 
 #[test]

@@ -24,7 +24,9 @@ fn near(name: &str, found: &Tensor, expected: &Tensor, bound: f64) {
 type Sizes = Vec<usize>;
 
 /// A layer and the kind of input that it takes.
-fn layers() -> Result<Vec<(&'static str, Box<dyn Forward>, Sizes)>> {
+type Case = (&'static str, Box<dyn Forward>, Sizes);
+
+fn layers() -> Result<Vec<Case>> {
     let rng = &mut Generator::new(1);
     let encoder = TransformerEncoderLayerConfig::new(8, 2).dim_feedforward(16).dropout(0.0);
     Ok(vec![

@@ -2,6 +2,7 @@
 // clippy.toml allows these in tests, but not in the functions that tests call.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod as_pytorch;
 mod checkpoint;
 mod child;
 mod cnn;
@@ -16,6 +17,7 @@ mod memory;
 mod models;
 mod modules;
 mod no_panic;
+mod nonfinite;
 mod norms;
 mod operators;
 mod opinfo;
@@ -26,6 +28,7 @@ mod programs;
 mod recurrent;
 mod safetensors;
 mod same_bits;
+mod save;
 mod schedules;
 mod tape;
 mod tidy;

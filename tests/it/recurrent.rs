@@ -1,5 +1,7 @@
 //! LSTM, GRU and RNN: equal to PyTorch's, fused equal to step by step, and what their layers refuse.
 
+mod options;
+
 use std::collections::BTreeMap;
 
 use ferrotape::io::load_safetensors;

@@ -51,6 +51,8 @@ pub(super) struct Groups<M> {
     slots: Vec<Slot>,
     /// Stands in the model for a value that is out; made once.
     empty: Option<Tensor>,
+    /// Whether steps that are not finite are refused.
+    check_finite: bool,
 }
 
 fn refuse<T>(message: String) -> Result<T> {
@@ -59,11 +61,15 @@ fn refuse<T>(message: String) -> Result<T> {
 
 impl<M: Method> Groups<M> {
     pub(super) fn new(own: M) -> Self {
-        Groups { own, groups: Vec::new(), slots: Vec::new(), empty: None }
+        Groups { own, groups: Vec::new(), slots: Vec::new(), empty: None, check_finite: false }
     }
 
     pub(super) fn change(&mut self, change: impl FnOnce(M) -> M) {
         self.own = change(self.own);
+    }
+
+    pub(super) fn check_finite(&mut self, check: bool) {
+        self.check_finite = check;
     }
 
     pub(super) fn add(&mut self, name: &str, belongs: Belongs, change: impl FnOnce(M) -> M) {
@@ -129,6 +135,10 @@ impl<M: Method> Groups<M> {
     }
 
     pub(super) fn apply(&mut self, model: &mut dyn Module, gradients: &Gradients) -> Result<()> {
+        if self.check_finite {
+            gradients.check_finite()?;
+            gradients.check_updates(model)?;
+        }
         let empty = match &self.empty {
             Some(empty) => empty.clone(),
             None => Tensor::zeros([0], DType::F32)?,

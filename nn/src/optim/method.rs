@@ -116,6 +116,15 @@ macro_rules! optimizer {
                 $self
             })*
 
+            /// True: a step with a gradient or a buffer's update that is not finite is refused with [`NonFinite`], which names it;
+            /// weights, buffers and state stay as they are. It reads every gradient once more.
+            ///
+            /// [`NonFinite`]: crate::NonFinite
+            pub fn check_finite(mut self, check: bool) -> Self {
+                self.0.check_finite(check);
+                self
+            }
+
             /// Other settings for the parameters under `prefix`: the one of this path, or those of the module of this path
             /// (with or without a dot at its end). They start from the optimizer's settings so far.
             ///

@@ -205,7 +205,7 @@ methods! {
         x.unsqueeze(dim as i64 + 1).expand(spread).flatten(dim as i64, dim as i64 + 1)
     }
 
-    /// As [`repeat_interleave`](Self::repeat_interleave), with a number, i64, for each slice.
+    /// As [`repeat_interleave`](Self::repeat_interleave), with a number, i64 or i32, for each slice.
     fn repeat_interleave_by(x, repeats: &Tensor, dim: Option<i64>) -> Tensor {
         let x = look("repeat_interleave", &x)?;
         let (x, dim) = match dim {
@@ -216,17 +216,21 @@ methods! {
             let message = format!("{:?} numbers for size {} of dim {dim}", repeats.shape(), x.shape()[dim]);
             return Err(Error::shape("repeat_interleave", message));
         }
-        let mut index: Vec<i64> = Vec::new();
-        for (i, times) in repeats.expand([x.shape()[dim]])?.to_vec::<i64>()?.into_iter().enumerate() {
-            let times = usize::try_from(times);
-            let times = times.ok().filter(|&times| index.try_reserve(times).is_ok());
-            let Some(end) = times.and_then(|times| index.len().checked_add(times)) else {
-                return Err(Error::argument("repeat_interleave", "a number of times is negative or too large"));
-            };
-            index.resize(end, i as i64);
+        if !matches!(repeats.dtype(), DType::I64 | DType::I32) {
+            let message = format!("numbers of {}: i64 or i32 is expected", repeats.dtype());
+            return Err(Error::dtype("repeat_interleave", message));
         }
-        let count = index.len();
-        x.index_select(dim as i64, &Tensor::from_vec(index, [count])?)
+        let ends = repeats.to_dtype(DType::I64)?.expand([x.shape()[dim]])?;
+        let wrong = || Error::argument("repeat_interleave", "a number of times is negative or too large");
+        let mut count = 0i64;
+        for times in ends.to_vec::<i64>()? {
+            let sum = if times < 0 { None } else { count.checked_add(times) };
+            count = sum.ok_or_else(wrong)?;
+        }
+        let count = usize::try_from(count).map_err(|_| wrong())?;
+        // Place i belongs to the first slice that ends behind it.
+        let places = Tensor::arange(0.0, 1.0, count, DType::I64)?;
+        x.index_select(dim as i64, &ends.cumsum(0)?.searchsorted(&places, true)?)
     }
 
     /// The elements `shifts` places further along `dims`, around the end; `..`: of the flattened tensor. PyTorch's `roll`.

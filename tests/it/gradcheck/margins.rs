@@ -47,6 +47,22 @@ pub(super) fn cases(cases: &mut Cases) {
         let settings = GaussianNLLLoss::default().full(true).reduction(Reduction::None);
         x[0].gaussian_nll_loss_with(&x[1], &x[2], settings)?.square()
     });
+    let (target, numbers) = (Tensor::from([1.0, -1.0]), Tensor::from([2i64, 0]));
+    let labels = Tensor::from([[1i64, -1, 0], [2, 0, -1]]);
+    let inputs = vec![cases.any(&[2, 3]).mul(0.1).unwrap(), cases.positive(&[2, 3])];
+    cases.add("losses with margins at their defaults", inputs, move |x| {
+        let [a, b] = [&x[0], &x[1]];
+        let sums = [
+            a.cosine_embedding_loss(b, &target)?,
+            a.margin_ranking_loss(b, &Tensor::ones([2, 3], DType::F64)?)?,
+            a.triplet_margin_loss(b, &a.mul(b)?)?,
+            a.multi_margin_loss(&numbers)?,
+            a.multilabel_margin_loss(&labels)?,
+            a.multilabel_soft_margin_loss(b)?,
+            a.gaussian_nll_loss(&a.square()?, b)?,
+        ];
+        Tensor::stack(&sums.iter().collect::<Vec<_>>(), 0)?.square()
+    });
     let columns = cases.any(&[1, 8, 6]);
     cases.add("col2im", vec![columns], |x| {
         let settings = Conv2dOp::default().stride([2, 1]).padding([1, 0]);

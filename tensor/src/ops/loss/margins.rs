@@ -154,7 +154,7 @@ fn gaussian_nll(
     if !var.is_empty() && var.detach()?.min(..)?.to_f64()? < 0.0 {
         return Err(Error::argument(name, "a variance is negative"));
     }
-    let var = crate::ops::distance::raised(&var, eps)?;
+    let var = crate::ops::distance::at_least(&var, eps)?;
     let loss = var.log().add(x.sub(target).square().div(&var)).mul(0.5);
     let loss = if full { loss.add(0.5 * TAU.ln()) } else { loss };
     reduced(loss, reduction, x.shape())
