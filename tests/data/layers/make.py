@@ -79,6 +79,7 @@ case("replication3", nn.ReplicationPad3d((1, 2, 0, 1, 3, 0)), torch.randn(1, 2, 
 case("circular2", nn.CircularPad2d((1, 2, 3, 0)), image)
 case("max1", nn.AdaptiveMaxPool1d(3), torch.randn(2, 3, 7))
 case("conv3", nn.Conv3d(2, 4, (2, 1, 3), stride=(1, 2, 1), padding=(0, 1, 1), groups=2), torch.randn(1, 2, 3, 4, 3))
+case("local", nn.LocalResponseNorm(3, alpha=0.5), torch.randn(2, 5, 3))
 case("group", nn.GroupNorm(2, 4), torch.randn(3, 4, 5))
 case("instance", nn.InstanceNorm1d(4, affine=True), torch.randn(3, 4, 5))
 
