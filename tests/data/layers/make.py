@@ -108,4 +108,4 @@ sizes = Attention(0, kdim=5, vdim=4, batch_first=True)
 case("attention_sizes", sizes, torch.randn(2, 3, 6), torch.randn(2, 4, 5), torch.randn(2, 4, 4))
 case("attention_alone", Attention(0, lambda: dict(key_padding_mask=padding[0])), torch.randn(3, 6), torch.randn(4, 6), torch.randn(4, 6))
 out |= {"padding": padding.numpy(), "forbidden": forbidden.numpy(), "added": added.numpy()}
-save_file({k: np.ascontiguousarray(v) for k, v in out.items()}, os.path.join(os.path.dirname(os.path.abspath(__file__)), "layers.safetensors"))
+save_file({k: np.array(v, order="C") for k, v in out.items()}, os.path.join(os.path.dirname(os.path.abspath(__file__)), "layers.safetensors"))
