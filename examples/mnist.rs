@@ -39,16 +39,24 @@ struct Options {
     /// Threads that kernels may use (0: all cores).
     #[arg(long, default_value_t = 0)]
     threads: usize,
+    /// Where to compute: cpu, cuda, cuda:N or best.
+    #[arg(long, default_value = "cpu")]
+    device: String,
     /// Folder for the weights and plots.
     #[arg(long, default_value = "runs/mnist")]
     out: PathBuf,
 }
 
 /// Mean loss, accuracy and counts `[label][said]` over a data set.
-fn test(net: &Cnn, loader: &DataLoader<Mnist>) -> Result<(f64, f64, Vec<Vec<usize>>)> {
+fn test(
+    net: &Cnn,
+    loader: &DataLoader<Mnist>,
+    device: Device,
+) -> Result<(f64, f64, Vec<Vec<usize>>)> {
     let (mut loss, mut counts) = (0.0, vec![vec![0; 10]; 10]);
     for batch in loader.epoch(0)? {
         let (x, y) = batch?;
+        let (x, y) = (x.to_device(device)?, y.to_device(device)?);
         let logits = net.forward(&x, &mut Ctx::eval())?;
         loss += logits.cross_entropy_rows(&y).sum(..)?.to_f64()?;
         for (label, said) in y.to_vec::<i64>()?.iter().zip(logits.argmax(1)?.to_vec::<i64>()?) {
@@ -64,12 +72,14 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     if options.threads > 0 {
         ferrotape::set_threads(options.threads);
     }
+    let device: Device = options.device.parse()?;
     std::fs::create_dir_all(&options.out).map_err(|e| format!("{}: {e}", options.out.display()))?;
     let (train, held_out) = load(options.data.as_deref())?;
     let train = DataLoader::new(train, options.batch_size)?.shuffle(options.seed);
     let held_out = DataLoader::new(held_out, 256)?;
     let mut rng = Generator::new(options.seed);
     let mut net = Cnn::new(&mut rng)?;
+    net.to(device)?;
     let mut optimizer = Adam::new(options.lr);
     println!(
         "{} training images, {} test images, {} parameters, {} on {} threads",
@@ -82,7 +92,7 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
 
     let style = ProgressStyle::with_template("epoch {prefix} {bar:40} {pos}/{len} {msg} {eta}")?;
     let mut curves = [("training".to_string(), Vec::new()), ("test".to_string(), Vec::new())];
-    let (mut loss, mut accuracy, mut counts) = test(&net, &held_out)?;
+    let (mut loss, mut accuracy, mut counts) = test(&net, &held_out, device)?;
     curves[1].1.push((0.0, loss));
     let mut seconds = 0.0;
     for epoch in 0..options.epochs {
@@ -92,6 +102,7 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
         let start = Instant::now();
         for (i, batch) in train.epoch(epoch)?.enumerate() {
             let (x, y) = batch?;
+            let (x, y) = (x.to_device(device)?, y.to_device(device)?);
             let step =
                 value_and_grad(&net, &mut rng, |net, ctx| net.forward(&x, ctx).cross_entropy(&y))?;
             optimizer.step(&mut net, &step)?;
@@ -104,7 +115,7 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
         }
         seconds += start.elapsed().as_secs_f64();
         bar.finish_and_clear();
-        (loss, accuracy, counts) = test(&net, &held_out)?;
+        (loss, accuracy, counts) = test(&net, &held_out, device)?;
         curves[1].1.push((epoch as f64 + 1.0, loss));
         println!("epoch {}: test accuracy {accuracy:.4}, test loss {loss:.4}", epoch + 1);
     }
