@@ -98,7 +98,7 @@ fn training_in_f64() {
     let x = rng.normal([29, 37], 0., 1., DType::F64).unwrap();
     let y = rng.normal([29, 3], 0., 1., DType::F64).unwrap();
     let mut optimizers: [Box<dyn Optimizer>; 5] = [
-        Box::new(adam_w(1e-2)),
+        Box::new(AdamW::new(1e-2)),
         Box::new(SGD::new(0.1).momentum(0.9).nesterov(true)),
         Box::new(RMSprop::new(1e-3).momentum(0.9).centered(true).weight_decay(0.1)),
         Box::new(Adagrad::new(1e-2).lr_decay(0.1)),

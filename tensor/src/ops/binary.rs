@@ -127,6 +127,23 @@ fn truth(x: Operand<'_>) -> Result<Operand<'_>> {
     }
 }
 
+fn select(x: Operand<'_>, yes: Operand<'_>, no: Operand<'_>) -> Result<Tensor> {
+    let [yes, no] = match (&yes, &no) {
+        (Operand::Scalar(_), Operand::Scalar(_)) => [yes, no].map(|n| match n {
+            Operand::Scalar(n) => Tensor::scalar(n, DType::F32, crate::Device::Cpu).into(),
+            other => other,
+        }),
+        _ => promoted("where", yes, no)?,
+    };
+    if let Operand::Failed(error) = yes {
+        return Err(error);
+    }
+    if x.tensor().is_some_and(|t| t.dtype() != DType::Bool) {
+        return Err(Error::dtype("where", "the condition must be bool"));
+    }
+    apply_one(&Op::Select, &mut [x, yes, no])
+}
+
 methods! {
     /// Elementwise methods of two operands, on `Result<Tensor>`.
     trait BinaryChain;
@@ -182,18 +199,6 @@ methods! {
 
     /// `condition ? yes : no`, x being the condition: PyTorch's `where`.
     fn select<'b>(x, yes: impl Into<Operand<'b>>, no: impl Into<Operand<'b>>) -> Tensor {
-        let (yes, no) = (yes.into(), no.into());
-        let [yes, no] = match (&yes, &no) {
-            (Operand::Scalar(_), Operand::Scalar(_)) => [yes, no].map(|n| match n {
-                Operand::Scalar(n) => Tensor::scalar(n, DType::F32, crate::Device::Cpu).into(),
-                other => other,
-            }),
-            _ => promoted("where", yes, no)?,
-        };
-        if let Operand::Failed(error) = yes { return Err(error); }
-        if x.tensor().is_some_and(|t| t.dtype() != DType::Bool) {
-            return Err(Error::dtype("where", "the condition must be bool"));
-        }
-        apply_one(&Op::Select, &mut [x, yes, no])
+        select(x, yes.into(), no.into())
     }
 }

@@ -103,7 +103,7 @@ fn spectrum(x: &Tensor, [row, column]: [i64; 2]) -> Result<Tensor> {
 }
 
 /// At least `low`; where that changes a value, the gradient passes all the same, as PyTorch has it here.
-fn at_least(x: &Tensor, low: f64) -> Result<Tensor> {
+pub(super) fn at_least(x: &Tensor, low: f64) -> Result<Tensor> {
     x.lt(low)?.select(x.sub(x.detach()).add(low), x)
 }
 

@@ -1,6 +1,7 @@
 //! Losses. Each has a plain form with PyTorch's defaults and a form `.._with` that takes the settings as a struct.
 
 mod classes;
+mod margins;
 mod settings;
 
 use std::f64::consts::TAU;
@@ -12,9 +13,12 @@ use crate::ops::chain::{BinaryChain as _, ReduceChain as _, UnaryChain as _};
 use crate::ops::{look, methods};
 use crate::tensor::Tensor;
 
+pub use margins::MarginLossChain;
 pub use settings::{
-    BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, HingeEmbeddingLoss, HuberLoss, KLDivLoss, L1Loss,
-    MSELoss, NLLLoss, PoissonNLLLoss, Reduction, SmoothL1Loss,
+    BCELoss, BCEWithLogitsLoss, CosineEmbeddingLoss, CrossEntropyLoss, GaussianNLLLoss,
+    HingeEmbeddingLoss, HuberLoss, KLDivLoss, L1Loss, MSELoss, MarginRankingLoss,
+    MultiLabelMarginLoss, MultiLabelSoftMarginLoss, MultiMarginLoss, NLLLoss, PoissonNLLLoss,
+    Reduction, SmoothL1Loss, SoftMarginLoss, TripletMarginLoss,
 };
 
 /// The loss takes the target's shape: broadcasting there hides a mistake.

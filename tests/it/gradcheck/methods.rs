@@ -55,7 +55,7 @@ fn one(cases: &mut Cases) {
             let (std, mean) = x[0].std_mean_keep(0, 0.0)?;
             std.mul(mean)
         }),
-        ("msort", |x| x[0].msort()?.mul(&Tensor::from([1.0, 2.0, 3.0, 4.0]))?.square()),
+        ("msort", |x| x[0].msort()?.mul(Tensor::from([1.0, 2.0, 3.0, 4.0]))?.square()),
         ("chunk", |x| x[0].chunk(2, 1)?[1].square()),
         ("split_with_sizes", |x| x[0].split_with_sizes(&[1, 3], 1)?[1].square()),
         ("tensor_split", |x| x[0].tensor_split(3, 1)?[0].square()),

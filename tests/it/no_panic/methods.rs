@@ -168,7 +168,7 @@ fn methods() -> BTreeMap<&'static str, Call> {
     pairs! { softplus_with hardtanh threshold clamp }
     losses! {
         cross_entropy cross_entropy_rows nll_loss binary_cross_entropy bce_with_logits kl_div poisson_nll_loss
-        hinge_embedding_loss mm bmm mv dot outer kron
+        soft_margin_loss multilabel_soft_margin_loss hinge_embedding_loss mm bmm mv dot outer kron
     }
     calls! {
         select: |d, t, x| match d.rng.below(4) {
@@ -308,6 +308,51 @@ fn methods() -> BTreeMap<&'static str, Call> {
         hinge_embedding_loss_with: |d, t, x| {
             x.hinge_embedding_loss_with(&t.other, HingeEmbeddingLoss::default().margin(d.number()))
         };
+        cosine_embedding_loss: |d, t, x| x.cosine_embedding_loss(&t.other, &t.more.amax(-1)?);
+        cosine_embedding_loss_with: |d, t, x| {
+            let settings = CosineEmbeddingLoss::default().margin(d.number()).reduction(d.reduction());
+            x.cosine_embedding_loss_with(&t.other, &x.amax(-1)?, settings)
+        };
+        margin_ranking_loss: |d, t, x| x.margin_ranking_loss(&t.other, &t.more);
+        margin_ranking_loss_with: |d, t, x| {
+            let settings = MarginRankingLoss::default().margin(d.number()).reduction(d.reduction());
+            x.margin_ranking_loss_with(&t.other, x, settings)
+        };
+        triplet_margin_loss: |d, t, x| x.triplet_margin_loss(&t.other, &t.more);
+        triplet_margin_loss_with: |d, t, x| {
+            let settings = TripletMarginLoss::default().margin(d.number()).p(d.number()).eps(d.number());
+            x.triplet_margin_loss_with(&t.other, x, settings.swap(d.flag()).reduction(d.reduction()))
+        };
+        multi_margin_loss: |d, t, x| x.multi_margin_loss(&t.index.amax(-1)?);
+        multi_margin_loss_with: |d, t, x| {
+            let settings = MultiMarginLoss::default().p(d.rng.below(4) as u32).margin(d.number());
+            let settings = if d.flag() { settings } else { settings.weight(&t.other) };
+            x.multi_margin_loss_with(&t.index.amax(-1)?, settings.reduction(d.reduction()))
+        };
+        multilabel_margin_loss: |d, t, x| x.multilabel_margin_loss(&t.index);
+        multilabel_margin_loss_with: |d, t, x| {
+            x.multilabel_margin_loss_with(&t.index, MultiLabelMarginLoss::default().reduction(d.reduction()))
+        };
+        soft_margin_loss_with: |d, t, x| {
+            x.soft_margin_loss_with(&t.other, SoftMarginLoss::default().reduction(d.reduction()))
+        };
+        multilabel_soft_margin_loss_with: |d, t, x| {
+            let settings = MultiLabelSoftMarginLoss::default().weight(&t.more).reduction(d.reduction());
+            x.multilabel_soft_margin_loss_with(&t.other, settings)
+        };
+        gaussian_nll_loss: |d, t, x| x.gaussian_nll_loss(&t.other, &t.more);
+        gaussian_nll_loss_with: |d, t, x| {
+            let settings = GaussianNLLLoss::default().full(d.flag()).eps(d.number()).reduction(d.reduction());
+            x.gaussian_nll_loss_with(&t.other, &x.square()?, settings)
+        };
+        col2im: |d, t, x| {
+            let sizes = [d.setting(), d.setting(), d.setting(), d.setting()];
+            let by = if d.flag() { [1, 1] } else { [sizes[1], 1] };
+            match d.flag() {
+                true => x.col2im([sizes[0], sizes[1]], [sizes[2], sizes[3]], super::conv(d.rng)),
+                false => x.col2im([1, 1], by, Conv2dOp::default()),
+            }
+        };
         conv1d: |d, t, x| x.conv1d(&t.other, None, Conv1dOp::default().stride([d.setting()]).padding([d.setting()]));
         conv1d_same: |d, t, x| x.conv1d_same(&t.other, None, Conv1dOp::default().dilation([d.setting()]));
         conv2d: |d, t, x| x.conv2d(&t.other, None, super::conv(d.rng));
@@ -405,10 +450,17 @@ fn draw(rng: &mut Rng) -> (Tensor, [Tensor; 4]) {
 /// The methods as the source has them.
 pub(crate) fn in_source() -> BTreeSet<String> {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tensor/src/ops");
+    let inside = |folder: &std::path::Path| -> Vec<std::path::PathBuf> {
+        let entries = std::fs::read_dir(folder).into_iter().flatten();
+        entries.map(|entry| entry.unwrap().path()).collect()
+    };
+    let files = inside(folder.as_ref()).into_iter().flat_map(|path| match path.is_dir() {
+        true => inside(&path),
+        false => vec![path],
+    });
     let mut names = BTreeSet::new();
-    for file in std::fs::read_dir(folder).unwrap() {
-        let path = file.unwrap().path();
-        let Ok(text) = std::fs::read_to_string(&path) else { continue };
+    for path in files {
+        let text = std::fs::read_to_string(&path).unwrap();
         for block in text.split("\nmethods! {\n").skip(1) {
             let block = block.split("\n}\n").next().unwrap();
             let lines = block.lines().filter_map(|line| line.strip_prefix("    fn "));
