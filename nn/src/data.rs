@@ -1,10 +1,12 @@
-//! Data: data sets, a prefetching loader, the IDX format.
+//! Data: data sets, a prefetching loader, the IDX format, CSV.
 
+mod csv;
 mod dataset;
 mod idx;
 mod loader;
 mod mnist;
 
+pub use csv::{parse_csv, read_csv};
 pub use dataset::{Dataset, TensorDataset};
 pub use idx::{Idx, IdxError, IdxKind, parse_idx, read_idx};
 pub use loader::{DataLoader, Epoch};

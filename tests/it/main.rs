@@ -20,6 +20,7 @@ mod operators;
 mod opinfo;
 mod optim;
 mod ownership;
+mod readers;
 mod recurrent;
 mod safetensors;
 mod same_bits;
