@@ -29,6 +29,12 @@ impl Storage {
         Storage(Arc::new(Inner { buffer: Buffer::empty(), device }))
     }
 
+    /// Memory of another owner on the CPU, to read.
+    pub(crate) fn external(owner: Arc<dyn AsRef<[u8]> + Send + Sync>) -> Result<Storage> {
+        let buffer = Buffer::from_external(owner).map_err(|e| Error::from_kernel("map", e))?;
+        Ok(Storage(Arc::new(Inner { buffer, device: Device::Cpu })))
+    }
+
     pub(crate) fn device(&self) -> Device {
         self.0.device
     }
