@@ -78,7 +78,7 @@ fn one(cases: &mut Cases) {
 
 fn two(cases: &mut Cases) {
     let functions: &[(&str, Function)] = &[
-        ("prelu", |x| x[0].prelu(x[1].i(0))),
+        ("prelu", |x| x[0].expand([3, 4]).prelu(x[1].expand([3, 4])?.i(0))),
         ("prelu, one weight", |x| x[0].prelu(x[1].i((0, 0)))?.square()),
         ("lerp, near", |x| x[0].lerp(&x[1], 0.3)?.square()),
         ("lerp, far", |x| x[0].lerp(&x[1], 0.8)?.square()),

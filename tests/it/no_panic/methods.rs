@@ -528,6 +528,7 @@ const RARE: &[&str] = &[
     "movedim",
     "permute",
     "im2col",
+    "select_scatter",
 ];
 
 #[test]
