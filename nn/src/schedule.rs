@@ -18,6 +18,8 @@ pub use cycle::{Anneal, OneCycleLR};
 pub use plateau::{PlateauMode, ReduceLROnPlateau, ThresholdMode};
 pub use sequence::SequentialLR;
 
+pub(crate) use trigonometry::power;
+
 use crate::optim::Optimizer;
 
 /// A learning rate for every step, PyTorch's to the last bit: many of its schedules go from one rate to the next, so these do too.

@@ -108,17 +108,7 @@ impl Tensor {
     #[track_caller]
     pub fn from_slice<T: Element>(elements: &[T], shape: impl IntoShape) -> Result<Tensor> {
         let here = std::panic::Location::caller();
-        let shape = shape.into_shape();
-        let make = || {
-            if shape::checked_len("from_vec", &shape)? != elements.len() {
-                let message = format!("{} elements for shape {shape:?}", elements.len());
-                return Err(Error::shape("from_vec", message));
-            }
-            Tensor::filled(&shape, T::DTYPE, Device::Cpu, |out: &mut [T::Stored]| {
-                out.iter_mut().zip(elements).for_each(|(to, &from)| *to = from.store());
-            })
-        };
-        make().map_err(|error: Error| error.at(here))
+        Tensor::of_slice(elements, &shape.into_shape()).map_err(|error| error.at(here))
     }
 
     /// Zeros.
@@ -146,12 +136,8 @@ impl Tensor {
     #[track_caller]
     pub fn full(shape: impl IntoShape, value: Full, dtype: DType) -> Result<Tensor> {
         let here = std::panic::Location::caller();
-        let shape = shape.into_shape();
-        let bool_value = f64::from(u8::from(value != 0.0));
-        crate::execute::any_type!(dtype, T => Tensor::filled(&shape, dtype, Device::Cpu, |out: &mut [T]| {
-            out.fill(T::from_f64(if dtype == DType::Bool { bool_value } else { value }));
-        }))
-        .map_err(|error| error.at(here))
+        Tensor::full_of(&shape.into_shape(), value, dtype, Device::Cpu)
+            .map_err(|error| error.at(here))
     }
 
     /// Zeros with shape, type and device of `self`.
@@ -208,19 +194,41 @@ impl Tensor {
                 out.fill(T::from_i64(value as i64));
             }));
         }
-        crate::execute::any_type!(dtype, T => Tensor::filled(&[], dtype, device, |out: &mut [T]| {
-            out.fill(T::from_f64(if dtype == DType::Bool { f64::from(u8::from(value != 0.0)) } else { value }));
+        Tensor::full_of(&[], value, dtype, device)
+    }
+
+    /// [`full`](Self::full), whatever named the shape.
+    fn full_of(shape: &[usize], value: f64, dtype: DType, device: Device) -> Result<Tensor> {
+        let value = if dtype == DType::Bool { f64::from(u8::from(value != 0.0)) } else { value };
+        crate::execute::any_type!(dtype, T => Tensor::filled(shape, dtype, device, |out: &mut [T]| {
+            out.fill(T::from_f64(value));
         }))
     }
 
-    /// `[rows]` class numbers as `[rows, classes]` of 0 and 1.
+    /// [`from_slice`](Self::from_slice), whatever named the shape.
+    fn of_slice<T: Element>(elements: &[T], shape: &[usize]) -> Result<Tensor> {
+        if shape::checked_len("from_vec", shape)? != elements.len() {
+            let message = format!("{} elements for shape {shape:?}", elements.len());
+            return Err(Error::shape("from_vec", message));
+        }
+        Tensor::filled(shape, T::DTYPE, Device::Cpu, |out: &mut [T::Stored]| {
+            out.iter_mut().zip(elements).for_each(|(to, &from)| *to = from.store());
+        })
+    }
+
+    /// Class numbers as rows of 0 and 1 along a new last dim, `[.., classes]`: PyTorch's `nn.functional.one_hot`.
     ///
     /// # Errors
-    /// Not a vector of i64; a number outside `0..classes`.
+    /// Not of i64 or i32; a number outside `0..classes`.
     #[track_caller]
     pub fn one_hot(&self, classes: usize, dtype: DType) -> Result<Tensor> {
         let here = std::panic::Location::caller();
-        let make = || Tensor::eye(classes, dtype)?.index_select(0, self);
+        let make = || {
+            let rows =
+                Tensor::eye(classes, dtype)?.index_select(0, &self.reshape([self.len()])?)?;
+            let shape: Dims = self.shape().iter().copied().chain([classes]).collect();
+            rows.reshape(shape)
+        };
         make().map_err(|error| error.at(here))
     }
 
@@ -231,15 +239,24 @@ impl Tensor {
         device: Device,
         fill: impl FnOnce(&mut [T]),
     ) -> Result<Tensor> {
-        let bytes = shape::checked_len("create", shape)?
-            .checked_mul(dtype.size())
-            .filter(|&bytes| bytes <= isize::MAX as usize)
-            .ok_or_else(|| Error::shape("create", format!("{shape:?} is too large")))?;
-        let mut storage = Storage::new("create", bytes, device)?;
+        let mut storage = room(shape, dtype, device)?;
         if let Some(buffer) = storage.exclusive() {
             fill(buffer.as_mut_slice());
         }
-        let layout = Layout::contiguous(Dims::from_slice(shape));
-        Ok(Tensor::from_parts(storage, layout, dtype, Tag::NONE))
+        Ok(Tensor::dense(storage, shape, dtype))
     }
+
+    fn dense(storage: Storage, shape: &[usize], dtype: DType) -> Tensor {
+        let layout = Layout::contiguous(Dims::from_slice(shape));
+        Tensor::from_parts(storage, layout, dtype, Tag::NONE)
+    }
+}
+
+/// Memory for a tensor, not written yet.
+fn room(shape: &[usize], dtype: DType, device: Device) -> Result<Storage> {
+    let bytes = shape::checked_len("create", shape)?
+        .checked_mul(dtype.size())
+        .filter(|&bytes| bytes <= isize::MAX as usize)
+        .ok_or_else(|| Error::shape("create", format!("{shape:?} is too large")))?;
+    Storage::new("create", bytes, device)
 }

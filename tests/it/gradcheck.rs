@@ -4,6 +4,7 @@ mod composites;
 mod elementwise;
 mod images;
 mod losses;
+mod methods;
 mod moves;
 mod norms;
 mod products;
@@ -139,6 +140,7 @@ const FAMILIES: &[fn(&mut Cases)] = &[
     reductions::statistics,
     sequence::cases,
     losses::cases,
+    methods::cases,
     norms::cases,
     composites::cases,
     composites::casts,
@@ -211,6 +213,11 @@ fn normalisations() {
 #[test]
 fn losses_with_settings() {
     family(losses::cases).check();
+}
+
+#[test]
+fn methods_made_of_others() {
+    family(methods::cases).check();
 }
 
 #[test]

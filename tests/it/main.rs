@@ -2,12 +2,14 @@
 // clippy.toml allows these in tests, but not in the functions that tests call.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod as_pytorch;
 mod checkpoint;
 mod child;
 mod cnn;
 mod display;
 mod dtypes;
 mod gradcheck;
+mod halves;
 mod indexing;
 mod layers;
 mod loader;
@@ -21,6 +23,8 @@ mod operators;
 mod opinfo;
 mod optim;
 mod ownership;
+mod parts;
+mod programs;
 mod recurrent;
 mod safetensors;
 mod same_bits;

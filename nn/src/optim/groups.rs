@@ -11,6 +11,7 @@ use crate::module::Module;
 use crate::state::each;
 use crate::step::Gradients;
 
+mod express;
 mod state;
 
 /// Which paths belong to a group.
@@ -37,6 +38,8 @@ struct Slot {
     group: Option<usize>,
     /// Steps so far.
     count: u64,
+    /// See [`Method::PRODUCT`].
+    product: f64,
     state: [Option<Tensor>; 3],
 }
 
@@ -149,7 +152,11 @@ impl<M: Method> Groups<M> {
 
     /// Changes the targets. Everything that can be refused and all memory come first: then no weight has changed.
     fn step(&mut self, model: &dyn Module, targets: &mut [Target<'_>]) -> Result<()> {
+        self.check_settings()?;
         self.find_slots(model, targets)?;
+        if M::EXPRESSED {
+            return self.express(targets);
+        }
         for target in targets.iter_mut() {
             target.value.make_exclusive()?;
         }
@@ -185,7 +192,9 @@ impl<M: Method> Groups<M> {
             let used = settings.used();
             let state = slot.state.iter_mut().zip(used).filter(|(_, used)| *used);
             let state = state.filter_map(|(state, _)| state.as_mut());
-            target.value.optimize(settings.op(slot.count + 1, made), target.gradient, state)?;
+            if let Some(op) = settings.op(slot.count + 1, made) {
+                target.value.optimize(op, target.gradient, state)?;
+            }
             slot.count += 1;
         }
         Ok(())
@@ -210,11 +219,29 @@ impl<M: Method> Groups<M> {
                     }
                     let group = self.group_of(target.path)?;
                     let path = target.path.to_string();
-                    self.slots.push(Slot { path, group, count: 0, state: [const { None }; 3] });
+                    self.slots.push(Slot {
+                        path,
+                        group,
+                        count: 0,
+                        product: 1.0,
+                        state: [const { None }; 3],
+                    });
                     self.slots.len() - 1
                 }
             };
             next = target.slot + 1;
+        }
+        Ok(())
+    }
+
+    /// Every setting is within its bounds.
+    fn check_settings(&self) -> Result<()> {
+        let groups = self.groups.iter().map(|group| (Some(&group.name), &group.settings));
+        for (group, settings) in groups.chain([(None, &self.own)]) {
+            if let Err(wrong) = settings.check() {
+                let of = group.map_or(String::new(), |group| format!(" of group {group:?}"));
+                return refuse(format!("optimizer: {wrong}{of}"));
+            }
         }
         Ok(())
     }

@@ -220,8 +220,14 @@ impl Tensor {
         let cat = || {
             let first = tensors.first().ok_or_else(|| Error::argument("cat", "no tensors"))?;
             let dim = shape::resolve_dim("cat", dim, first.rank())?;
-            let mut operands: SmallVec<[Operand<'_>; 4]> =
-                tensors.iter().map(|&t| Operand::Ref(t)).collect();
+            let dtype = tensors.iter().fold(first.dtype(), |all, t| all.promote_types(t.dtype()));
+            let mut operands: SmallVec<[Operand<'_>; 4]> = SmallVec::new();
+            for &tensor in tensors {
+                operands.push(match tensor.dtype() == dtype {
+                    true => tensor.into(),
+                    false => tensor.to_dtype(dtype)?.into(),
+                });
+            }
             apply_one(&Op::Concat(dim), &mut operands)
         };
         cat().map_err(|error| error.at(here))

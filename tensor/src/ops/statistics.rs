@@ -48,6 +48,12 @@ pub(crate) fn unless_zero(
     zero.select(value, inside)
 }
 
+/// Integers as f32.
+fn float<'a>(op: &'static str, x: Operand<'a>) -> Result<Operand<'a>> {
+    let tensor = look(op, &x)?;
+    if tensor.dtype().is_float() { Ok(x) } else { Ok(tensor.to_dtype(DType::F32)?.into()) }
+}
+
 fn logsumexp(x: &Tensor, dims: &[i64], keep: bool) -> Result<Tensor> {
     if count("logsumexp", x, dims)? == 0.0 {
         return x.exp().sum_with(dims, keep).log();
@@ -150,14 +156,14 @@ methods! {
         look("count_nonzero", &x)?.ne(0.0).sum(dims)
     }
 
-    /// `log(sum(e^x))` over dims, shifted by the maximum. An infinite maximum stays.
+    /// `log(sum(e^x))` over dims, shifted by the maximum. An infinite maximum stays. Integers become f32.
     fn logsumexp(x, dims: impl IntoDims) -> Tensor {
         let dims = dims.into_dims();
-        through_f32("logsumexp", x, |x| logsumexp(look("logsumexp", &x)?, &dims, false))
+        through_f32("logsumexp", float("logsumexp", x)?, |x| logsumexp(look("logsumexp", &x)?, &dims, false))
     }
     /// `log(sum(e^x))` over dims, which stay with size 1.
     fn logsumexp_keep(x, dims: impl IntoDims) -> Tensor {
         let dims = dims.into_dims();
-        through_f32("logsumexp", x, |x| logsumexp(look("logsumexp", &x)?, &dims, true))
+        through_f32("logsumexp", float("logsumexp", x)?, |x| logsumexp(look("logsumexp", &x)?, &dims, true))
     }
 }

@@ -108,7 +108,7 @@ fn killed_at_every_call_of_a_save() {
             ];
             let (said, killed) = finish(start("killed_at_every_call_of_a_save", &settings));
             if !killed {
-                assert_eq!(said, [expected.clone()]);
+                assert_eq!(said, std::slice::from_ref(&expected));
                 assert!(call > 20, "only {call} calls: is the injector in place?");
                 break;
             }
@@ -176,7 +176,7 @@ fn a_failing_file_system_is_an_error_and_nothing_else() {
             let saved: Vec<u64> = saved.collect();
             assert!(left_at_end.ends_with(&saved[saved.len() - 2..]), "{error}: {left_at_end:?}");
             assert!(left_at_end.len() == 2 || error.starts_with(&format!("step {SHORT}: ")));
-            errors.insert(error.split(": ").skip(2).next().unwrap_or_default().to_string());
+            errors.insert(error.split(": ").nth(2).unwrap_or_default().to_string());
         }
     }
     let said: Vec<&str> = errors.iter().map(String::as_str).collect();
@@ -244,7 +244,7 @@ fn killed_at_a_hundred_random_times() {
             let after = all_whole(&folder.0);
             assert!(after.last() >= before.last(), "{before:?}, then {after:?}");
             if !killed {
-                assert_eq!(said, [expected.clone()], "after {attempt} kills");
+                assert_eq!(said, std::slice::from_ref(&expected), "after {attempt} kills");
                 break;
             }
             // However slow the machine is: some attempt gets to a checkpoint.
