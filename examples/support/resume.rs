@@ -59,7 +59,7 @@ impl Resume {
 }
 
 impl Run {
-    /// Counts a step, and saves if it is time.
+    /// Counts a step, and saves if it is time; `position`: of the loader after it.
     pub(crate) fn step<M: Module, O: Optimizer>(
         &mut self,
         net: &M,
