@@ -2,6 +2,8 @@
 
 #[path = "support/plot.rs"]
 mod plot;
+#[path = "support/resume.rs"]
+mod resume;
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -45,6 +47,8 @@ struct Options {
     /// Folder for the plot.
     #[arg(long, default_value = "runs/flights")]
     out: PathBuf,
+    #[command(flatten)]
+    resume: resume::Resume,
 }
 
 #[derive(Module)]
@@ -146,20 +150,24 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     let mut net = Net::new(&mut rng)?;
     net.to(device)?;
     let mut optimizer = Adam::new(options.lr);
+    let mut saved = options.resume.start(&mut net, &mut optimizer, &mut rng)?;
+    let trained = saved.steps;
     let style = ProgressStyle::with_template("epoch {bar:40} {pos}/{len} {msg} {eta}")?;
     let bar = ProgressBar::new(options.epochs).with_style(style);
     let start = Instant::now();
-    for _ in 0..options.epochs {
+    for _ in trained..options.epochs {
         let step = value_and_grad(&net, &mut rng, |net, ctx| net.forward(&x, ctx).mse_loss(&y))?;
         optimizer.step(&mut net, &step)?;
         let loss = step.loss.to_f64()?;
         if !loss.is_finite() {
             return Err(format!("the loss is {loss}: try a smaller --lr").into());
         }
+        saved.step(&net, &optimizer, &rng, saved.position)?;
         bar.set_message(format!("loss {loss:.5}"));
-        bar.inc(1);
+        bar.set_position(saved.steps);
     }
-    let epoch_ms = start.elapsed().as_secs_f64() * 1e3 / options.epochs.max(1) as f64;
+    let epoch_ms =
+        start.elapsed().as_secs_f64() * 1e3 / options.epochs.saturating_sub(trained).max(1) as f64;
     bar.finish_and_clear();
 
     let said = net.forward(&x, &mut Ctx::eval())?;

@@ -289,8 +289,8 @@ impl Samples for &'static Letters {
 
 #[test]
 fn samples_are_collated_by_a_function() {
-    let letters: &'static Letters =
-        Box::leak(Box::new(Letters(Mutex::default(), Condvar::default())));
+    static LETTERS: Letters = Letters(Mutex::new(BTreeSet::new()), Condvar::new());
+    let letters = &LETTERS;
     let words = Collated::new(letters, |samples: Vec<char>| match samples.contains(&'q') {
         true => panic!("no q"),
         false => Ok(samples.into_iter().collect::<String>()),

@@ -26,6 +26,7 @@ mod optim;
 mod ownership;
 mod parts;
 mod programs;
+mod readers;
 mod recurrent;
 mod safetensors;
 mod same_bits;

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, Write};
 use std::path::Path;
 
 use ferrotape_tensor::io::parse_safetensors;
 use ferrotape_tensor::{DType, Error, ErrorKind, Result, Tensor, bf16, f16};
-use xxhash_rust::xxh3::{Xxh3, xxh3_128};
+use xxhash_rust::xxh3::Xxh3;
 
 use super::{Named, OWN};
 
@@ -16,6 +16,8 @@ use super::{Named, OWN};
 const VERSION: i64 = 1;
 /// Bytes of the digest.
 const DIGEST: usize = 16;
+/// The longest header that is read, the format's own limit.
+const MAX_HEADER: u64 = 100_000_000;
 /// Elements that are converted at a time.
 const CHUNK: usize = 1 << 14;
 
@@ -185,14 +187,7 @@ pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
 
 /// The parts of the file `path`.
 pub(super) fn read(path: &Path) -> Result<BTreeMap<String, Named>, Refusal> {
-    let bytes = read_all(path)?;
-    let damaged = |message: &str| Refusal::Damaged(message.to_string());
-    let Some((rest, digest)) = bytes.split_last_chunk::<DIGEST>() else {
-        return Err(damaged("no checkpoint: shorter than its digest"));
-    };
-    if xxh3_128(rest).to_le_bytes() != *digest {
-        return Err(damaged("damaged, or no checkpoint: its digest is not that of its bytes"));
-    }
+    let bytes = read_whole(path)?;
     let named = parse_safetensors(&bytes).map_err(|error| match error.kind() {
         ErrorKind::File { message, .. } => Refusal::Unfit(message.clone()),
         _ => Refusal::Other(error),
@@ -214,20 +209,80 @@ pub(super) fn read(path: &Path) -> Result<BTreeMap<String, Named>, Refusal> {
     }
 }
 
-/// All bytes of a plain file.
-fn read_all(path: &Path) -> Result<Vec<u8>, Refusal> {
-    let refuse = |error: io::Error| Refusal::Damaged(error.to_string());
+fn damaged(what: impl std::fmt::Display) -> Refusal {
+    Refusal::Damaged(format!("damaged, or no checkpoint: {what}"))
+}
+
+fn unread(error: io::Error) -> Refusal {
+    Refusal::Damaged(error.to_string())
+}
+
+/// All bytes of a file whose digest is right. Memory for them is asked for when that is known.
+fn read_whole(path: &Path) -> Result<Vec<u8>, Refusal> {
     // Opening a pipe would wait for its writer.
-    let about = fs::metadata(path).map_err(refuse)?;
-    if !about.is_file() {
+    if !fs::metadata(path).map_err(unread)?.is_file() {
         return Err(Refusal::Unfit("no file".to_string()));
     }
-    let file = File::open(path).map_err(refuse)?;
+    let mut file = File::open(path).map_err(unread)?;
+    let length = file.metadata().map_err(unread)?.len();
+    check_length(&mut file, length)?;
+    file.rewind().map_err(unread)?;
+    check_digest(&mut file, length)?;
+    file.rewind().map_err(unread)?;
     let mut bytes = Vec::new();
-    let reserved = usize::try_from(about.len()).ok().map(|len| bytes.try_reserve_exact(len));
+    let reserved = usize::try_from(length).ok().map(|length| bytes.try_reserve_exact(length));
     if !matches!(reserved, Some(Ok(()))) {
-        return Err(Refusal::Unfit(format!("no memory for its {} bytes", about.len())));
+        return Err(Refusal::Unfit(format!("no memory for its {length} bytes")));
     }
-    file.take(about.len()).read_to_end(&mut bytes).map_err(refuse)?;
+    file.take(length).read_to_end(&mut bytes).map_err(unread)?;
+    // It may have changed in between.
+    check_digest(&mut &bytes[..], length)?;
     Ok(bytes)
+}
+
+/// The header's last number is where the data end: a file of another length is refused before all of it is read.
+fn check_length(file: &mut File, length: u64) -> Result<(), Refusal> {
+    let mut prefix = [0; 8];
+    let start = file.read_exact(&mut prefix).map(|()| u64::from_le_bytes(prefix));
+    let start = start.map_err(|_| damaged(format!("{length} bytes")))?;
+    let data = length.checked_sub(8).and_then(|rest| rest.checked_sub(start));
+    let Some(data) = data.filter(|_| (2..=MAX_HEADER).contains(&start)) else {
+        return Err(damaged(format!("a header of {start} bytes in a file of {length}")));
+    };
+    let mut header = Vec::new();
+    file.take(start).read_to_end(&mut header).map_err(unread)?;
+    let end = std::str::from_utf8(&header).ok().and_then(|header| {
+        let inner = header.trim_end_matches(' ').strip_suffix("]}}")?;
+        inner.rsplit_once(',')?.1.parse::<u64>().ok()
+    });
+    match end {
+        Some(end) if end == data => Ok(()),
+        Some(end) => Err(damaged(format!("{data} bytes of data, {end} announced"))),
+        None => Err(damaged("its header does not end as one")),
+    }
+}
+
+/// The digest at the end is that of the bytes before it.
+fn check_digest(bytes: &mut impl Read, length: u64) -> Result<(), Refusal> {
+    let mut rest = length.saturating_sub(DIGEST as u64);
+    let mut digest = Xxh3::new();
+    let mut buffer = vec![0; 1 << 16];
+    while rest > 0 {
+        let most = usize::try_from(rest).map_or(buffer.len(), |rest| rest.min(buffer.len()));
+        match bytes.read(&mut buffer[..most]) {
+            Ok(0) => return Err(damaged("it has become shorter")),
+            Ok(read) => {
+                digest.update(&buffer[..read]);
+                rest -= read as u64;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(unread(error)),
+        }
+    }
+    let mut written = [0; DIGEST];
+    bytes.read_exact(&mut written).map_err(unread)?;
+    match written == digest.digest128().to_le_bytes() {
+        true => Ok(()),
+        false => Err(damaged("its digest is not that of its bytes")),
+    }
 }

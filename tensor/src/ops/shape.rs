@@ -213,7 +213,8 @@ methods! {
 }
 
 impl Tensor {
-    /// Tensors one after the other along dim `dim`; their other sizes must be equal.
+    /// Tensors one after the other along dim `dim`; their other sizes must be equal (an empty vector is no exception, as it is in
+    /// PyTorch). Types promote.
     ///
     /// ```
     /// # use ferrotape_tensor::Tensor;
@@ -224,7 +225,7 @@ impl Tensor {
     /// ```
     ///
     /// # Errors
-    /// No tensors; shapes or types that differ.
+    /// No tensors; shapes that differ.
     #[track_caller]
     pub fn cat(tensors: &[&Tensor], dim: i64) -> Result<Tensor> {
         let here = std::panic::Location::caller();

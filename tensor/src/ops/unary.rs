@@ -80,7 +80,8 @@ methods! {
         let x = look("leaky_relu", &x)?;
         x.gt(0.0)?.select(x, x.mul(slope))
     }
-    /// `x` kept within `low..=high`; NaN stays. As PyTorch, `high` wins where the bounds cross.
+    /// `x` kept within `low..=high`; NaN stays, and a bound that is NaN makes all NaN. As in PyTorch, `high` wins where the bounds cross,
+    /// and the derivative at the bounds is 0.
     fn clamp(x, low: f64, high: f64) -> Tensor {
         let x = look("clamp", &x)?;
         if low.is_nan() || high.is_nan() {

@@ -36,7 +36,11 @@ pub(super) fn cases(cases: &mut Cases) {
         x[0].multilabel_margin_loss_with(&labels, settings)?.square()
     });
     let inputs = vec![cases.any(&[2, 3]), cases.any(&[2, 3])];
-    cases.add("soft_margin_loss", inputs, |x| x[0].soft_margin_loss(&x[1])?.square());
+    cases.add("soft_margin_loss", inputs.clone(), |x| x[0].soft_margin_loss(&x[1])?.square());
+    cases.add("soft_margin_loss, summed", inputs, |x| {
+        let settings = SoftMarginLoss::default().reduction(Reduction::Sum);
+        x[0].soft_margin_loss_with(&x[1], settings)?.square()
+    });
     let inputs = vec![cases.any(&[2, 3]), cases.positive(&[2, 3]), cases.positive(&[3])];
     cases.add("multilabel_soft_margin_loss", inputs, |x| {
         let settings = MultiLabelSoftMarginLoss::default().weight(&x[2]);

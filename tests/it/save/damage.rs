@@ -43,7 +43,7 @@ fn every_flipped_bit_is_seen() {
         bytes[bit / 8] ^= 1 << (bit % 8);
         fs::write(&path, &bytes).unwrap();
         let error = Checkpoint::read(&path).expect_err(&format!("bit {bit} flipped")).to_string();
-        assert!(error.contains("small.safetensors: damaged"), "{error}");
+        assert!(error.contains("small.safetensors: damaged, or"), "{error}");
         bytes[bit / 8] ^= 1 << (bit % 8);
         seen += 1;
     }
@@ -69,4 +69,28 @@ fn every_cut_and_every_zeroed_tail_is_seen() {
     }
     fs::write(&path, [&whole[..], &[0]].concat()).unwrap();
     assert!(Checkpoint::read(&path).is_err(), "a byte more");
+}
+
+#[test]
+fn a_huge_file_is_refused_without_memory_or_time() {
+    let folder = Folder::new("save-huge");
+    let (path, whole) = small(&folder);
+    // Sparse: a terabyte that takes no room on the disk.
+    for start in [&[0; 8][..], &100u64.to_le_bytes(), &whole] {
+        fs::write(&path, start).unwrap();
+        let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+        file.set_len(1 << 40).unwrap();
+        let error = Checkpoint::read(&path).unwrap_err().to_string();
+        assert!(error.contains("damaged, or no checkpoint: "), "{error}");
+    }
+    // One that does not fit in memory, and lies about it well, has a wrong digest.
+    let header = r#"{"checkpoint/digest":{"dtype":"U8","shape":[16],"data_offsets":[0,LAST]}}"#;
+    let header = header.replace("LAST", &(1u64 << 30).to_string());
+    let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+    bytes.extend(header.as_bytes());
+    let length = bytes.len() as u64 + (1 << 30);
+    fs::write(&path, &bytes).unwrap();
+    fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(length).unwrap();
+    let error = Checkpoint::read(&path).unwrap_err().to_string();
+    assert!(error.contains("its digest is not that of its bytes"), "{error}");
 }

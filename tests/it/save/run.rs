@@ -29,10 +29,10 @@ pub(super) struct Net {
 impl Net {
     pub(super) fn new(rng: &mut Generator) -> Net {
         Net {
-            first: Linear::new(6, 12, rng).unwrap(),
-            norm: BatchNorm1d::new(12).unwrap(),
+            first: Linear::new(6, 64, rng).unwrap(),
+            norm: BatchNorm1d::new(64).unwrap(),
             drop: Dropout::new(0.25).unwrap(),
-            last: Linear::new(12, 3, rng).unwrap(),
+            last: Linear::new(64, 3, rng).unwrap(),
         }
     }
 }
