@@ -10,6 +10,7 @@ pub mod driver;
 pub mod launch;
 pub mod map;
 pub mod memory;
+pub mod reduce;
 #[cfg(test)]
 mod testing;
 

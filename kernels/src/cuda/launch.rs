@@ -38,6 +38,7 @@ families! {
     MapCast = "map_cast";
     MapUnary = "map_unary";
     MapWide = "map_wide";
+    Reduce = "reduce";
 }
 
 /// The modules that are loaded, and their functions by name.

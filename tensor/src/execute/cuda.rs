@@ -3,6 +3,7 @@
 
 mod copies;
 mod maps;
+mod reductions;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -37,7 +38,9 @@ pub(super) fn execute(op: &Op, inputs: &[Input<'_>], outputs: &mut [Output<'_>])
 
 /// The GPU's kernel; `None` where it has none for these operands. One family after another; each knows its operations.
 fn native(op: &Op, inputs: &[Input<'_>], outputs: &mut [Output<'_>]) -> Option<Result<()>> {
-    copies::execute(op, inputs, outputs).or_else(|| maps::execute(op, inputs, outputs))
+    copies::execute(op, inputs, outputs)
+        .or_else(|| maps::execute(op, inputs, outputs))
+        .or_else(|| reductions::execute(op, inputs, outputs))
 }
 
 /// The kernels' name of an element type.

@@ -1,0 +1,49 @@
+//! Reductions.
+
+use ferrotape_kernels::cuda::reduce;
+use smallvec::SmallVec;
+
+use super::{array, kind, target};
+use crate::error::Result;
+use crate::execute::{Input, Output, tensor, told};
+use crate::op::Op;
+
+/// Dims that kernels take at least, whatever lies together.
+const RANK: usize = 16;
+
+pub(super) fn execute(
+    op: &Op,
+    inputs: &[Input<'_>],
+    outputs: &mut [Output<'_>],
+) -> Option<Result<()>> {
+    let Some(Input::Tensor(x)) = inputs.first() else { return None };
+    let out = outputs.first_mut()?;
+    if x.rank() > RANK {
+        return None;
+    }
+    Some(match op {
+        Op::Reduce(..) | Op::ArgReduce(..) => fold(op, inputs, out),
+        _ => return None,
+    })
+}
+
+fn fold(op: &Op, inputs: &[Input<'_>], out: &mut Output<'_>) -> Result<()> {
+    let x = array(op, tensor(op, inputs, 0)?)?;
+    let to = kind(out.meta.dtype);
+    let out = target(op, out)?;
+    told(
+        op,
+        match op {
+            Op::ArgReduce(how, dims) => {
+                reduce::arg_reduce(*how, x, dims.dims.first().copied().unwrap_or(0), out)
+            }
+            Op::Reduce(how, dims) => {
+                let rank = x.shape().len();
+                let reduced: SmallVec<[bool; 16]> =
+                    (0..rank).map(|d| dims.dims.contains(&d)).collect();
+                reduce::reduce(*how, x, &reduced, to, out)
+            }
+            _ => return Err(crate::error::Error::argument(op.name(), "does not reduce")),
+        },
+    )
+}
