@@ -3,6 +3,7 @@
 
 mod hostile;
 mod limits;
+mod mutants;
 mod numpy;
 mod special;
 mod st;
