@@ -7,7 +7,7 @@
 
 mod budget;
 mod chain;
-mod class;
+pub(crate) mod class;
 mod mapped;
 mod pool;
 mod system;

@@ -88,11 +88,22 @@ impl Summary {
     }
 }
 
-/// Without the paths of modules: `a::b::C<d::E>` is `C<E>`.
+/// Without the paths of modules: `a::b::C<d::E>` is `C<E>`. This crate's layers of `N` dims go by the names of their aliases:
+/// `BatchNorm<2>` is `BatchNorm2d`.
 fn short(type_name: &str) -> String {
     let mut text = String::new();
+    let own = concat!(env!("CARGO_CRATE_NAME"), "::");
+    let mut is_own = false;
     for part in type_name.split_inclusive(['<', '>', ',', ' ', '(', ')', '[', ']', '&', ';']) {
-        text.push_str(part.rsplit("::").next().unwrap_or(part));
+        match part.strip_suffix('>').filter(|dims| is_own && dims.parse::<usize>().is_ok()) {
+            Some(dims) => {
+                text.truncate(text.len() - 1);
+                text.push_str(dims);
+                text.push('d');
+            }
+            None => text.push_str(part.rsplit("::").next().unwrap_or(part)),
+        }
+        is_own = part.starts_with(own) && part.ends_with('<');
     }
     text
 }
@@ -239,7 +250,7 @@ fn grouped(number: usize) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at) % 3 == 0 {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
             text.push(' ');
         }
         text.push(digit);

@@ -100,6 +100,14 @@ pub enum ErrorKind {
         /// The limit in force (`usize::MAX`: none, the system refused).
         limit: usize,
     },
+    /// CUDA is not there, or its driver reports a fault.
+    #[error("{op}: {message}")]
+    Cuda {
+        /// The operation, or the call that met the fault.
+        op: &'static str,
+        /// What was looked for, or the driver's words.
+        message: String,
+    },
     /// A tensor that a tape watches met an operation where that tape does not listen: its gradient would be lost.
     #[error(
         "{op}: operand {operand} is tracked by a tape that is not active here (another thread, or its recording has ended): \
@@ -212,6 +220,9 @@ impl Error {
             }
             Kernel::IndexOutOfRange { index, size, .. } => {
                 ErrorKind::Index { op, index, size, dim: None }
+            }
+            Kernel::NoCuda(_) | Kernel::Cuda { .. } => {
+                ErrorKind::Cuda { op, message: error.to_string() }
             }
             Kernel::DivisionByZero => ErrorKind::Argument { op, message: error.to_string() },
             other => ErrorKind::Internal { op, message: other.to_string() },

@@ -1,5 +1,9 @@
 //! No wrong input makes the library panic: every operation, with operands and settings drawn at random, right and wrong alike.
 
+mod methods;
+
+pub(crate) use methods::in_source;
+
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
@@ -519,8 +523,8 @@ fn draw_sequence(rng: &mut Rng, variant: &str, dtype: DType) -> (Op, Vec<Tensor>
     let projection = (cell == Lstm && rng.chance(3)) || rng.chance(30);
     let settings = SequenceOp { cell, reverse, bias, projection, lengths };
     let s = rng.shape(5);
-    let [steps, batch, hidden] = [s[0].max(1).min(20), s[1], s[2].max(1).min(20)];
-    let output = if projection { s[3].max(1).min(20) } else { hidden };
+    let [steps, batch, hidden] = [s[0].clamp(1, 20), s[1], s[2].clamp(1, 20)];
+    let output = if projection { s[3].clamp(1, 20) } else { hidden };
     let gates = hidden * cell.gates();
     let cells = (cell == Lstm).then_some(vec![batch, hidden]);
     let w_hr = projection.then_some(vec![output, hidden]);

@@ -158,13 +158,13 @@ fn windows_of_more_taps_than_a_byte_counts() {
 /// What is padded contributes nothing, not even beside what is not finite.
 #[test]
 fn padding_meets_no_infinity() {
-    let infinite = Tensor::full([1, 1, 2], f64::INFINITY.into(), DType::F64).unwrap();
+    let infinite = Tensor::full([1, 1, 2], f64::INFINITY, DType::F64).unwrap();
     let x = Tensor::from([[1.0, 1.0]]);
     let y = x.conv1d(&infinite, None, Conv1dOp::default().padding([1])).unwrap();
     assert_eq!(numbers(&y), [f64::INFINITY; 3]);
     let y = x.conv_transpose1d(&infinite, None, ConvTranspose1dOp::default().stride([3])).unwrap();
     assert_eq!(numbers(&y), [f64::INFINITY, f64::INFINITY, 0., f64::INFINITY, f64::INFINITY]);
-    let deep = Tensor::full([1, 1, 2, 1, 1], f64::INFINITY.into(), DType::F64).unwrap();
+    let deep = Tensor::full([1, 1, 2, 1, 1], f64::INFINITY, DType::F64).unwrap();
     let volume = Tensor::from([[[[1.0]], [[1.0]]]]);
     let y = volume.conv3d(&deep, None, Conv3dOp::default().padding([1, 0, 0])).unwrap();
     assert_eq!(numbers(&y), [f64::INFINITY; 3]);

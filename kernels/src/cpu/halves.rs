@@ -19,7 +19,7 @@ pub(crate) fn f16_to_f32(x: u16) -> u32 {
     // Subnormals: 0.m * 2^-14 is (1.m - 1) * 2^-14, and that difference is exact.
     let small = f32::from_bits(rest + (113 << 23)) - f32::from_bits(113 << 23);
     let quiet = if rest > 0x0f80_0000 { 1 << 22 } else { 0 };
-    let special = rest + (224 << 23) | quiet;
+    let special = (rest + (224 << 23)) | quiet;
     let normal = rest + (112 << 23);
     sign | if rest >= 0x0f80_0000 {
         special
@@ -103,9 +103,9 @@ macro_rules! loops {
 }
 loops! {
     widen_f16 / widen_f16_avx2: f16 => f32, |x| x.to_single();
-    narrow_f16 / narrow_f16_avx2: f32 => f16, |x| f16::from_single(x);
+    narrow_f16 / narrow_f16_avx2: f32 => f16, f16::from_single;
     widen_bf16 / widen_bf16_avx2: bf16 => f32, |x| x.to_single();
-    narrow_bf16 / narrow_bf16_avx2: f32 => bf16, |x| bf16::from_single(x);
+    narrow_bf16 / narrow_bf16_avx2: f32 => bf16, bf16::from_single;
 }
 
 impl Convert for f16 {
@@ -174,10 +174,7 @@ mod f16c {
 }
 
 /// Runs `body(start, end)` over `0..len`, on several threads if it is long.
-fn pieces(len: usize, body: &(dyn Fn(usize, usize) + Sync)) {
-    if len <= PIECE {
-        return body(0, len);
-    }
+fn pieces(len: usize, body: &(impl Fn(usize, usize) + Sync)) {
     parallel::run(len.div_ceil(PIECE), len as u64 / 8, &|piece| {
         body(piece * PIECE, ((piece + 1) * PIECE).min(len));
     });

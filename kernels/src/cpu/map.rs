@@ -35,10 +35,7 @@ pub enum Source<'a, T> {
 const PIECE: usize = 32 * 1024;
 
 /// Runs `body(start, end)` over `0..len` in pieces; `cost` is in picoseconds an element.
-fn pieces(len: usize, cost: u64, body: &(dyn Fn(usize, usize) + Sync)) {
-    if len <= PIECE {
-        return body(0, len);
-    }
+fn pieces(len: usize, cost: u64, body: &(impl Fn(usize, usize) + Sync)) {
     let work_ns = (len as u64).saturating_mul(cost) / 1000;
     parallel::run(len.div_ceil(PIECE), work_ns, &|piece| {
         body(piece * PIECE, ((piece + 1) * PIECE).min(len));
@@ -73,7 +70,7 @@ unsafe impl<T: Send + Sync> Send for Pointer<T> {}
 /// `out = op(x)`.
 ///
 /// # Errors
-/// [`Contract`](Error::Contract) if the lengths differ.
+/// [`Contract`](crate::Error::Contract) if the lengths differ.
 pub fn unary<T: Float>(op: UnaryOp, x: Source<'_, T>, out: &mut [T]) -> Result<()> {
     float::unary(op, x, out)
 }
@@ -81,7 +78,7 @@ pub fn unary<T: Float>(op: UnaryOp, x: Source<'_, T>, out: &mut [T]) -> Result<(
 /// `out = op(a, b)`; at most one operand may be [`Source::Output`], or both (`op(out, out)`).
 ///
 /// # Errors
-/// [`Contract`](Error::Contract) if the shapes differ.
+/// [`Contract`](crate::Error::Contract) if the shapes differ.
 pub fn binary<T: Float>(
     op: BinaryOp,
     a: Source<'_, T>,

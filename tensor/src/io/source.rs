@@ -207,8 +207,8 @@ pub(super) fn fill_tensor(
     let mut result = Ok(());
     let bytes = usize::try_from(byte_size(shape, dtype)?).map_err(bad)?;
     let mut storage = Storage::new("load", bytes, Device::Cpu)?;
-    if let Some(buffer) = storage.exclusive() {
-        let out = buffer.as_mut_slice::<u8>();
+    if let Some(memory) = storage.exclusive() {
+        let out = memory.buffer.as_mut_slice::<u8>();
         result = read(out);
         if endian != Endian::NATIVE && dtype.size() > 1 {
             out.chunks_exact_mut(dtype.size()).for_each(<[u8]>::reverse);
@@ -227,9 +227,8 @@ pub(super) struct Dense(Tensor);
 
 impl Dense {
     pub(super) fn of(tensor: &Tensor) -> Result<Dense> {
-        let dense =
-            if tensor.is_contiguous() { tensor.clone() } else { tensor.contiguous_copy()? };
-        Ok(Dense(dense))
+        let here = tensor.on_cpu()?;
+        Ok(Dense(if here.is_contiguous() { here } else { here.contiguous_copy()? }))
     }
 
     pub(super) fn tensor(&self) -> &Tensor {

@@ -11,6 +11,9 @@ use crate::tensor::Tensor;
 
 const OP: &str = "interpolate";
 
+/// The output's size of each dim, and the scale if one was given.
+type Sizes = SmallVec<[(usize, Option<f64>); 3]>;
+
 /// How elements between others are made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -111,7 +114,7 @@ impl Interpolate {
     }
 
     /// Output size and given scale of each dim.
-    fn resolve(&self, input: &[usize]) -> Result<SmallVec<[(usize, Option<f64>); 3]>> {
+    fn resolve(&self, input: &[usize]) -> Result<Sizes> {
         let dims = input.len();
         let count = self.size.len().max(self.scale.len());
         if count != 1 && count != dims {
@@ -223,13 +226,14 @@ fn along(x: &Tensor, dim: usize, axis: &Axis, mode: InterpolateMode) -> Result<T
     let mut sum: Option<Tensor> = None;
     for tap in 0..count {
         let index: Vec<i64> = list(axis.output, |at| axis.taps(mode, at)[tap].0)?;
-        let index = Tensor::from_vec(index, [axis.output])?;
+        let index = Tensor::from_vec(index, [axis.output]).to_device(x.device())?;
         let chosen = x.index_select(dim as i64, &index)?;
         if count == 1 {
             return Ok(chosen);
         }
         let weights: Vec<f64> = list(axis.output, |at| axis.taps(mode, at)[tap].1)?;
-        let mut weights = Tensor::from_vec(weights, [axis.output]).to_dtype(x.dtype())?;
+        let mut weights =
+            Tensor::from_vec(weights, [axis.output]).to_device(x.device()).to_dtype(x.dtype())?;
         for _ in 0..behind {
             weights = weights.unsqueeze(-1)?;
         }

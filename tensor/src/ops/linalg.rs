@@ -143,7 +143,7 @@ methods! {
     /// Linear algebra, on `Result<Tensor>`.
     trait LinalgChain;
 
-    /// The product of two matrices: PyTorch's `mm`, [`matmul`](Self::matmul) without its liberties.
+    /// The product of two matrices: PyTorch's `mm`, [`matmul`](Tensor::matmul) without its liberties.
     fn mm(x, other: &Tensor) -> Tensor { product("mm", (look("mm", &x)?, 2), (other, 2)) }
 
     /// The products of two stacks of as many matrices: PyTorch's `bmm`.
@@ -206,13 +206,16 @@ methods! {
     }
 }
 
-/// A product whose weight is a vector: PyTorch's `linear` allows it.
-pub(super) fn vector_linear(
+/// A product whose weight may be a vector, and of integers: PyTorch's `linear` allows both.
+pub(super) fn plain_linear(
     x: Operand<'_>,
     weight: &Tensor,
     bias: Option<&Tensor>,
 ) -> Result<Tensor> {
-    let y = look("linear", &x)?.matmul(weight)?;
+    let y = match weight.rank() {
+        1 => look("linear", &x)?.matmul(weight)?,
+        _ => look("linear", &x)?.matmul(weight.t())?,
+    };
     match bias {
         Some(bias) => y.add(bias),
         None => Ok(y),

@@ -114,7 +114,7 @@ fn chosen(cases: &mut Cases) {
             ("index by tensors", &[3, 2, 4], |x| {
                 x.i((&Tensor::from([2i64, 0, 2]), .., &Tensor::from([-1i64, 1, 3])))
             }),
-            ("index by a mask", &[3, 2], |x| x.i(&Tensor::from([true, false, true]))),
+            ("index by a mask", &[3, 2], |x| x.i(Tensor::from([true, false, true]))),
             ("index by everything", &[2, 3, 4], |x| {
                 x.i((Index::Ellipsis, -1, &Tensor::from([[0i64, 2], [2, 3]])))
             }),

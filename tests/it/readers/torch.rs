@@ -102,7 +102,7 @@ fn machine_cases() -> Vec<Case> {
         refused("P02-recall", pickle(b"h\x07."), "memo place 7 is empty"),
         refused("P02-steps", pickle(&many), "more than 800000 instructions"),
         refused("P02-circle", pickle(circle), "deep in lists"),
-        refused("P02-laughs", pt(&laughs()), "more than 200000 values"),
+        refused("P02-laughs", pt(&laughs()), "more than 50000 values"),
         refused("P02-wide", pickle(&huge), "more than 200000 values"),
         refused("P02-deep", pickle(&deep(100_000)), "deep in lists"),
         read("P02-less-deep", pickle(&deep(60))),

@@ -32,16 +32,16 @@ fn check<T: Float>(
     on: impl Fn(Isa, &mut Values<T>, &[T]),
     one: impl Fn(&mut [T; 4], T),
 ) {
-    let numbers = |seed| data(n, seed, false).into_iter().map(|x| T::from_f64(x as f64));
+    let numbers = |seed| data(n, seed, false).into_iter().map(|x| T::from_f64(x));
     let start = |seed| numbers(seed).collect::<Vec<T>>();
     let positive = |seed| numbers(seed).map(|x| x * x).collect::<Vec<T>>();
     let state = |place: usize| if used[place] { positive(3 + place as u64) } else { Vec::new() };
     let before: Values<T> = [start(1), state(0), state(1), state(2)];
     let grad = start(2);
     let mut want = before.clone();
-    for i in 0..n {
+    for (i, &g) in grad.iter().enumerate() {
         let mut element = [0, 1, 2, 3].map(|v| before[v].get(i).copied().unwrap_or_default());
-        one(&mut element, grad[i]);
+        one(&mut element, g);
         for (values, element) in want.iter_mut().zip(element) {
             if let Some(place) = values.get_mut(i) {
                 *place = element;

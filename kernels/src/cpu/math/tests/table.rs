@@ -195,7 +195,8 @@ fn pairs_have_the_special_cases_of_ieee() {
     for (i, y) in call("log10", &powers, &[]).into_iter().enumerate() {
         // Not every power is exact; those up to 1e22 are.
         assert!(
-            (y - (i as f64 - 300.0)).abs() < 1e-13 && (i < 300 || i > 322 || y == i as f64 - 300.0)
+            (y - (i as f64 - 300.0)).abs() < 1e-13
+                && (!(300..=322).contains(&i) || y == i as f64 - 300.0)
         );
     }
     let powers: Vec<f64> = (-1074..=1023)
