@@ -21,6 +21,7 @@ mod no_panic;
 mod nonfinite;
 mod norms;
 mod operators;
+mod onnx;
 mod opinfo;
 mod optim;
 mod ownership;
