@@ -274,8 +274,8 @@ fn replace<M: Module + ?Sized>(
 ) -> Result<()> {
     let mut made: BTreeMap<TensorId, Tensor> = BTreeMap::new();
     for tensor in state_dict(model).values().filter(|tensor| due(tensor)) {
-        if !made.contains_key(&tensor.id()) {
-            made.insert(tensor.id(), make(tensor)?);
+        if let std::collections::btree_map::Entry::Vacant(e) = made.entry(tensor.id()) {
+            e.insert(make(tensor)?);
         }
     }
     let replace = |tensor: &mut Tensor| {
