@@ -160,7 +160,8 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
         bar.set_message(format!("loss {loss:.5}"));
         bar.set_position(saved.steps);
     }
-    let epoch_ms = start.elapsed().as_secs_f64() * 1e3 / options.epochs.saturating_sub(trained).max(1) as f64;
+    let epoch_ms =
+        start.elapsed().as_secs_f64() * 1e3 / options.epochs.saturating_sub(trained).max(1) as f64;
     bar.finish_and_clear();
 
     let said = net.forward(&x, &mut Ctx::eval())?;
