@@ -41,6 +41,9 @@ struct Options {
     /// Threads that kernels may use (0: all cores).
     #[arg(long, default_value_t = 0)]
     threads: usize,
+    /// Where to compute: cpu, cuda, cuda:N or best.
+    #[arg(long, default_value = "cpu")]
+    device: String,
     /// Folder for the plot.
     #[arg(long, default_value = "runs/flights")]
     out: PathBuf,
@@ -126,6 +129,7 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     if options.threads > 0 {
         ferrotape::set_threads(options.threads);
     }
+    let device: Device = options.device.parse()?;
     std::fs::create_dir_all(&options.out).map_err(|e| format!("{}: {e}", options.out.display()))?;
     let path = options.data.as_deref();
     let rows = read(path).map_err(|error| match path {
@@ -133,6 +137,7 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
         None => error,
     })?;
     let passengers = Tensor::from_vec(rows.iter().map(|row| row.2).collect(), [rows.len()])?;
+    let passengers = passengers.to_device(device)?;
     let (mean, std) = (passengers.mean(..)?, passengers.var(.., 1.).sqrt()?);
     if !std.to_f64()?.is_normal() {
         return Err(format!("passengers with a standard deviation of {}", std.to_f64()?).into());
@@ -143,6 +148,7 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
 
     let mut rng = Generator::new(options.seed);
     let mut net = Net::new(&mut rng)?;
+    net.to(device)?;
     let mut optimizer = Adam::new(options.lr);
     let mut saved = options.resume.start(&mut net, &mut optimizer, &mut rng)?;
     let trained = saved.steps;

@@ -41,6 +41,9 @@ struct Options {
     /// Threads that kernels may use (0: all cores).
     #[arg(long, default_value_t = 0)]
     threads: usize,
+    /// Where to compute: cpu, cuda, cuda:N or best.
+    #[arg(long, default_value = "cpu")]
+    device: String,
     /// Folder for the weights and plots.
     #[arg(long, default_value = "runs/mnist")]
     out: PathBuf,
@@ -49,10 +52,15 @@ struct Options {
 }
 
 /// Mean loss, accuracy and counts `[label][said]` over a data set.
-fn test(net: &Cnn, loader: &DataLoader<Mnist>) -> Result<(f64, f64, Vec<Vec<usize>>)> {
+fn test(
+    net: &Cnn,
+    loader: &DataLoader<Mnist>,
+    device: Device,
+) -> Result<(f64, f64, Vec<Vec<usize>>)> {
     let (mut loss, mut counts) = (0.0, vec![vec![0; 10]; 10]);
     for batch in loader.epoch(0)? {
         let (x, y) = batch?;
+        let (x, y) = (x.to_device(device)?, y.to_device(device)?);
         let logits = net.forward(&x, &mut Ctx::eval())?;
         loss += logits.cross_entropy_rows(&y).sum(..)?.to_f64()?;
         for (label, said) in y.to_vec::<i64>()?.iter().zip(logits.argmax(1)?.to_vec::<i64>()?) {
@@ -68,12 +76,14 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     if options.threads > 0 {
         ferrotape::set_threads(options.threads);
     }
+    let device: Device = options.device.parse()?;
     std::fs::create_dir_all(&options.out).map_err(|e| format!("{}: {e}", options.out.display()))?;
     let (train, held_out) = load(options.data.as_deref())?;
     let train = DataLoader::new(train, options.batch_size)?.shuffle(options.seed);
     let held_out = DataLoader::new(held_out, 256)?;
     let mut rng = Generator::new(options.seed);
     let mut net = Cnn::new(&mut rng)?;
+    net.to(device)?;
     let mut optimizer = Adam::new(options.lr);
     let mut saved = options.resume.start(&mut net, &mut optimizer, &mut rng)?;
     println!(
@@ -87,7 +97,7 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
 
     let style = ProgressStyle::with_template("epoch {prefix} {bar:40} {pos}/{len} {msg} {eta}")?;
     let mut curves = [("training".to_string(), Vec::new()), ("test".to_string(), Vec::new())];
-    let (mut loss, mut accuracy, mut counts) = test(&net, &held_out)?;
+    let (mut loss, mut accuracy, mut counts) = test(&net, &held_out, device)?;
     curves[1].1.push((saved.position.epoch() as f64, loss));
     let mut seconds = 0.0;
     for epoch in saved.position.epoch()..options.epochs {
@@ -98,6 +108,7 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
         let mut batches = train.resume(&saved.position)?;
         while let Some(batch) = batches.next() {
             let (x, y) = batch?;
+            let (x, y) = (x.to_device(device)?, y.to_device(device)?);
             let step =
                 value_and_grad(&net, &mut rng, |net, ctx| net.forward(&x, ctx).cross_entropy(&y))?;
             optimizer.step(&mut net, &step)?;
@@ -114,7 +125,7 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
         saved.position = saved.position.next_epoch();
         seconds += start.elapsed().as_secs_f64();
         bar.finish_and_clear();
-        (loss, accuracy, counts) = test(&net, &held_out)?;
+        (loss, accuracy, counts) = test(&net, &held_out, device)?;
         curves[1].1.push((epoch as f64 + 1.0, loss));
         println!("epoch {}: test accuracy {accuracy:.4}, test loss {loss:.4}", epoch + 1);
     }

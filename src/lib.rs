@@ -50,15 +50,16 @@ pub mod prelude {
     pub use ferrotape_nn::data::DataLoader;
     pub use ferrotape_nn::{
         Adagrad, Adam, AdamW, AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveMaxPool2d, Approximate,
-        AvgPool1d, AvgPool2d, BatchNorm1d, BatchNorm2d, CELU, Conv1d, Conv1dConfig, Conv2d,
-        Conv2dConfig, Conv3d, Conv3dConfig, ConvTranspose1d, ConvTranspose1dConfig,
-        ConvTranspose2d, ConvTranspose2dConfig, Ctx, Dropout, Dropout2d, ELU, Embedding,
-        EmbeddingConfig, Flatten, Forward, GELU, GLU, GRU, GRUConfig, GroupNorm, Hardshrink,
-        Hardsigmoid, Hardswish, Hardtanh, Identity, LSTM, LSTMConfig, LayerNorm, LeakyReLU, Linear,
-        LogSigmoid, LogSoftmax, MaxPool1d, MaxPool2d, Mish, Module, ModuleExt, Optimizer, PReLU,
-        PaddingMode, RMSNorm, RMSprop, RNN, RNNConfig, ReLU, ReLU6, SELU, SGD, Sequential, SiLU,
-        Sigmoid, Softmax, Softmin, Softplus, Softshrink, Softsign, Step, Tanh, Tanhshrink,
-        Threshold, Upsample, value_and_grad, value_and_grad_aux,
+        AttentionMasks, AvgPool1d, AvgPool2d, BatchNorm1d, BatchNorm2d, BatchNorm3d, CELU, Conv1d,
+        Conv1dConfig, Conv2d, Conv2dConfig, Conv3d, Conv3dConfig, ConvTranspose1d,
+        ConvTranspose1dConfig, ConvTranspose2d, ConvTranspose2dConfig, Ctx, Dropout, Dropout2d,
+        ELU, Embedding, EmbeddingConfig, Flatten, Forward, GELU, GLU, GRU, GRUConfig, GroupNorm,
+        Hardshrink, Hardsigmoid, Hardswish, Hardtanh, Identity, LSTM, LSTMConfig, LayerNorm,
+        LeakyReLU, Linear, LogSigmoid, LogSoftmax, MaxPool1d, MaxPool2d, Mish, Module, ModuleExt,
+        MultiheadAttention, Optimizer, PReLU, PaddingMode, RMSNorm, RMSprop, RNN, RNNConfig, ReLU,
+        ReLU6, SELU, SGD, Sequential, SiLU, Sigmoid, Softmax, Softmin, Softplus, Softshrink,
+        Softsign, Step, Tanh, Tanhshrink, Threshold, TransformerEncoder, TransformerEncoderLayer,
+        TransformerEncoderLayerConfig, Upsample, value_and_grad, value_and_grad_aux,
     };
     pub use ferrotape_tensor::chain::*;
     pub use ferrotape_tensor::{

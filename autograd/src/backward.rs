@@ -184,5 +184,6 @@ fn shaped(node: &Node, place: usize, gradient: Tensor) -> Result<Tensor> {
         true => gradient,
         false => gradient.to_dtype(meta.dtype)?,
     };
+    let gradient = gradient.to_device(meta.device)?;
     if gradient.shape() == &meta.shape[..] { Ok(gradient) } else { gradient.sum_to(&meta.shape) }
 }

@@ -71,6 +71,7 @@ pub fn derivative(op: &Op) -> Derivative {
         Op::Unary(unary) => elementwise::unary(*unary),
         Op::Binary(binary) => elementwise::binary(*binary),
         Op::Select => Derivative::Rule(elementwise::SELECT),
+        Op::Transfer(_) => Derivative::Rule(elementwise::PASS),
         Op::Cast(to) if to.is_float() => Derivative::Rule(elementwise::PASS),
         Op::Copy => Derivative::Rule(elementwise::PASS),
         Op::Reduce(reduce, _) => reduce::reduce(*reduce),

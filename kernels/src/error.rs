@@ -27,6 +27,19 @@ pub enum Error {
     /// Integers were divided by zero.
     #[error("an integer divided by zero")]
     DivisionByZero,
+    /// CUDA can't be used here: no driver, an old one, no such device.
+    #[error("CUDA is not available: {0}")]
+    NoCuda(String),
+    /// The NVIDIA driver refused a call, or a fault of earlier work came to light.
+    #[error("{call}: {message}")]
+    Cuda {
+        /// The driver's function.
+        call: &'static str,
+        /// Its result.
+        code: u32,
+        /// The driver's words for it.
+        message: String,
+    },
     /// The caller broke the kernel's contract (slice lengths, strides out of range).
     #[error("kernel contract broken: {0}")]
     Contract(&'static str),

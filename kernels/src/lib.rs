@@ -6,6 +6,7 @@
 
 pub mod buffer;
 pub mod cpu;
+pub mod cuda;
 pub mod element;
 pub mod elementwise;
 mod error;

@@ -125,7 +125,7 @@ impl<'a, T: Pod> ViewMut<'a, T> {
 }
 
 /// True if every element of the view lies in `0..len`, and their number is a `usize`.
-fn reach(len: usize, offset: usize, shape: &[usize], strides: &[isize]) -> bool {
+pub(crate) fn reach(len: usize, offset: usize, shape: &[usize], strides: &[isize]) -> bool {
     if shape.len() != strides.len() {
         return false;
     }

@@ -1,5 +1,6 @@
-//! Data: data sets, a prefetching loader, samplers, the IDX format.
+//! Data: data sets, a prefetching loader, samplers, the IDX format, CSV.
 
+mod csv;
 mod dataset;
 mod idx;
 mod loader;
@@ -8,6 +9,7 @@ mod position;
 mod sample;
 mod sampler;
 
+pub use csv::{parse_csv, read_csv};
 pub use dataset::{Dataset, TensorDataset};
 pub use idx::{Idx, IdxError, IdxKind, parse_idx, read_idx};
 pub use loader::{DataLoader, Epoch};

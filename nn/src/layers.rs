@@ -34,7 +34,8 @@ pub use norm::{
     BatchNorm, BatchNorm1d, BatchNorm1dConfig, BatchNorm2d, BatchNorm2dConfig, BatchNorm3d,
     BatchNorm3dConfig, BatchNormConfig, GroupNorm, GroupNormConfig, InstanceNorm, InstanceNorm1d,
     InstanceNorm1dConfig, InstanceNorm2d, InstanceNorm2dConfig, InstanceNorm3d,
-    InstanceNorm3dConfig, InstanceNormConfig, LayerNorm, LayerNormConfig, RMSNorm, RMSNormConfig,
+    InstanceNorm3dConfig, InstanceNormConfig, LayerNorm, LayerNormConfig, LocalResponseNorm,
+    RMSNorm, RMSNormConfig,
 };
 pub use pad::{
     CircularPad1d, CircularPad2d, CircularPad3d, ConstantPad1d, ConstantPad2d, ConstantPad3d,

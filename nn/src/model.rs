@@ -89,16 +89,7 @@ pub trait ModuleExt: Module {
     fn to(&mut self, place: impl Into<Placement>) -> Result<()> {
         match place.into() {
             Placement::DType(dtype) => state::to_dtype(self, dtype),
-            Placement::Device(device) => {
-                let all = state::state_dict(self);
-                match all.iter().find(|(_, tensor)| tensor.device() != device) {
-                    Some((path, tensor)) => refuse(format!(
-                        "to: {path} is on {:?} and can't be brought to {device:?}",
-                        tensor.device()
-                    )),
-                    None => Ok(()),
-                }
-            }
+            Placement::Device(device) => state::to_device(self, device),
         }
     }
 

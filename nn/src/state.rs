@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use ferrotape_tensor::{DType, Error, ErrorKind, Result, Tensor, TensorId};
+use ferrotape_tensor::{DType, Device, Error, ErrorKind, Result, Tensor, TensorId};
 
 use crate::module::{Buffer, Module, Param, Visitor, VisitorMut};
 
@@ -220,21 +220,32 @@ pub fn to_dtype<M: Module + ?Sized>(model: &mut M, dtype: DType) -> Result<()> {
     if !dtype.is_float() {
         return Err(Error::new(ErrorKind::Module(format!("to: {dtype} is no float type"))));
     }
-    let mut cast: BTreeMap<TensorId, Tensor> = BTreeMap::new();
-    let mut result = Ok(());
-    let mut one = |tensor: &Tensor| {
-        let due = tensor.dtype().is_float() && tensor.dtype() != dtype;
-        if due && result.is_ok() && !cast.contains_key(&tensor.id()) {
-            match tensor.to_dtype(dtype) {
-                Ok(value) => drop(cast.insert(tensor.id(), value)),
-                Err(error) => result = Err(error),
-            }
+    let due = |tensor: &Tensor| tensor.dtype().is_float() && tensor.dtype() != dtype;
+    replace(model, due, |tensor| tensor.to_dtype(dtype))
+}
+
+/// Brings all parameters and buffers to a device; tied ones stay tied.
+///
+/// # Errors
+/// Memory over the limit, the driver's refusal; then nothing has changed.
+pub(crate) fn to_device<M: Module + ?Sized>(model: &mut M, device: Device) -> Result<()> {
+    replace(model, |tensor| tensor.device() != device, |tensor| tensor.to_device(device))
+}
+
+/// Replaces what is `due`, each value once, and only if all could be made.
+fn replace<M: Module + ?Sized>(
+    model: &mut M,
+    due: impl Fn(&Tensor) -> bool,
+    make: impl Fn(&Tensor) -> Result<Tensor>,
+) -> Result<()> {
+    let mut made: BTreeMap<TensorId, Tensor> = BTreeMap::new();
+    for tensor in state_dict(model).values().filter(|tensor| due(tensor)) {
+        if !made.contains_key(&tensor.id()) {
+            made.insert(tensor.id(), make(tensor)?);
         }
-    };
-    state_dict(model).values().for_each(&mut one);
-    result?;
+    }
     let replace = |tensor: &mut Tensor| {
-        if let Some(value) = cast.get(&tensor.id()) {
+        if let Some(value) = made.get(&tensor.id()) {
             *tensor = value.clone();
         }
     };

@@ -229,10 +229,10 @@ fn compute(op: &Op, operands: &mut [Operand<'_>], metas: &[Meta], tag: Tag) -> R
         .collect();
     if let Some(mut tensor) = reused {
         let inner = std::sync::Arc::get_mut(&mut tensor.0);
-        let Some(buffer) = inner.and_then(|inner| inner.storage.exclusive()) else {
+        let Some(memory) = inner.and_then(|inner| inner.storage.exclusive()) else {
             return Err(Error::argument(op.name(), "internal: the buffer taken over is shared"));
         };
-        execute::execute(op, &inputs, &mut [Output { buffer, meta: &metas[0] }])?;
+        execute::execute(op, &inputs, &mut [memory.output(&metas[0])])?;
         drop(inputs);
         tensor.rename(tag);
         return Ok(SmallVec::from_iter([tensor]));
@@ -242,7 +242,7 @@ fn compute(op: &Op, operands: &mut [Operand<'_>], metas: &[Meta], tag: Tag) -> R
             .iter_mut()
             .zip(metas)
             .filter_map(|((storage, _), meta)| {
-                storage.exclusive().map(|buffer| Output { buffer, meta })
+                storage.exclusive().map(|memory| memory.output(meta))
             })
             .collect();
         execute::execute(op, &inputs, &mut outputs)?;
@@ -266,11 +266,12 @@ fn take_over(op: &Op, operands: &mut [Operand<'_>], metas: &[Meta]) -> Option<us
         let bytes = crate::shape::len(&inner.layout.shape) * inner.dtype.size();
         // The kernels of integers read and write apart, those of 2-byte floats on f32 copies.
         matches!(inner.dtype, DType::F32 | DType::F64)
+            && inner.storage.device() == Device::Cpu
             && inner.layout.shape == metas[0].shape
             && inner.dtype == metas[0].dtype
             && inner.layout.offset == 0
             && inner.layout.is_contiguous()
-            && inner.storage.exclusive().is_some_and(|buffer| buffer.len() == bytes)
+            && inner.storage.exclusive().is_some_and(|memory| memory.len() == bytes)
     })
 }
 
@@ -345,7 +346,7 @@ fn update(op: &Op, operands: &mut [Operand<'_>], tag: Tag) -> Result<Outputs> {
         for (target, meta) in targets.iter_mut().zip(&metas) {
             let inner = std::sync::Arc::get_mut(&mut target.0);
             match inner.and_then(|inner| inner.storage.exclusive()) {
-                Some(buffer) => outputs.push(Output { buffer, meta }),
+                Some(memory) => outputs.push(memory.output(meta)),
                 None => return Err(Error::argument(op.name(), "a changed operand is named twice")),
             }
         }
@@ -371,18 +372,14 @@ fn own_memory(op: &Op, target: &mut Tensor, stale: bool) -> Result<()> {
     let bytes = target.len() * target.dtype().size();
     if let Some(inner) = std::sync::Arc::get_mut(&mut target.0) {
         let whole = inner.layout.offset == 0 && inner.layout.is_contiguous();
-        if whole && inner.storage.exclusive().is_some_and(|buffer| buffer.len() == bytes) {
+        if whole && inner.storage.exclusive().is_some_and(|memory| memory.len() == bytes) {
             return Ok(());
         }
     }
     let meta = target.meta();
-    let mut storage = Storage::new(op.name(), bytes, Device::Cpu)?;
-    if let (false, Some(buffer)) = (stale, storage.exclusive()) {
-        execute::execute(
-            &Op::Copy,
-            &[Input::Tensor(target)],
-            &mut [Output { buffer, meta: &meta }],
-        )?;
+    let mut storage = Storage::new(op.name(), bytes, meta.device)?;
+    if let (false, Some(memory)) = (stale, storage.exclusive()) {
+        execute::execute(&Op::Copy, &[Input::Tensor(target)], &mut [memory.output(&meta)])?;
     }
     *target = Tensor::from_parts(storage, Layout::contiguous(meta.shape), meta.dtype, Tag::NONE);
     Ok(())

@@ -9,6 +9,8 @@ use crate::shape::{self, Dims, IntoShape};
 use crate::storage::Storage;
 use crate::tensor::Tensor;
 use ferrotape_kernels::Number;
+use ferrotape_kernels::buffer::Buffer;
+use ferrotape_kernels::cuda::copy;
 
 /// Nested arrays, vectors and slices that a tensor can be made of.
 pub trait IntoTensor {
@@ -64,6 +66,33 @@ impl<T: Element> IntoTensor for &[T] {
     }
 }
 
+/// What a new tensor's elements are and where it lies: a [`DType`] (on the CPU), a `(DType, Device)`, or a `&Tensor` (as that one).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct TensorOptions {
+    /// Type of the elements.
+    pub dtype: DType,
+    /// Where.
+    pub device: Device,
+}
+
+impl From<DType> for TensorOptions {
+    fn from(dtype: DType) -> Self {
+        TensorOptions { dtype, device: Device::Cpu }
+    }
+}
+
+impl From<(DType, Device)> for TensorOptions {
+    fn from((dtype, device): (DType, Device)) -> Self {
+        TensorOptions { dtype, device }
+    }
+}
+
+impl From<&Tensor> for TensorOptions {
+    fn from(like: &Tensor) -> Self {
+        TensorOptions { dtype: like.dtype(), device: like.device() }
+    }
+}
+
 /// A value to fill a tensor with.
 pub type Full = f64;
 
@@ -88,7 +117,7 @@ impl Tensor {
 
     /// A tensor of zero elements, which needs no memory.
     pub(crate) fn empty_of(dtype: DType) -> Tensor {
-        let storage = Storage::empty(Device::Cpu);
+        let storage = Storage::empty();
         Tensor::from_parts(storage, Layout::contiguous(Dims::from_slice(&[0])), dtype, Tag::NONE)
     }
 
@@ -116,8 +145,8 @@ impl Tensor {
     /// # Errors
     /// A shape beyond memory, or memory over the limit.
     #[track_caller]
-    pub fn zeros(shape: impl IntoShape, dtype: DType) -> Result<Tensor> {
-        Tensor::full(shape, 0.0, dtype)
+    pub fn zeros(shape: impl IntoShape, options: impl Into<TensorOptions>) -> Result<Tensor> {
+        Tensor::full(shape, 0.0, options)
     }
 
     /// Ones.
@@ -125,8 +154,8 @@ impl Tensor {
     /// # Errors
     /// As [`zeros`](Self::zeros).
     #[track_caller]
-    pub fn ones(shape: impl IntoShape, dtype: DType) -> Result<Tensor> {
-        Tensor::full(shape, 1.0, dtype)
+    pub fn ones(shape: impl IntoShape, options: impl Into<TensorOptions>) -> Result<Tensor> {
+        Tensor::full(shape, 1.0, options)
     }
 
     /// All elements `value`, cast as `as` does.
@@ -134,10 +163,14 @@ impl Tensor {
     /// # Errors
     /// As [`zeros`](Self::zeros).
     #[track_caller]
-    pub fn full(shape: impl IntoShape, value: Full, dtype: DType) -> Result<Tensor> {
+    pub fn full(
+        shape: impl IntoShape,
+        value: Full,
+        options: impl Into<TensorOptions>,
+    ) -> Result<Tensor> {
+        let TensorOptions { dtype, device } = options.into();
         let here = std::panic::Location::caller();
-        Tensor::full_of(&shape.into_shape(), value, dtype, Device::Cpu)
-            .map_err(|error| error.at(here))
+        Tensor::full_of(&shape.into_shape(), value, dtype, device).map_err(|error| error.at(here))
     }
 
     /// Zeros with shape, type and device of `self`.
@@ -146,7 +179,7 @@ impl Tensor {
     /// Memory over the limit.
     #[track_caller]
     pub fn zeros_like(&self) -> Result<Tensor> {
-        Tensor::full(self.shape(), 0.0, self.dtype())
+        Tensor::full(self.shape(), 0.0, self)
     }
 
     /// Ones with shape, type and device of `self`.
@@ -155,7 +188,7 @@ impl Tensor {
     /// Memory over the limit.
     #[track_caller]
     pub fn ones_like(&self) -> Result<Tensor> {
-        Tensor::full(self.shape(), 1.0, self.dtype())
+        Tensor::full(self.shape(), 1.0, self)
     }
 
     /// `start, start + step, ...`, `count` numbers, computed as `start + i * step` in f64.
@@ -163,9 +196,15 @@ impl Tensor {
     /// # Errors
     /// As [`zeros`](Self::zeros).
     #[track_caller]
-    pub fn arange(start: f64, step: f64, count: usize, dtype: DType) -> Result<Tensor> {
+    pub fn arange(
+        start: f64,
+        step: f64,
+        count: usize,
+        options: impl Into<TensorOptions>,
+    ) -> Result<Tensor> {
+        let TensorOptions { dtype, device } = options.into();
         let here = std::panic::Location::caller();
-        crate::execute::any_type!(dtype, T => Tensor::filled(&[count], dtype, Device::Cpu, |out: &mut [T]| {
+        crate::execute::any_type!(dtype, T => Tensor::filled(&[count], dtype, device, |out: &mut [T]| {
             for (i, to) in out.iter_mut().enumerate() {
                 *to = T::from_f64((i as f64).mul_add(step, start));
             }
@@ -178,9 +217,10 @@ impl Tensor {
     /// # Errors
     /// As [`zeros`](Self::zeros).
     #[track_caller]
-    pub fn eye(size: usize, dtype: DType) -> Result<Tensor> {
+    pub fn eye(size: usize, options: impl Into<TensorOptions>) -> Result<Tensor> {
+        let TensorOptions { dtype, device } = options.into();
         let here = std::panic::Location::caller();
-        crate::execute::any_type!(dtype, T => Tensor::filled(&[size, size], dtype, Device::Cpu, |out: &mut [T]| {
+        crate::execute::any_type!(dtype, T => Tensor::filled(&[size, size], dtype, device, |out: &mut [T]| {
             out.fill(T::from_f64(0.0));
             out.iter_mut().step_by(size.saturating_add(1)).for_each(|to| *to = T::from_f64(1.0));
         }))
@@ -190,9 +230,7 @@ impl Tensor {
     /// A number as a 0-d tensor; beyond an integer type it wraps.
     pub(crate) fn scalar(value: f64, dtype: DType, device: Device) -> Result<Tensor> {
         if dtype.is_integer() {
-            return crate::execute::any_type!(dtype, T => Tensor::filled(&[], dtype, device, |out: &mut [T]| {
-                out.fill(T::from_i64(value as i64));
-            }));
+            return crate::execute::any_type!(dtype, T => Tensor::filled_with(&[], dtype, device, T::from_i64(value as i64)));
         }
         Tensor::full_of(&[], value, dtype, device)
     }
@@ -200,9 +238,7 @@ impl Tensor {
     /// [`full`](Self::full), whatever named the shape.
     fn full_of(shape: &[usize], value: f64, dtype: DType, device: Device) -> Result<Tensor> {
         let value = if dtype == DType::Bool { f64::from(u8::from(value != 0.0)) } else { value };
-        crate::execute::any_type!(dtype, T => Tensor::filled(shape, dtype, device, |out: &mut [T]| {
-            out.fill(T::from_f64(value));
-        }))
+        crate::execute::any_type!(dtype, T => Tensor::filled_with(shape, dtype, device, T::from_f64(value)))
     }
 
     /// [`from_slice`](Self::from_slice), whatever named the shape.
@@ -224,12 +260,35 @@ impl Tensor {
     pub fn one_hot(&self, classes: usize, dtype: DType) -> Result<Tensor> {
         let here = std::panic::Location::caller();
         let make = || {
-            let rows =
-                Tensor::eye(classes, dtype)?.index_select(0, &self.reshape([self.len()])?)?;
+            let eye = Tensor::eye(classes, (dtype, self.device()))?;
+            let rows = eye.index_select(0, &self.reshape([self.len()])?)?;
             let shape: Dims = self.shape().iter().copied().chain([classes]).collect();
             rows.reshape(shape)
         };
         make().map_err(|error| error.at(here))
+    }
+
+    /// New memory of this shape, every element the same.
+    fn filled_with<T: Number>(
+        shape: &[usize],
+        dtype: DType,
+        device: Device,
+        element: T,
+    ) -> Result<Tensor> {
+        if device == Device::Cpu {
+            return Tensor::filled(shape, dtype, device, |out: &mut [T]| out.fill(element));
+        }
+        let mut storage = room(shape, dtype, device)?;
+        if let Some(cuda) = storage.exclusive().and_then(|memory| memory.cuda) {
+            let failed = |error| Error::from_kernel("create", error);
+            let one = Buffer::copy_of(&[element]).map_err(failed)?;
+            let mut bits = [0; 8];
+            bits.iter_mut().zip(one.as_slice::<u8>()).for_each(|(bit, &byte)| *bit = byte);
+            let (size, bits) = (dtype.size(), u64::from_le_bytes(bits));
+            copy::fill(cuda, size, bits, shape::len(shape)).map_err(failed)?;
+        }
+        let layout = Layout::contiguous(Dims::from_slice(shape));
+        Ok(Tensor::from_parts(storage, layout, dtype, Tag::NONE))
     }
 
     /// New memory of this shape, written by `fill`.
@@ -240,8 +299,16 @@ impl Tensor {
         fill: impl FnOnce(&mut [T]),
     ) -> Result<Tensor> {
         let mut storage = room(shape, dtype, device)?;
-        if let Some(buffer) = storage.exclusive() {
-            fill(buffer.as_mut_slice());
+        if let Some(memory) = storage.exclusive() {
+            match memory.cuda {
+                None => fill(memory.buffer.as_mut_slice()),
+                Some(cuda) => {
+                    let failed = |error| Error::from_kernel("create", error);
+                    let mut host = Buffer::new(cuda.len()).map_err(failed)?;
+                    fill(host.as_mut_slice());
+                    cuda.upload(host.as_slice()).map_err(failed)?;
+                }
+            }
         }
         Ok(Tensor::dense(storage, shape, dtype))
     }

@@ -100,6 +100,14 @@ pub enum ErrorKind {
         /// The limit in force (`usize::MAX`: none, the system refused).
         limit: usize,
     },
+    /// CUDA is not there, or its driver reports a fault.
+    #[error("{op}: {message}")]
+    Cuda {
+        /// The operation, or the call that met the fault.
+        op: &'static str,
+        /// What was looked for, or the driver's words.
+        message: String,
+    },
     /// A tensor that a tape watches met an operation where that tape does not listen: its gradient would be lost.
     #[error(
         "{op}: operand {operand} is tracked by a tape that is not active here (another thread, or its recording has ended): \
@@ -118,9 +126,9 @@ pub enum ErrorKind {
     #[error("{0}")]
     Module(String),
     /// A file that can't be read or written, or says something impossible.
-    #[error("{}: {message}", path.display())]
+    #[error("{}{message}", of_file(path))]
     File {
-        /// The file.
+        /// The file; empty for what lay in memory.
         path: PathBuf,
         /// What is wrong, and where.
         message: String,
@@ -140,6 +148,10 @@ pub enum ErrorKind {
 
 fn of_dim(dim: Option<usize>) -> String {
     dim.map(|dim| format!(" of dim {dim}")).unwrap_or_default()
+}
+
+fn of_file(path: &std::path::Path) -> String {
+    if path.as_os_str().is_empty() { String::new() } else { format!("{}: ", path.display()) }
 }
 
 impl Error {
@@ -208,6 +220,9 @@ impl Error {
             }
             Kernel::IndexOutOfRange { index, size, .. } => {
                 ErrorKind::Index { op, index, size, dim: None }
+            }
+            Kernel::NoCuda(_) | Kernel::Cuda { .. } => {
+                ErrorKind::Cuda { op, message: error.to_string() }
             }
             Kernel::DivisionByZero => ErrorKind::Argument { op, message: error.to_string() },
             other => ErrorKind::Internal { op, message: other.to_string() },

@@ -1,5 +1,6 @@
 //! Executes an operation into memory it is given. The one place that matches operation, device and element type.
 
+mod cuda;
 mod halves;
 mod images;
 mod maps;
@@ -10,10 +11,10 @@ mod scans;
 mod sequence;
 
 use ferrotape_kernels::buffer::Buffer;
+use ferrotape_kernels::cuda::DeviceBuffer;
 use ferrotape_kernels::strided::View;
 use ferrotape_kernels::{Pod, cpu::copy};
 
-use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::layout::Strides;
 use crate::op::{Meta, Op};
@@ -29,7 +30,9 @@ pub(crate) enum Input<'a> {
 
 /// A destination: a buffer of exactly the meta's size, contiguous.
 pub(crate) struct Output<'a> {
+    /// Empty where the memory is a GPU's.
     pub(crate) buffer: &'a mut Buffer,
+    pub(crate) cuda: Option<&'a mut DeviceBuffer>,
     pub(crate) meta: &'a Meta,
 }
 
@@ -138,6 +141,7 @@ macro_rules! sized_type {
         }
     };
 }
+pub(crate) use cuda::{brought, host_fallbacks};
 pub(crate) use {any_type, float_type, integer_type, sized_type};
 
 /// Runs the kernel of `op`.
@@ -147,6 +151,12 @@ pub(crate) fn execute(op: &Op, inputs: &[Input<'_>], outputs: &mut [Output<'_>])
     if !checks_values && outputs.iter().all(|output| output.meta.shape.contains(&0)) {
         return Ok(());
     }
+    if let Op::Transfer(_) = op {
+        return cuda::transfer(op, tensor(op, inputs, 0)?, outputs);
+    }
+    if outputs.iter().any(|output| output.cuda.is_some()) {
+        return cuda::execute(op, inputs, outputs);
+    }
     if halves::computes(op, inputs, outputs) {
         return halves::execute(op, inputs, outputs);
     }
@@ -155,50 +165,42 @@ pub(crate) fn execute(op: &Op, inputs: &[Input<'_>], outputs: &mut [Output<'_>])
 
 /// One kernel call (2-byte floats were widened).
 fn dispatch(op: &Op, inputs: &[Input<'_>], outputs: &mut [Output<'_>]) -> Result<()> {
-    let Some(device) = outputs.first().map(|output| output.meta.device) else {
+    if outputs.is_empty() {
         return Err(Error::argument(op.name(), "has nowhere to write"));
-    };
-    match (op, device) {
-        (
-            Op::Unary(_)
-            | Op::Binary(_)
-            | Op::Compare(_)
-            | Op::Logical(_)
-            | Op::Select
-            | Op::Cast(_),
-            Device::Cpu,
-        ) => maps::execute(op, inputs, &mut outputs[0]),
-        (Op::Copy | Op::Concat(_) | Op::Index(_) | Op::Random(..), Device::Cpu) => {
+    }
+    match op {
+        Op::Unary(_)
+        | Op::Binary(_)
+        | Op::Compare(_)
+        | Op::Logical(_)
+        | Op::Select
+        | Op::Cast(_) => maps::execute(op, inputs, &mut outputs[0]),
+        Op::Copy | Op::Concat(_) | Op::Index(_) | Op::Random(..) => {
             rows::execute(op, inputs, &mut outputs[0])
         }
-        (Op::Reduce(..) | Op::ArgReduce(..) | Op::Softmax { .. }, Device::Cpu) => {
+        Op::Reduce(..) | Op::ArgReduce(..) | Op::Softmax { .. } => {
             rows::execute(op, inputs, &mut outputs[0])
         }
-        (Op::Scan(..) | Op::Sort { .. } | Op::SearchSorted { .. } | Op::Svd, Device::Cpu) => {
+        Op::Scan(..) | Op::Sort { .. } | Op::SearchSorted { .. } | Op::Svd => {
             scans::execute(op, inputs, outputs)
         }
-        (Op::CrossEntropy | Op::CrossEntropyInput, Device::Cpu) => {
-            rows::execute(op, inputs, &mut outputs[0])
+        Op::CrossEntropy | Op::CrossEntropyInput => rows::execute(op, inputs, &mut outputs[0]),
+        Op::LayerNorm { .. } | Op::LayerNormInput { .. } | Op::LayerNormWeight { .. } => {
+            norms::execute(op, inputs, outputs)
         }
-        (
-            Op::LayerNorm { .. } | Op::LayerNormInput { .. } | Op::LayerNormWeight { .. },
-            Device::Cpu,
-        ) => norms::execute(op, inputs, outputs),
-        (Op::Matmul | Op::Linear(_), Device::Cpu) => products::execute(op, inputs, &mut outputs[0]),
-        (Op::Assign | Op::Optimize(_), Device::Cpu) => products::update(op, inputs, outputs),
-        (Op::Conv2d(..) | Op::Conv2dInput(..) | Op::Conv2dWeight(..), Device::Cpu) => {
+        Op::Matmul | Op::Linear(_) => products::execute(op, inputs, &mut outputs[0]),
+        Op::Assign | Op::Optimize(_) => products::update(op, inputs, outputs),
+        Op::Conv2d(..) | Op::Conv2dInput(..) | Op::Conv2dWeight(..) => {
             images::execute(op, inputs, outputs)
         }
-        (Op::MaxPool2d(_) | Op::MaxPool2dScatter(..) | Op::MaxPool2dGather(_), Device::Cpu) => {
+        Op::MaxPool2d(_) | Op::MaxPool2dScatter(..) | Op::MaxPool2dGather(_) => {
             images::execute(op, inputs, outputs)
         }
-        (Op::MaxPool2dIndex(_) | Op::AvgPool2d(..) | Op::AvgPool2dInput(..), Device::Cpu) => {
+        Op::MaxPool2dIndex(_) | Op::AvgPool2d(..) | Op::AvgPool2dInput(..) => {
             images::execute(op, inputs, outputs)
         }
-        (Op::Sequence(_) | Op::SequenceBackward(_), Device::Cpu) => {
-            sequence::execute(op, inputs, outputs)
-        }
-        (Op::View(_) | Op::StopGradient | Op::Custom(_), _) => {
+        Op::Sequence(_) | Op::SequenceBackward(_) => sequence::execute(op, inputs, outputs),
+        Op::Transfer(_) | Op::View(_) | Op::StopGradient | Op::Custom(_) => {
             Err(Error::argument(op.name(), "is not executed into memory"))
         }
     }

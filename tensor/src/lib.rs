@@ -26,8 +26,8 @@ mod tensor;
 pub mod io;
 
 pub use apply::{Operand, Outputs, apply, apply_one};
-pub use create::{Full, IntoTensor};
-pub use device::{Device, MemoryStats};
+pub use create::{Full, IntoTensor, TensorOptions};
+pub use device::{CudaDevice, Device, DeviceInfo, MemoryStats};
 pub use dtype::{DType, Element, bf16, f16};
 pub use error::{Error, ErrorKind, Result};
 pub use index::{Index, IndexList};
@@ -76,6 +76,11 @@ pub fn set_threads(threads: usize) {
 /// take the team from it.
 pub fn serial<R>(body: impl FnOnce() -> R) -> R {
     ferrotape_kernels::cpu::parallel::serial(body)
+}
+
+/// How many operations on GPU tensors had no kernel there and were computed by the CPU, on copies: 0 is what a program wants.
+pub fn host_fallbacks() -> u64 {
+    execute::host_fallbacks()
 }
 
 /// Name of the instruction set that the CPU kernels run on: `scalar`, `avx2` or `avx512`.

@@ -147,6 +147,8 @@ pub enum Op {
     Random(RandomOp, Philox, Meta),
     /// The elements as another type
     Cast(DType),
+    /// To another device.
+    Transfer(crate::device::Device),
     /// `a := b`; a is changed
     Assign,
     /// An optimizer step in one pass: a: parameter (changed), b: what to follow, c, d: state (changed)
@@ -224,6 +226,7 @@ impl Op {
             Op::SequenceBackward(_) => "sequence_backward",
             Op::Random(random, ..) => random.name(),
             Op::Cast(_) => "cast",
+            Op::Transfer(_) => "to_device",
             Op::Assign => "assign",
             Op::Optimize(step) => step.name(),
             Op::StopGradient => "detach",

@@ -1,7 +1,7 @@
 //! Random numbers: an explicit generator, whose state can be saved; never entropy.
 
 use crate::apply::apply_one;
-use crate::device::Device;
+use crate::create::TensorOptions;
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::op::{Meta, Op, RandomOp};
@@ -58,10 +58,10 @@ impl Generator {
         shape: impl IntoShape,
         low: f64,
         high: f64,
-        dtype: DType,
+        options: impl Into<TensorOptions>,
     ) -> Result<Tensor> {
         let here = std::panic::Location::caller();
-        self.draw(RandomOp::Uniform { low, high }, shape, dtype).map_err(|e| e.at(here))
+        self.draw(RandomOp::Uniform { low, high }, shape, options.into()).map_err(|e| e.at(here))
     }
 
     /// Normal with this mean and standard deviation.
@@ -74,10 +74,10 @@ impl Generator {
         shape: impl IntoShape,
         mean: f64,
         std: f64,
-        dtype: DType,
+        options: impl Into<TensorOptions>,
     ) -> Result<Tensor> {
         let here = std::panic::Location::caller();
-        self.draw(RandomOp::Normal { mean, std }, shape, dtype).map_err(|e| e.at(here))
+        self.draw(RandomOp::Normal { mean, std }, shape, options.into()).map_err(|e| e.at(here))
     }
 
     /// `value` with probability `p`, else 0.
@@ -90,10 +90,10 @@ impl Generator {
         shape: impl IntoShape,
         p: f64,
         value: f64,
-        dtype: DType,
+        options: impl Into<TensorOptions>,
     ) -> Result<Tensor> {
         let here = std::panic::Location::caller();
-        self.draw(RandomOp::Bernoulli { p, value }, shape, dtype).map_err(|e| e.at(here))
+        self.draw(RandomOp::Bernoulli { p, value }, shape, options.into()).map_err(|e| e.at(here))
     }
 
     /// The numbers `0..n` in random order.
@@ -103,10 +103,16 @@ impl Generator {
         order
     }
 
-    fn draw(&mut self, kind: RandomOp, shape: impl IntoShape, dtype: DType) -> Result<Tensor> {
+    fn draw(
+        &mut self,
+        kind: RandomOp,
+        shape: impl IntoShape,
+        options: TensorOptions,
+    ) -> Result<Tensor> {
+        let TensorOptions { dtype, device } = options;
         let shape = shape.into_shape();
         let len = shape::checked_len("random", &shape)?;
-        let op = Op::Random(kind, self.at, Meta { shape, dtype, device: Device::Cpu });
+        let op = Op::Random(kind, self.at, Meta { shape, dtype, device });
         let drawn = apply_one(&op, &mut [])?;
         let normal = matches!(kind, RandomOp::Normal { .. });
         let blocks = match dtype {

@@ -152,7 +152,10 @@ impl Tensor {
 
     /// Address of the first element: equal for tensors that share their first element.
     pub fn address(&self) -> usize {
-        let start = self.0.storage.buffer().as_slice::<u8>().as_ptr().addr();
+        let start = match self.0.storage.cuda() {
+            Some(cuda) => cuda.address() as usize,
+            None => self.0.storage.buffer().as_slice::<u8>().as_ptr().addr(),
+        };
         start + self.0.layout.offset * self.dtype().size()
     }
 
@@ -175,10 +178,10 @@ impl Tensor {
             let message = format!("a tensor of {} read as {}", self.dtype(), T::DTYPE);
             return Err(Error::dtype("to_vec", message).at(here));
         }
-        let dense = if self.is_contiguous() {
-            self.clone()
-        } else {
-            self.contiguous_copy().map_err(|e| e.at(here))?
+        let dense = self.on_cpu().map_err(|e| e.at(here))?;
+        let dense = match dense.is_contiguous() {
+            true => dense,
+            false => dense.contiguous_copy().map_err(|e| e.at(here))?,
         };
         let (start, len) = (dense.0.layout.offset, dense.len());
         let data = dense.0.storage.buffer().as_slice::<T::Stored>();
@@ -201,8 +204,9 @@ impl Tensor {
             );
             return Err(Error::shape("item", message).at(here));
         }
-        let data = self.0.storage.buffer().as_slice::<T::Stored>();
-        Ok(T::fetch(data.get(self.0.layout.offset).copied().unwrap_or_default()))
+        let here = self.on_cpu().map_err(|e| e.at(here))?;
+        let data = here.0.storage.buffer().as_slice::<T::Stored>();
+        Ok(T::fetch(data.get(here.0.layout.offset).copied().unwrap_or_default()))
     }
 
     /// The one element of a one-element tensor of any type, as f64.
@@ -222,6 +226,19 @@ impl Tensor {
             DType::U8 => self.item::<u8>().map(f64::from),
             DType::Bool => self.item::<bool>().map(f64::from),
         }
+    }
+
+    /// The value where the CPU can read it, known to no tape.
+    pub(crate) fn on_cpu(&self) -> Result<Tensor> {
+        match self.device() {
+            Device::Cpu => Ok(self.clone()),
+            Device::Cuda(_) => crate::execute::brought(self),
+        }
+    }
+
+    /// All bytes of its storage; none if they are a GPU's.
+    pub(crate) fn storage_bytes(&self) -> &[u8] {
+        self.0.storage.buffer().as_slice::<u8>()
     }
 
     /// A copy without gaps (never announced as anything but a copy; keeps the derivative).

@@ -4,6 +4,7 @@ mod composites;
 mod elementwise;
 mod images;
 mod losses;
+mod margins;
 mod methods;
 mod moves;
 mod norms;
@@ -140,6 +141,7 @@ const FAMILIES: &[fn(&mut Cases)] = &[
     reductions::statistics,
     sequence::cases,
     losses::cases,
+    margins::cases,
     methods::cases,
     norms::cases,
     composites::cases,
@@ -213,6 +215,7 @@ fn normalisations() {
 #[test]
 fn losses_with_settings() {
     family(losses::cases).check();
+    family(margins::cases).check();
 }
 
 #[test]

@@ -16,6 +16,7 @@ mod select;
 mod shape;
 mod sort;
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use ferrotape::autograd::Tape;
@@ -86,7 +87,14 @@ fn two(outputs: Result<(Tensor, Tensor)>) -> Called {
 /// A stored tensor, floats as `float`.
 fn stored(store: &Store, key: &str, float: DType) -> Tensor {
     let tensor = &store[key];
-    if tensor.dtype().is_float() { tensor.to_dtype(float).unwrap() } else { tensor.clone() }
+    let tensor =
+        if tensor.dtype().is_float() { tensor.to_dtype(float).unwrap() } else { tensor.clone() };
+    tensor.to_device(DEVICE.get()).unwrap()
+}
+
+thread_local! {
+    /// Where the cases of this thread run.
+    static DEVICE: Cell<Device> = const { Cell::new(Device::Cpu) };
 }
 
 /// The arguments, and those of them that are watched, by key.
@@ -153,8 +161,8 @@ fn differs(what: &str, got: &Tensor, expected: &Tensor, rtol: f64, atol: f64) ->
     wrong.first().map(|(x, y)| format!("{what}: {x:e} for {y:e} ({} such)", wrong.len()))
 }
 
-/// Runs a case in one float type. `None`: not supported. Else all that is wrong with it.
-fn run(store: &Store, case: &Case<'_>, float: DType) -> Option<Vec<String>> {
+/// A case's outputs and the gradients of its inputs in one float type. `None`: not supported.
+fn computed(store: &Store, case: &Case<'_>, float: DType) -> Option<Result<[Vec<Tensor>; 2]>> {
     let (args, watched) = arguments(store, case.arguments, float);
     let mut refused = false;
     let recorded = Tape::record(|tape| {
@@ -167,6 +175,24 @@ fn run(store: &Store, case: &Case<'_>, float: DType) -> Option<Vec<String>> {
     let (outputs, tape) = match recorded {
         _ if refused => return None,
         Ok(recorded) => recorded,
+        Err(error) => return Some(Err(error)),
+    };
+    let seeds: Vec<(&Tensor, Tensor)> = (outputs.iter().zip(&case.cotangents))
+        .filter(|(_, key)| **key != "-")
+        .map(|(y, key)| (y, stored(store, key, float)))
+        .collect();
+    let inputs: Vec<&Tensor> = case.gradients.iter().map(|(of, _)| &watched[*of]).collect();
+    let gradients = tape.vector_jacobian_product(&seeds, &inputs).map(|gradients| {
+        let all = inputs.iter().zip(gradients);
+        all.map(|(x, got)| got.unwrap_or_else(|| x.zeros_like().unwrap())).collect()
+    });
+    Some(gradients.map(|gradients| [outputs, gradients]))
+}
+
+/// Runs a case in one float type. `None`: not supported. Else all that is wrong with it.
+fn run(store: &Store, case: &Case<'_>, float: DType) -> Option<Vec<String>> {
+    let [outputs, gradients] = match computed(store, case, float)? {
+        Ok(both) => both,
         Err(error) => return Some(vec![error.to_string()]),
     };
     let [error, gradient_error, largest, largest_gradient] = case.f32_errors;
@@ -178,24 +204,14 @@ fn run(store: &Store, case: &Case<'_>, float: DType) -> Option<Vec<String>> {
     if outputs.len() != case.outputs.len() {
         return Some(vec![format!("{} outputs for {}", outputs.len(), case.outputs.len())]);
     }
-    let seeds: Vec<(&Tensor, Tensor)> = (outputs.iter().zip(&case.cotangents))
-        .filter(|(_, key)| **key != "-")
-        .map(|(y, key)| (y, stored(store, key, float)))
-        .collect();
-    let inputs: Vec<&Tensor> = case.gradients.iter().map(|(of, _)| &watched[*of]).collect();
-    let gradients = match tape.vector_jacobian_product(&seeds, &inputs) {
-        Ok(gradients) => gradients,
-        Err(error) => return Some(vec![error.to_string()]),
-    };
     let mut wrong = Vec::new();
     for (got, key) in outputs.iter().zip(&case.outputs) {
         let (rtol, atol) = bounds(error, largest, 1e-9);
         wrong.extend(differs("output", got, &store[*key], rtol, atol));
     }
-    for ((x, got), (_, key)) in inputs.iter().zip(gradients).zip(&case.gradients) {
-        let got = got.unwrap_or_else(|| x.zeros_like().unwrap());
+    for (got, (_, key)) in gradients.iter().zip(&case.gradients) {
         let (rtol, atol) = bounds(gradient_error, largest_gradient, 1e-8);
-        wrong.extend(differs("gradient", &got, &store[*key], rtol, atol));
+        wrong.extend(differs("gradient", got, &store[*key], rtol, atol));
     }
     Some(wrong)
 }
@@ -233,6 +249,42 @@ fn pytorchs_cases_agree() {
     println!("{whole} of {} operations covered with all their cases", table.len());
     assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
     assert!(whole >= COVERED, "{whole} operations covered, were {COVERED}");
+}
+
+/// On a GPU, or on the one that stands in for it, each case has the CPU's bits (any NaN equals any NaN).
+#[test]
+fn pytorchs_cases_on_a_gpu() {
+    let Some(gpu) = crate::cuda::gpu() else { return };
+    let store = parse_safetensors(include_bytes!("../data/opinfo/cases.safetensors")).unwrap();
+    let (mut compared, mut wrong) = (0, Vec::new());
+    for (number, line) in include_str!("../data/opinfo/cases.txt").lines().enumerate() {
+        let case = parse(line);
+        for float in [DType::F64, DType::F32] {
+            let Some(Ok(here)) = computed(&store, &case, float) else { continue };
+            DEVICE.set(gpu);
+            let there = computed(&store, &case, float);
+            DEVICE.set(Device::Cpu);
+            let place = format!("line {}: {} {float}", number + 1, case.op);
+            let there = match there {
+                Some(Ok(there)) => there,
+                Some(Err(error)) => {
+                    wrong.push(format!("{place}: {error}"));
+                    continue;
+                }
+                None => continue,
+            };
+            compared += 1;
+            let pairs = here.iter().flatten().zip(there.iter().flatten());
+            for (place_of, (here, there)) in pairs.enumerate() {
+                assert_eq!(there.device(), gpu, "{place}: result {place_of}");
+                if crate::cuda::bits(here) != crate::cuda::bits(there) {
+                    wrong.push(format!("{place}: result {place_of} has other bits"));
+                }
+            }
+        }
+    }
+    assert!(compared > 3000, "only {compared} compared");
+    assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
 }
 
 /// How many of the 235 operations were covered, every case of each, when this was last touched: it only grows.

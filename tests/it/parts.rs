@@ -193,6 +193,7 @@ fn smaller_layers_are_those_of_pytorch() {
     one("max1", AdaptiveMaxPool1d::new(3));
     let conv = Conv3dConfig::new(2, 4, [2, 1, 3]).stride([1, 2, 1]).padding([0, 1, 1]).groups(2);
     one("conv3", conv.build(&mut rng).unwrap());
+    one("local", LocalResponseNorm { alpha: 0.5, ..LocalResponseNorm::new(3) });
     one("group", GroupNorm::new(2, 4).unwrap());
     one("instance", InstanceNorm1dConfig::new(4).affine(true).build().unwrap());
 }

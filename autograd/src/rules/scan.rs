@@ -50,7 +50,7 @@ fn decayed(a: &Tensor, g: &Tensor, dim: i64) -> Result<Tensor> {
 /// `x` moved by one towards the end, `first` in the free place.
 pub(super) fn moved(x: &Tensor, dim: i64, first: f64) -> Result<Tensor> {
     let n = x.shape().get(dim as usize).copied().unwrap_or(0);
-    let head = Tensor::full(x.narrow(dim, 0, n.min(1))?.shape(), first, x.dtype())?;
+    let head = Tensor::full(x.narrow(dim, 0, n.min(1))?.shape(), first, x)?;
     Tensor::cat(&[&head, &x.narrow(dim, 0, n.saturating_sub(1))?], dim)
 }
 

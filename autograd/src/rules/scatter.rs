@@ -1,7 +1,7 @@
 //! Elements combined at chosen places: a: what is there, b: where, c: what comes, y: the result.
 
 use ferrotape_tensor::chain::{BinaryChain, SelectChain, UnaryChain};
-use ferrotape_tensor::{DType, IndexOp, Op, Result, ScatterOp, Tensor, apply_one};
+use ferrotape_tensor::{IndexOp, Op, Result, ScatterOp, Tensor, apply_one};
 
 use super::{Cx, Derivative, None_, rule};
 
@@ -42,13 +42,13 @@ fn there(cx: &Cx<'_>, x: &Tensor, index: &Tensor) -> Result<Tensor> {
 
 /// `g` where nothing was written, 0 elsewhere.
 fn untouched(cx: &Cx<'_>, g: &Tensor, index: &Tensor) -> Result<Tensor> {
-    scatter(cx, g, index, &Tensor::zeros(index.shape(), g.dtype())?)
+    scatter(cx, g, index, &Tensor::zeros(index.shape(), g)?)
 }
 
 /// `g` for the elements that stayed, 0 for those that a later one replaced.
 fn won(cx: &Cx<'_>, g: &Tensor, index: &Tensor) -> Result<Tensor> {
-    let number = Tensor::arange(0.0, 1.0, index.len(), DType::I64)?.reshape(index.shape())?;
-    let last = scatter(cx, &Tensor::zeros(g.shape(), DType::I64)?, index, &number)?;
+    let number = Tensor::arange(0.0, 1.0, index.len(), index)?.reshape(index.shape())?;
+    let last = scatter(cx, &Tensor::zeros(g.shape(), index)?, index, &number)?;
     there(cx, &last, index)?.eq(&number).select(there(cx, g, index), 0.0)
 }
 

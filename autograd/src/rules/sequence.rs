@@ -154,6 +154,6 @@ fn rows(x: &Tensor) -> Result<Tensor> {
 /// `x` with 0 beyond the rows' lengths: what lies there must not reach a weight, not even as 0 * NaN.
 fn within(x: &Tensor, lengths: Option<&Tensor>) -> Result<Tensor> {
     let Some(lengths) = lengths else { return Ok(x.clone()) };
-    let steps = Tensor::arange(0.0, 1.0, x.size(0)?, DType::I64)?.unsqueeze(1)?;
+    let steps = Tensor::arange(0.0, 1.0, x.size(0)?, (DType::I64, x.device()))?.unsqueeze(1)?;
     steps.lt(lengths).unsqueeze(2).select(x, 0.0)
 }

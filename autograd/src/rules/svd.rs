@@ -18,7 +18,7 @@ fn gradient(cx: &Cx<'_>, _: usize) -> Result<Option<Tensor>> {
     let [gu, gs, gvh] = [0, 1, 2].map(|place| cx.outputs.get(place).and_then(Option::as_ref));
     let row = s.unsqueeze(-2)?;
     let column = s.unsqueeze(-1)?;
-    let diagonal = Tensor::eye(s.shape().last().copied().unwrap_or(0), s.dtype())?;
+    let diagonal = Tensor::eye(s.shape().last().copied().unwrap_or(0), s)?;
     let mut middle = match gs {
         Some(gs) => diagonal.mul(gs.unsqueeze(-2)?)?,
         None => diagonal.mul(row.zeros_like()?)?,

@@ -5,21 +5,21 @@ pub(super) const ALIGN: usize = 64;
 /// From here on blocks are aligned to, and backed by, huge pages.
 pub(super) const HUGE: usize = 2 << 20;
 /// Classes in all: 16 linear ones, then the octaves up to `isize::MAX`.
-pub(super) const COUNT: usize = 16 + 8 * (isize::BITS as usize - 11);
+pub(crate) const COUNT: usize = 16 + 8 * (isize::BITS as usize - 11);
 /// The classes up to 64 KiB, which threads keep lists of.
 pub(super) const SMALL: usize = 16 + 8 * 6;
 
 /// A size class: its place and the size of its blocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Class {
-    pub(super) index: usize,
-    pub(super) size: usize,
+pub(crate) struct Class {
+    pub(crate) index: usize,
+    pub(crate) size: usize,
 }
 
 impl Class {
     /// The smallest class that holds `len >= 1` bytes; none beyond `isize::MAX`.
     #[inline]
-    pub(super) fn of(len: usize) -> Option<Class> {
+    pub(crate) fn of(len: usize) -> Option<Class> {
         let last = len.wrapping_sub(1);
         if last < 1024 {
             let index = last / 64;
@@ -38,7 +38,7 @@ impl Class {
     }
 
     /// The block size of the class at `index < COUNT`.
-    pub(super) fn size_at(index: usize) -> usize {
+    pub(crate) fn size_at(index: usize) -> usize {
         match index.checked_sub(16) {
             None => (index + 1) * 64,
             Some(step) => (step % 8 + 9) << (step / 8 + 7),

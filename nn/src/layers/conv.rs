@@ -1,5 +1,6 @@
 //! Convolution of sequences, images and volumes.
 
+use ferrotape_tensor::chain::UnaryChain as _;
 use ferrotape_tensor::{
     Conv1dOp, Conv2dOp, Conv3dOp, DType, Error, ErrorKind, Generator, Result, Tensor,
 };
@@ -48,7 +49,7 @@ impl PaddingMode {
         };
         let places: Vec<i64> = (-before..size + behind).map(place).collect();
         let count = places.len();
-        x.index_select(dim as i64, &Tensor::from_vec(places, [count])?)
+        x.index_select(dim as i64, &Tensor::from_vec(places, [count]).to_device(x.device())?)
     }
 }
 

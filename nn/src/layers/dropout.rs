@@ -61,7 +61,7 @@ fn dropped(x: &Tensor, p: f64, shape: &[usize], ctx: &mut Ctx<'_>) -> Result<Ten
     }
     let keep = 1.0 - p;
     let value = if keep > 0.0 { 1.0 / keep } else { 0.0 };
-    x.mul(ctx.rng()?.bernoulli(shape, keep, value, x.dtype()))
+    x.mul(ctx.rng()?.bernoulli(shape, keep, value, x))
 }
 
 impl Forward for Dropout {

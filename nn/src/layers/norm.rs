@@ -16,6 +16,7 @@ pub use batch::{
 pub use groups::{
     GroupNorm, GroupNormConfig, InstanceNorm, InstanceNorm1d, InstanceNorm1dConfig, InstanceNorm2d,
     InstanceNorm2dConfig, InstanceNorm3d, InstanceNorm3dConfig, InstanceNormConfig,
+    LocalResponseNorm,
 };
 
 /// An eps that keeps a division from 0.

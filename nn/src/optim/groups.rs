@@ -287,7 +287,7 @@ impl<M: Method> Groups<M> {
 fn filled(like: &Tensor, value: f64) -> Result<Tensor> {
     match value {
         0.0 => like.zeros_like(),
-        _ => Tensor::full(like.shape(), value, like.dtype()),
+        _ => Tensor::full(like.shape(), value, like),
     }
 }
 

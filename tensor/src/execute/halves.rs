@@ -69,8 +69,8 @@ pub(super) fn execute(op: &Op, inputs: &[Input<'_>], outputs: &mut [Output<'_>])
             .iter_mut()
             .zip(&mut wide)
             .map(|(out, wide)| match wide {
-                Some((buffer, meta)) => Output { buffer, meta },
-                None => Output { buffer: out.buffer, meta: out.meta },
+                Some((buffer, meta)) => Output { buffer, cuda: None, meta },
+                None => Output { buffer: out.buffer, cuda: None, meta: out.meta },
             })
             .collect();
         super::dispatch(op, &inputs, &mut wide)?;
@@ -97,8 +97,8 @@ fn widen(op: &Op, tensor: &Tensor) -> Result<Tensor> {
     let one = Tensor::from_parts(inner.storage.clone(), narrowed, inner.dtype, Tag::NONE);
     let bytes = one.len() * size_of::<f32>();
     let mut storage = Storage::new(op.name(), bytes, tensor.device())?;
-    if let Some(buffer) = storage.exclusive() {
-        widen_into(op, &one, buffer.as_mut_slice())?;
+    if let Some(memory) = storage.exclusive() {
+        widen_into(op, &one, memory.buffer.as_mut_slice())?;
     }
     let mut wide = Layout::contiguous(distinct);
     for (d, (&size, &stride)) in pairs().enumerate() {

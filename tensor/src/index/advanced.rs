@@ -27,12 +27,12 @@ pub(super) fn choose(x: &Tensor, tensors: &[(usize, usize, &Tensor)]) -> Result<
     let x = x.permute(&order[..])?;
 
     // One place in all of them; a table of each dim's places refuses an index that leaves it.
-    let mut places = Tensor::zeros(&common, DType::I64)?;
+    let mut places = Tensor::zeros(&common, (DType::I64, x.device()))?;
     let mut stride = 1.0;
     for (d, (_, own, index)) in indices.iter().enumerate().rev() {
         let size = x.shape()[front + d];
         let flat = index.flatten(0, -1)?;
-        let table = Tensor::arange(0.0, stride, size, DType::I64)?;
+        let table = Tensor::arange(0.0, stride, size, (DType::I64, x.device()))?;
         let place = table.index_select(0, &flat).map_err(|error| error.of_dim(*own))?;
         places = places.add(place.reshape(index.shape()))?;
         stride *= size as f64;
@@ -51,6 +51,8 @@ fn spread(shape: &[usize], dim: usize, count: usize, others: &[usize]) -> Dims {
 fn indices(x: &Tensor, tensors: &[(usize, usize, &Tensor)]) -> Result<Vec<(usize, usize, Tensor)>> {
     let mut indices = Vec::new();
     for &(dim, own, tensor) in tensors {
+        // As in PyTorch, the numbers may lie elsewhere.
+        let tensor = &tensor.to_device(x.device())?;
         match tensor.dtype() {
             DType::Bool => {
                 let sizes = &x.shape()[dim..dim + tensor.rank()];

@@ -71,7 +71,8 @@ fn check_operands(op: &Op, inputs: &[Meta]) -> Result<()> {
         | Op::ArgReduce(..)
         | Op::View(_)
         | Op::Copy
-        | Op::Cast(_) => 1..=1,
+        | Op::Cast(_)
+        | Op::Transfer(_) => 1..=1,
         Op::Softmax { .. } | Op::MaxPool2d(_) | Op::StopGradient => 1..=1,
         Op::Index(IndexOp::Unslice { .. } | IndexOp::Undiagonal { .. } | IndexOp::Fold { .. }) => {
             1..=1
@@ -210,6 +211,7 @@ fn single_output(op: &Op, inputs: &[Meta]) -> Result<Meta> {
             }
             inputs[0].clone()
         }
+        Op::Transfer(device) => Meta { device: *device, ..inputs[0].clone() },
         Op::Cast(dtype) => Meta { dtype: *dtype, ..inputs[0].clone() },
         Op::Sequence(_)
         | Op::SequenceBackward(_)

@@ -91,7 +91,7 @@ methods! {
     /// `log(sigmoid(x))`, which never overflows.
     fn logsigmoid(x) -> Tensor { look("logsigmoid", &x)?.neg().softplus().neg() }
 
-    /// `x` kept within `min..=max`. As in PyTorch the derivative at the bounds is 0 (`clamp`'s is 1).
+    /// `x` kept within `min..=max`. As in PyTorch the derivative at the bounds is 0.
     ///
     /// # Errors
     /// `min` above `max`.

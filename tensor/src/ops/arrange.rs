@@ -48,8 +48,8 @@ fn triangle(op: &'static str, x: &Tensor, diagonal: i64, lower: bool) -> Result<
     let &[.., rows, columns] = x.shape() else {
         return Err(Error::shape(op, format!("{:?} is no matrix", x.shape())));
     };
-    let row = Tensor::arange(diagonal as f64, 1.0, rows, DType::F64)?.unsqueeze(1)?;
-    let column = Tensor::arange(0.0, 1.0, columns, DType::F64)?;
+    let row = Tensor::arange(diagonal as f64, 1.0, rows, (DType::F64, x.device()))?.unsqueeze(1)?;
+    let column = Tensor::arange(0.0, 1.0, columns, (DType::F64, x.device()))?;
     let kept = if lower { column.le(&row)? } else { column.ge(&row)? };
     kept.select(x, Tensor::scalar(0.0, x.dtype(), x.device()))
 }
@@ -229,7 +229,7 @@ methods! {
         }
         let count = usize::try_from(count).map_err(|_| wrong())?;
         // Place i belongs to the first slice that ends behind it.
-        let places = Tensor::arange(0.0, 1.0, count, DType::I64)?;
+        let places = Tensor::arange(0.0, 1.0, count, &ends)?;
         x.index_select(dim as i64, &ends.cumsum(0)?.searchsorted(&places, true)?)
     }
 

@@ -63,7 +63,7 @@ fn attention(
     let mut scores = query.matmul(key.t()).mul(scale)?;
     if settings.is_causal {
         let &[.., rows, columns] = scores.shape() else { return Err(wrong()) };
-        let seen = Tensor::ones([rows, columns], DType::Bool)?.tril(0)?;
+        let seen = Tensor::ones([rows, columns], (DType::Bool, query.device()))?.tril(0)?;
         scores = seen.select(&scores, f64::NEG_INFINITY)?;
     }
     let Some(mask) = settings.mask else { return scores.softmax(-1).matmul(value) };

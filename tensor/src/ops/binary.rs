@@ -1,6 +1,7 @@
 //! Elementwise methods of two operands; types promote as in PyTorch, shapes broadcast.
 
 use crate::apply::{Operand, apply_one};
+use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::op::Op;
@@ -114,17 +115,34 @@ fn compare(op: CompareOp, a: Operand<'_>, b: Operand<'_>) -> Result<Tensor> {
 }
 
 fn logical(op: LogicalOp, a: Operand<'_>, b: Operand<'_>) -> Result<Tensor> {
-    apply_one(&Op::Logical(op), &mut [truth(a)?, truth(b)?])
+    let device = a.tensor().or(b.tensor()).map_or(Device::Cpu, Tensor::device);
+    apply_one(&Op::Logical(op), &mut [truth(a, device)?, truth(b, device)?])
 }
 
 /// An operand as a boolean.
-fn truth(x: Operand<'_>) -> Result<Operand<'_>> {
+fn truth(x: Operand<'_>, device: Device) -> Result<Operand<'_>> {
     match x {
-        Operand::Scalar(number) => {
-            Ok(Operand::Own(Tensor::scalar(number, DType::Bool, crate::Device::Cpu)?))
-        }
+        Operand::Scalar(number) => Ok(Operand::Own(Tensor::scalar(number, DType::Bool, device)?)),
         x => cast(x, DType::Bool),
     }
+}
+
+fn select(x: Operand<'_>, yes: Operand<'_>, no: Operand<'_>) -> Result<Tensor> {
+    let device = look("where", &x)?.device();
+    let [yes, no] = match (&yes, &no) {
+        (Operand::Scalar(_), Operand::Scalar(_)) => [yes, no].map(|n| match n {
+            Operand::Scalar(n) => Tensor::scalar(n, DType::F32, device).into(),
+            other => other,
+        }),
+        _ => promoted("where", yes, no)?,
+    };
+    if let Operand::Failed(error) = yes {
+        return Err(error);
+    }
+    if x.tensor().is_some_and(|t| t.dtype() != DType::Bool) {
+        return Err(Error::dtype("where", "the condition must be bool"));
+    }
+    apply_one(&Op::Select, &mut [x, yes, no])
 }
 
 methods! {
@@ -182,18 +200,6 @@ methods! {
 
     /// `condition ? yes : no`, x being the condition: PyTorch's `where`.
     fn select<'b>(x, yes: impl Into<Operand<'b>>, no: impl Into<Operand<'b>>) -> Tensor {
-        let (yes, no) = (yes.into(), no.into());
-        let [yes, no] = match (&yes, &no) {
-            (Operand::Scalar(_), Operand::Scalar(_)) => [yes, no].map(|n| match n {
-                Operand::Scalar(n) => Tensor::scalar(n, DType::F32, crate::Device::Cpu).into(),
-                other => other,
-            }),
-            _ => promoted("where", yes, no)?,
-        };
-        if let Operand::Failed(error) = yes { return Err(error); }
-        if x.tensor().is_some_and(|t| t.dtype() != DType::Bool) {
-            return Err(Error::dtype("where", "the condition must be bool"));
-        }
-        apply_one(&Op::Select, &mut [x, yes, no])
+        select(x, yes.into(), no.into())
     }
 }

@@ -226,13 +226,14 @@ fn along(x: &Tensor, dim: usize, axis: &Axis, mode: InterpolateMode) -> Result<T
     let mut sum: Option<Tensor> = None;
     for tap in 0..count {
         let index: Vec<i64> = list(axis.output, |at| axis.taps(mode, at)[tap].0)?;
-        let index = Tensor::from_vec(index, [axis.output])?;
+        let index = Tensor::from_vec(index, [axis.output]).to_device(x.device())?;
         let chosen = x.index_select(dim as i64, &index)?;
         if count == 1 {
             return Ok(chosen);
         }
         let weights: Vec<f64> = list(axis.output, |at| axis.taps(mode, at)[tap].1)?;
-        let mut weights = Tensor::from_vec(weights, [axis.output]).to_dtype(x.dtype())?;
+        let mut weights =
+            Tensor::from_vec(weights, [axis.output]).to_device(x.device()).to_dtype(x.dtype())?;
         for _ in 0..behind {
             weights = weights.unsqueeze(-1)?;
         }

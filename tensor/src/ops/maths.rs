@@ -236,12 +236,12 @@ methods! {
 
     /// A tensor of x's type and device, all `value`.
     fn new_full(x, shape: impl crate::shape::IntoShape, value: f64) -> Tensor {
-        Tensor::full(shape, value, look("new_full", &x)?.dtype())
+        Tensor::full(shape, value, look("new_full", &x)?)
     }
     /// A tensor of x's shape, type and device, all `value`.
     fn full_like(x, value: f64) -> Tensor {
         let x = look("full_like", &x)?;
-        Tensor::full(x.shape(), value, x.dtype())
+        Tensor::full(x.shape(), value, x)
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::apply::apply_one;
 use crate::error::{Error, Result};
 use crate::op::{IndexOp, Op};
+use crate::ops::chain::UnaryChain as _;
 use crate::ops::{look, methods};
 use crate::shape::Dims;
 use crate::tensor::Tensor;
@@ -51,7 +52,7 @@ fn constant(x: &Tensor, dim: usize, left: usize, right: usize, value: f64) -> Re
     let beside = |size: usize| {
         let mut shape = Dims::from_slice(x.shape());
         shape[dim] = size;
-        Tensor::full(&shape, value, x.dtype())
+        Tensor::full(&shape, value, x)
     };
     let (left, right) = (beside(left)?, beside(right)?);
     let parts = [&left, x, &right].into_iter().filter(|part| part.shape()[dim] > 0);
@@ -95,7 +96,7 @@ fn mirrored(x: &Tensor, dim: usize, left: i64, right: i64, mode: PadMode) -> Res
     let mut index: Vec<i64> = Vec::new();
     index.try_reserve_exact(total).map_err(|_| too_large("pad"))?;
     index.extend((-left..end).map(|i| source(i, size, mode)));
-    x.index_select(dim as i64, &Tensor::from_vec(index, [total])?)
+    x.index_select(dim as i64, &Tensor::from_vec(index, [total]).to_device(x.device())?)
 }
 
 /// Without what negative padding takes away.

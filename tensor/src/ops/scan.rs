@@ -46,7 +46,7 @@ pub(crate) fn pair(op: &Op, x: Operand<'_>) -> Result<[Tensor; 2]> {
 /// `x` moved by one towards the end of dim `dim`, `first` in the free place.
 fn moved(x: &Tensor, dim: usize, first: f64) -> Result<Tensor> {
     let n = x.shape()[dim];
-    let head = Tensor::full(x.narrow(dim as i64, 0, n.min(1))?.shape(), first, x.dtype())?;
+    let head = Tensor::full(x.narrow(dim as i64, 0, n.min(1))?.shape(), first, x)?;
     Tensor::cat(&[&head, &x.narrow(dim as i64, 0, n.saturating_sub(1))?], dim as i64)
 }
 

@@ -4,7 +4,7 @@ use crate::apply::{Operand, apply_one};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::op::{IndexOp, Op};
-use crate::ops::chain::{BinaryChain as _, MathsChain as _, ShapeChain as _};
+use crate::ops::chain::{BinaryChain as _, MathsChain as _, ShapeChain as _, UnaryChain as _};
 use crate::ops::select::{covered, places, raised, value};
 use crate::ops::{look, methods};
 use crate::shape::{self, Dims};
@@ -79,7 +79,7 @@ fn scatter_reduce(
         ScatterReduce::Amin => scatter(ScatterOp::Min, &start, dim, index, source),
         ScatterReduce::Sum => start.scatter_add(dim, index, source),
         ScatterReduce::Mean => {
-            let ones = Tensor::ones(index.shape(), x.dtype())?;
+            let ones = Tensor::ones(index.shape(), x)?;
             let first = if include_self { x.ones_like()? } else { x.zeros_like()? };
             let count = first.scatter_add(dim, index, &ones).maximum(1.0);
             let sum = start.scatter_add(dim, index, source);
@@ -160,7 +160,7 @@ methods! {
         let whole = raised(x)?;
         let at = shape::lent_dim("index_fill", dim, x.rank())?;
         let size = whole.shape()[at];
-        let hit = Tensor::zeros([size], DType::I64)?.scatter(0, index, Tensor::scalar(1.0, DType::I64, x.device()))?;
+        let hit = Tensor::zeros([size], (DType::I64, x.device()))?.scatter(0, index, Tensor::scalar(1.0, DType::I64, x.device()))?;
         let mask = along("index_fill", &hit.to_dtype(DType::Bool)?, whole.shape(), at)?;
         whole.masked_fill(&mask, value).reshape(x.shape())
     }
@@ -171,6 +171,6 @@ methods! {
         let at = shape::resolve_dim("select_scatter", dim, x.rank())?;
         let index = crate::index::place(index, x.shape()[at], false).map_err(|error| error.of_dim(at))?;
         let slice = source.unsqueeze(at as i64)?;
-        x.index_copy(dim, &Tensor::from_vec(vec![index as i64], [1])?, &slice)
+        x.index_copy(dim, &Tensor::from_vec(vec![index as i64], [1]).to_device(x.device())?, &slice)
     }
 }

@@ -188,7 +188,7 @@ methods! {
             places[start..].reverse();
         }
         let count = mask.iter().filter(|is| **is).count();
-        Tensor::from_vec(places, [count, x.rank()])
+        Tensor::from_vec(places, [count, x.rank()]).to_device(x.device())
     }
 
     /// Rows of a table, x, by number: PyTorch's `embedding`. index: i64 or i32 of any shape, `[.., ]` gives `[.., columns]`. The row

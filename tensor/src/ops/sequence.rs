@@ -3,7 +3,6 @@
 use smallvec::SmallVec;
 
 use crate::apply::{Operand, apply};
-use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::op::{Op, SequenceOp, output_metas};
 use crate::ops::chain::{BinaryChain as _, ShapeChain as _, UnaryChain as _};
@@ -137,7 +136,7 @@ fn active(lengths: &Tensor, steps: usize) -> Result<Tensor> {
     if !all.iter().all(|length| (1..=steps as i64).contains(length)) {
         return Err(Error::argument("sequence", "a length is outside 1..=steps"));
     }
-    Tensor::arange(0.0, 1.0, steps, DType::I64)?.unsqueeze(1)?.lt(lengths)
+    Tensor::arange(0.0, 1.0, steps, lengths)?.unsqueeze(1)?.lt(lengths)
 }
 
 impl Tensor {

@@ -1,6 +1,7 @@
 //! Elementwise methods of one operand.
 
 use crate::apply::apply_one;
+use crate::device::Device;
 use crate::dtype::DType;
 use crate::op::Op;
 use crate::ops::{look, methods};
@@ -79,7 +80,8 @@ methods! {
         let x = look("leaky_relu", &x)?;
         x.gt(0.0)?.select(x, x.mul(slope))
     }
-    /// `x` kept within `low..=high`; NaN stays. As PyTorch, `high` wins where the bounds cross.
+    /// `x` kept within `low..=high`; NaN stays, and a bound that is NaN makes all NaN. As in PyTorch, `high` wins where the bounds cross,
+    /// and the derivative at the bounds is 0.
     fn clamp(x, low: f64, high: f64) -> Tensor {
         let x = look("clamp", &x)?;
         if low.is_nan() || high.is_nan() {
@@ -97,6 +99,17 @@ methods! {
             return Ok(tensor.clone());
         }
         apply_one(&Op::Cast(dtype), &mut [x])
+    }
+    /// The same elements on another device: PyTorch's `to`. The gradient comes back to this one.
+    ///
+    /// # Errors
+    /// Memory over the limit; the driver's refusal, or a fault of earlier work.
+    fn to_device(x, device: Device) -> Tensor {
+        let tensor = look("to_device", &x)?;
+        if tensor.device() == device {
+            return Ok(tensor.clone());
+        }
+        apply_one(&Op::Transfer(device), &mut [x])
     }
     /// The same value, watched by no tape: PyTorch's `detach`.
     fn detach(x) -> Tensor { apply_one(&Op::StopGradient, &mut [x]) }

@@ -79,6 +79,7 @@ case("replication3", nn.ReplicationPad3d((1, 2, 0, 1, 3, 0)), torch.randn(1, 2, 
 case("circular2", nn.CircularPad2d((1, 2, 3, 0)), image)
 case("max1", nn.AdaptiveMaxPool1d(3), torch.randn(2, 3, 7))
 case("conv3", nn.Conv3d(2, 4, (2, 1, 3), stride=(1, 2, 1), padding=(0, 1, 1), groups=2), torch.randn(1, 2, 3, 4, 3))
+case("local", nn.LocalResponseNorm(3, alpha=0.5), torch.randn(2, 5, 3))
 case("group", nn.GroupNorm(2, 4), torch.randn(3, 4, 5))
 case("instance", nn.InstanceNorm1d(4, affine=True), torch.randn(3, 4, 5))
 
@@ -107,4 +108,4 @@ sizes = Attention(0, kdim=5, vdim=4, batch_first=True)
 case("attention_sizes", sizes, torch.randn(2, 3, 6), torch.randn(2, 4, 5), torch.randn(2, 4, 4))
 case("attention_alone", Attention(0, lambda: dict(key_padding_mask=padding[0])), torch.randn(3, 6), torch.randn(4, 6), torch.randn(4, 6))
 out |= {"padding": padding.numpy(), "forbidden": forbidden.numpy(), "added": added.numpy()}
-save_file({k: np.ascontiguousarray(v) for k, v in out.items()}, os.path.join(os.path.dirname(os.path.abspath(__file__)), "layers.safetensors"))
+save_file({k: np.array(v, order="C") for k, v in out.items()}, os.path.join(os.path.dirname(os.path.abspath(__file__)), "layers.safetensors"))

@@ -55,6 +55,10 @@ fn one(cases: &mut Cases) {
             let (std, mean) = x[0].std_mean_keep(0, 0.0)?;
             std.mul(mean)
         }),
+        ("var_mean", |x| {
+            let (var, mean) = x[0].var_mean(1, 1.0)?;
+            var.mul(mean)
+        }),
         ("msort", |x| x[0].msort()?.mul(Tensor::from([1.0, 2.0, 3.0, 4.0]))?.square()),
         ("chunk", |x| x[0].chunk(2, 1)?[1].square()),
         ("split_with_sizes", |x| x[0].split_with_sizes(&[1, 3], 1)?[1].square()),
@@ -74,7 +78,7 @@ fn one(cases: &mut Cases) {
 
 fn two(cases: &mut Cases) {
     let functions: &[(&str, Function)] = &[
-        ("prelu", |x| x[0].prelu(x[1].i(0))),
+        ("prelu", |x| x[0].expand([3, 4]).prelu(x[1].expand([3, 4])?.i(0))),
         ("prelu, one weight", |x| x[0].prelu(x[1].i((0, 0)))?.square()),
         ("lerp, near", |x| x[0].lerp(&x[1], 0.3)?.square()),
         ("lerp, far", |x| x[0].lerp(&x[1], 0.8)?.square()),
@@ -87,20 +91,18 @@ fn two(cases: &mut Cases) {
         ("atan2", |x| x[0].atan2(&x[1])),
         ("clamp between tensors", |x| x[0].clamp_min(&x[1])?.clamp_max(x[1].add(0.3))?.square()),
         ("pairwise_distance_keep", |x| x[0].pairwise_distance_keep(&x[1], 3.0, 1e-6)),
+        ("huber_loss", |x| x[0].huber_loss(&x[1])?.square()),
+        ("hinge_embedding_loss", |x| x[0].hinge_embedding_loss(&x[1].sign()?)?.square()),
         ("l1_loss", |x| {
             x[0].l1_loss_with(&x[1], L1Loss::default().reduction(Reduction::Sum))?.square()
         }),
     ];
     for &(name, function) in functions {
         for (a, b) in [([3, 4], [3, 4]), ([3, 4], [1, 4]), ([3, 1], [3, 4])] {
-            if name.starts_with("prelu") && b != [3, 4] || name.starts_with("l1") && a != b {
+            if name.starts_with("prelu") && b != [3, 4] || name.ends_with("loss") && a != b {
                 continue;
             }
             let inputs = vec![cases.signed(&a), cases.signed(&b)];
-            let function = move |x: &[Tensor]| match name.starts_with("prelu") {
-                true => function(&[x[0].clone(), x[1].t()?]),
-                false => function(x),
-            };
             cases.add(format!("{name} {a:?} {b:?}"), inputs, function);
         }
     }

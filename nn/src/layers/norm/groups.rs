@@ -25,6 +25,38 @@ pub struct GroupNorm {
     channels: usize,
 }
 
+/// `x / (k + alpha mean of squares of the nearest size channels)^beta`, the channels beyond the first and last being 0: PyTorch's
+/// `nn.LocalResponseNorm`. x: `[n, c, ..]`.
+#[derive(Debug, Clone, Copy, PartialEq, Module)]
+#[module(crate = crate)]
+pub struct LocalResponseNorm {
+    /// How many channels count.
+    #[module(skip)]
+    pub size: usize,
+    /// 1e-4.
+    #[module(skip)]
+    pub alpha: f64,
+    /// 0.75.
+    #[module(skip)]
+    pub beta: f64,
+    /// 1.
+    #[module(skip)]
+    pub k: f64,
+}
+
+impl LocalResponseNorm {
+    /// Of so many channels, at PyTorch's defaults: alpha 1e-4, beta 0.75, k 1.
+    pub fn new(size: usize) -> Self {
+        LocalResponseNorm { size, alpha: 1e-4, beta: 0.75, k: 1.0 }
+    }
+}
+
+impl Forward for LocalResponseNorm {
+    fn forward(&self, x: &Tensor, _: &mut Ctx<'_>) -> Result<Tensor> {
+        x.local_response_norm(self.size, self.alpha, self.beta, self.k)
+    }
+}
+
 /// Settings of a [`GroupNorm`].
 #[derive(Debug, Clone, Copy)]
 pub struct GroupNormConfig {

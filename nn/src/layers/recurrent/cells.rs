@@ -106,7 +106,7 @@ fn step(
     }
     let row = |x: &Tensor| if batched { Ok(x.clone()) } else { x.unsqueeze(0) };
     let x = row(x)?;
-    let zeros = || Tensor::zeros([x.shape()[0], settings.hidden], x.dtype());
+    let zeros = || Tensor::zeros([x.shape()[0], settings.hidden], &x);
     let lstm = settings.cell == RecurrentCell::Lstm;
     let (h, c) = match state {
         Some((h, c)) => {

@@ -254,8 +254,11 @@ impl Stack {
             (true, false) => x.clone(),
         };
         let batch = y.shape()[1];
-        let states = States::new(settings, state, batched, batch, x.dtype())?;
-        let lengths = lengths.map(|lengths| self.lengths(lengths, batch)).transpose()?;
+        let states = States::new(settings, state, batched, batch, x)?;
+        let lengths = match lengths {
+            Some(lengths) => Some(self.lengths(lengths, batch)?.to_device(x.device())?),
+            None => None,
+        };
         let (mut last, mut last_cells) = (Vec::new(), Vec::new());
         for layer in 0..settings.layers {
             let mut outputs = Vec::with_capacity(settings.directions);
@@ -317,15 +320,15 @@ impl States {
         state: Option<(&Tensor, Option<&Tensor>)>,
         batched: bool,
         batch: usize,
-        dtype: DType,
+        like: &Tensor,
     ) -> Result<States> {
         let lstm = settings.cell == RecurrentCell::Lstm;
         let Some((h, c)) = state else {
             let c = match lstm {
-                true => Some(Tensor::zeros([batch, settings.hidden], dtype)?),
+                true => Some(Tensor::zeros([batch, settings.hidden], like)?),
                 false => None,
             };
-            return Ok(States::Zero(Tensor::zeros([batch, settings.output()], dtype)?, c));
+            return Ok(States::Zero(Tensor::zeros([batch, settings.output()], like)?, c));
         };
         let count = settings.layers * settings.directions;
         let fit = |what: &str, state: &Tensor, size: usize| {

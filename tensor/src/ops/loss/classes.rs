@@ -120,7 +120,7 @@ struct Classes {
 impl Classes {
     fn new(target: Tensor, ignored: Option<i64>) -> Result<Classes> {
         let Some(ignored) = ignored else { return Ok(Classes { number: target, counts: None }) };
-        let ignored = Tensor::from_slice(&[ignored], ())?;
+        let ignored = Tensor::scalar(ignored as f64, DType::I64, target.device())?;
         let counts = target.ne(&ignored)?;
         Ok(Classes { number: counts.select(&target, 0.0)?, counts: Some(counts) })
     }

@@ -113,7 +113,10 @@ fn multilabel_margin(
     // What comes behind the first negative number does not count.
     let counts = target.lt(0.0).to_dtype(DType::F64).cumsum(1).eq(0.0)?;
     let labels = counts.select(&target, 0.0).to_dtype(DType::I64)?;
-    let hot = labels.one_hot(classes, x.dtype()).mul(counts.to_dtype(x.dtype())?.unsqueeze(-1))?;
+    let flat = labels.reshape([labels.len()])?.one_hot(classes, x.dtype());
+    let hot = flat
+        .reshape([x.shape()[0], classes, classes])
+        .mul(counts.to_dtype(x.dtype())?.unsqueeze(-1))?;
     let is_label = hot.sum(1).ne(0.0)?.unsqueeze(1)?;
     let short = x.unsqueeze(1).sub(x.gather(1, &labels)?.unsqueeze(2)).add(1.0);
     let counted = is_label.select(0.0, hinge(short))?;

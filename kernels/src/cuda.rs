@@ -1,0 +1,18 @@
+//! CUDA: the same kernels on NVIDIA GPUs, bit for bit (R8 of `docs/adr/001-order-of-every-sum.md`).
+//!
+//! Nothing of CUDA is needed to build: the driver is looked for at run time ([`driver`]), the kernels travel in the binary as PTX
+//! ([`launch`]). A device has one context, one stream and one caching pool ([`memory`]); all its work is ordered by that stream, so a
+//! block that was freed may be handed out again while kernels that read it still run.
+
+pub mod array;
+pub mod copy;
+pub mod driver;
+pub mod launch;
+pub mod map;
+pub mod memory;
+#[cfg(test)]
+mod testing;
+
+pub use array::{Array, Strided, Type};
+pub use driver::{Gpu, Info, count, gpu};
+pub use memory::DeviceBuffer;
