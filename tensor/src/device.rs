@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 /// # fn main() -> Result<()> {
 /// let device = Device::best();
 /// let x = Tensor::from([1f32, 2.]).to_device(device)?;
-/// assert_eq!(x.mul(2.0).to_vec::<f32>()?, [2., 4.]);
+/// assert_eq!(x.mul(2.0)?.to_vec::<f32>()?, [2., 4.]);
 /// assert_eq!("cpu".parse::<Device>()?, Device::Cpu);
 /// # Ok(()) }
 /// ```
