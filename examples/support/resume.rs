@@ -68,7 +68,8 @@ impl Run {
         position: Position,
     ) -> Result<()> {
         self.steps += 1;
-        let Some(folder) = self.folder.as_mut().filter(|_| self.steps % self.every == 0) else {
+        let Some(folder) = self.folder.as_mut().filter(|_| self.steps.is_multiple_of(self.every))
+        else {
             return Ok(());
         };
         let mut checkpoint = Checkpoint::new();

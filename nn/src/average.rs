@@ -112,7 +112,7 @@ impl AveragedModel {
                 None => report.unexpected.push(path.clone()),
                 Some(known) if known.shape() != tensor.shape() => {
                     let (known, found) = (known.shape(), tensor.shape());
-                    report.mismatched.push(format!("{path} ({found:?} for {known:?})"));
+                    report.wrong_shape.push(format!("{path} ({found:?} for {known:?})"));
                 }
                 Some(_) => {}
             }

@@ -59,7 +59,8 @@ pub use schedule::{
     Scheduler, SequentialLR, StepLR, ThresholdMode,
 };
 pub use state::{
-    StateReport, buffers, load_state_dict, parameter_count, parameters, state_dict, to_dtype,
+    StateReport, buffers, compare_state_dict, load_state_dict, load_state_dict_partial,
+    parameter_count, parameters, state_dict, to_dtype,
 };
 pub use step::{Gradients, Step, value_and_grad, value_and_grad_aux};
 pub use summary::{Summary, SummaryRow};

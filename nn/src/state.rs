@@ -124,14 +124,16 @@ pub struct StateReport {
     pub missing: Vec<String>,
     /// In the state, not in the model.
     pub unexpected: Vec<String>,
-    /// In both, with another shape or type.
-    pub mismatched: Vec<String>,
+    /// In both, with another shape, which is told.
+    pub wrong_shape: Vec<String>,
+    /// In both, with the same shape and another type, which is told.
+    pub wrong_dtype: Vec<String>,
 }
 
 impl StateReport {
     /// True if everything fits.
     pub fn is_empty(&self) -> bool {
-        self.missing.is_empty() && self.unexpected.is_empty() && self.mismatched.is_empty()
+        *self == StateReport::default()
     }
 }
 
@@ -140,7 +142,8 @@ impl fmt::Display for StateReport {
         let parts = [
             ("missing", &self.missing),
             ("unexpected", &self.unexpected),
-            ("mismatched", &self.mismatched),
+            ("wrong shape", &self.wrong_shape),
+            ("wrong dtype", &self.wrong_dtype),
         ];
         let told = parts.iter().filter(|(_, names)| !names.is_empty());
         let told: Vec<String> =
@@ -158,10 +161,41 @@ pub fn load_state_dict<M: Module + ?Sized>(
     model: &mut M,
     state: &BTreeMap<String, Tensor>,
 ) -> Result<()> {
-    let report = compare(&state_dict(model), state);
+    let report = compare_state_dict(model, state);
     if !report.is_empty() {
         return Err(Error::new(ErrorKind::Module(format!("load_state_dict: {report}"))));
     }
+    assign(model, state);
+    Ok(())
+}
+
+/// What of a state dict does not fit the model, by name; nothing is changed.
+pub fn compare_state_dict<M: Module + ?Sized>(
+    model: &M,
+    state: &BTreeMap<String, Tensor>,
+) -> StateReport {
+    compare(&state_dict(model), state)
+}
+
+/// Gives the model those values of a state dict that it has names for, PyTorch's `load_state_dict(strict=False)`: the report says what
+/// was missing or unexpected. For a model whose head is new, say.
+///
+/// # Errors
+/// A value of another shape or type; then nothing is changed.
+pub fn load_state_dict_partial<M: Module + ?Sized>(
+    model: &mut M,
+    state: &BTreeMap<String, Tensor>,
+) -> Result<StateReport> {
+    let report = compare_state_dict(model, state);
+    if !report.wrong_shape.is_empty() || !report.wrong_dtype.is_empty() {
+        let message = format!("load_state_dict_partial: {report}");
+        return Err(Error::new(ErrorKind::Module(message)));
+    }
+    assign(model, state);
+    Ok(report)
+}
+
+fn assign<M: Module + ?Sized>(model: &mut M, state: &BTreeMap<String, Tensor>) {
     let mut loaded = BTreeMap::new();
     each_mut(
         model,
@@ -182,7 +216,6 @@ pub fn load_state_dict<M: Module + ?Sized>(
             }
         },
     );
-    Ok(())
 }
 
 fn compare(own: &BTreeMap<String, Tensor>, given: &BTreeMap<String, Tensor>) -> StateReport {
@@ -190,13 +223,14 @@ fn compare(own: &BTreeMap<String, Tensor>, given: &BTreeMap<String, Tensor>) -> 
     for (name, tensor) in own {
         match given.get(name) {
             None => report.missing.push(name.clone()),
-            Some(other) if other.meta() != tensor.meta() => report.mismatched.push(format!(
-                "{name} ({:?} {} for {:?} {})",
-                other.shape(),
-                other.dtype(),
-                tensor.shape(),
-                tensor.dtype()
-            )),
+            Some(other) if other.shape() != tensor.shape() => {
+                let (given, own) = (other.shape(), tensor.shape());
+                report.wrong_shape.push(format!("{name} ({given:?} for {own:?})"));
+            }
+            Some(other) if other.dtype() != tensor.dtype() => {
+                let (given, own) = (other.dtype(), tensor.dtype());
+                report.wrong_dtype.push(format!("{name} ({given} for {own})"));
+            }
             Some(_) => {}
         }
     }
@@ -240,8 +274,8 @@ fn replace<M: Module + ?Sized>(
 ) -> Result<()> {
     let mut made: BTreeMap<TensorId, Tensor> = BTreeMap::new();
     for tensor in state_dict(model).values().filter(|tensor| due(tensor)) {
-        if !made.contains_key(&tensor.id()) {
-            made.insert(tensor.id(), make(tensor)?);
+        if let std::collections::btree_map::Entry::Vacant(e) = made.entry(tensor.id()) {
+            e.insert(make(tensor)?);
         }
     }
     let replace = |tensor: &mut Tensor| {

@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 /// # fn main() -> Result<()> {
 /// let device = Device::best();
 /// let x = Tensor::from([1f32, 2.]).to_device(device)?;
-/// assert_eq!(x.mul(2.0).to_vec::<f32>()?, [2., 4.]);
+/// assert_eq!(x.mul(2.0)?.to_vec::<f32>()?, [2., 4.]);
 /// assert_eq!("cpu".parse::<Device>()?, Device::Cpu);
 /// # Ok(()) }
 /// ```
@@ -72,8 +72,14 @@ impl Device {
     #[track_caller]
     pub fn cuda(ordinal: usize) -> Result<Device> {
         let here = std::panic::Location::caller();
-        let opened = cuda::gpu(ordinal).map_err(|error| Error::from_kernel("cuda", error).at(here));
-        opened.map(|_| Device::Cuda(CudaDevice(ordinal)))
+        Device::opened_cuda(ordinal).map_err(|error| error.at(here))
+    }
+
+    fn opened_cuda(ordinal: usize) -> Result<Device> {
+        match cuda::gpu(ordinal) {
+            Ok(_) => Ok(Device::Cuda(CudaDevice(ordinal))),
+            Err(error) => Err(Error::from_kernel("cuda", error)),
+        }
     }
 
     /// All GPUs; none where there is no driver.
@@ -206,9 +212,9 @@ impl FromStr for Device {
         match text {
             "cpu" => Ok(Device::Cpu),
             "best" => Ok(Device::best()),
-            "cuda" => Device::cuda(0),
+            "cuda" => Device::opened_cuda(0),
             _ => match text.strip_prefix("cuda:").and_then(|number| number.parse().ok()) {
-                Some(ordinal) => Device::cuda(ordinal),
+                Some(ordinal) => Device::opened_cuda(ordinal),
                 None => {
                     let message = format!("no such device: {text:?} (cpu, cuda, cuda:N or best)");
                     Err(Error::argument("device", message))

@@ -1,6 +1,8 @@
 //! GPUs: devices, their memory, and the CPU's bits for everything. Without an NVIDIA driver (or the one that stands in for it: see
 //! `scripts/cuda-emulator`) only the words are tested that say so; with `FERROTAPE_TEST_DEVICE=cuda` there must be one.
 
+mod maps;
+
 use ferrotape::nn::ModuleExt;
 use ferrotape::prelude::*;
 use ferrotape::{ErrorKind, TensorOptions, f16};
@@ -87,7 +89,7 @@ fn tensors_go_there_and_back() {
 fn operands_must_share_a_device_and_gradients_come_back() {
     let Some(gpu) = gpu() else { return };
     let x = Tensor::from([1f64, 2., 3.]);
-    let error = x.add(&x.to_device(gpu).unwrap()).unwrap_err().to_string();
+    let error = x.add(x.to_device(gpu).unwrap()).unwrap_err().to_string();
     assert!(error.starts_with("add: operands on cpu and cuda:0"), "{error}");
     let (loss, tape) = Tape::record(|tape| {
         tape.watch(&x);

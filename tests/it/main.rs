@@ -20,6 +20,7 @@ mod modules;
 mod no_panic;
 mod nonfinite;
 mod norms;
+mod onnx;
 mod operators;
 mod opinfo;
 mod optim;

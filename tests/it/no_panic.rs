@@ -55,6 +55,7 @@ const VARIANTS: &[&str] = &[
     "SequenceBackward",
     "Random",
     "Cast",
+    "Transfer",
     "Assign",
 ];
 const MORE_VARIANTS: [&str; 3] = ["Optimize", "StopGradient", "Custom"];
@@ -420,6 +421,7 @@ fn draw_op(rng: &mut Rng, variant: &str) -> (Op, Vec<Tensor>) {
         "Softmax" => (Op::Softmax { dim: rng.dim(rank), log: rng.chance(2) }, vec![x]),
         "Random" => (draw_random(rng), vec![]),
         "Cast" => (Op::Cast(rng.pick(&DTYPES)), vec![x]),
+        "Transfer" => (Op::Transfer(Device::best()), vec![x]),
         "Assign" => (Op::Assign, vec![like(rng), x]),
         "Optimize" => {
             let (step, states) = draw_optimize(rng);

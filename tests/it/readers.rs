@@ -2,8 +2,11 @@
 //! are errors that name the file and the field; none panics, hangs or asks for much more memory than the file has bytes.
 
 mod hostile;
+#[cfg(target_os = "linux")]
 mod limits;
+mod mutants;
 mod numpy;
+#[cfg(unix)]
 mod special;
 mod st;
 mod table;

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use ferrotape::io::{load_safetensors, parse_safetensors, save_safetensors};
-use ferrotape::nn::{load_state_dict, state_dict};
+use ferrotape::nn::{compare_state_dict, load_state_dict, load_state_dict_partial, state_dict};
 use ferrotape::prelude::*;
 use ferrotape::{bf16, f16};
 
@@ -200,7 +200,26 @@ fn a_state_dict_that_does_not_fit_is_told_in_full() {
     state.insert("other".into(), Tensor::from(0f32));
     let message = load_state_dict(&mut target, &state).unwrap_err().to_string();
     let expected = "load_state_dict: missing: 0.bias, 1.bias; unexpected: head.weight, other; \
-        mismatched: 0.weight ([3, 3] f32 for [3, 2] f32), 1.weight ([1, 3] f64 for [1, 3] f32)";
+wrong shape: 0.weight ([3, 3] for [3, 2]); wrong dtype: 1.weight (f64 for f32)";
     assert!(message.starts_with(expected), "{message}");
     assert_same(&state_dict(&target), &before);
+}
+
+#[test]
+fn a_part_of_a_state_dict_loads() {
+    let mut target = model();
+    let mut state = BTreeMap::from([
+        ("0.weight".to_string(), Tensor::ones([3, 2], DType::F32).unwrap()),
+        ("head".to_string(), Tensor::from(0f32)),
+    ]);
+    let report = compare_state_dict(&target, &state);
+    assert_eq!(
+        (&report.missing[..], &report.unexpected[..]),
+        (&["0.bias", "1.bias", "1.weight"].map(String::from)[..], &["head".to_string()][..])
+    );
+    assert_eq!(load_state_dict_partial(&mut target, &state).unwrap(), report);
+    assert!(same(&state_dict(&target)["0.weight"], &state["0.weight"]));
+    state.insert("0.bias".into(), Tensor::zeros([2], DType::F32).unwrap());
+    let message = load_state_dict_partial(&mut target, &state).unwrap_err().to_string();
+    assert!(message.contains("wrong shape: 0.bias ([2] for [3])"), "{message}");
 }

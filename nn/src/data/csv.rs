@@ -117,7 +117,7 @@ fn scan<R: Read>(
             let place = header.all.then_some(count).filter(|_| count < header.count);
             if place.is_some() {
                 read_number(&text, &mut number).map_err(at)?;
-            } else if let Some(found) = header.wanted.binary_search_by_key(&count, |w| w.0).ok() {
+            } else if let Ok(found) = header.wanted.binary_search_by_key(&count, |w| w.0) {
                 let text = text.map_err(at)?;
                 let slot = header.wanted.get(found).and_then(|w| kept.get_mut(w.1));
                 if let Some(slot) = slot {

@@ -18,8 +18,8 @@ use super::sampler::{RandomSampler, Sampler, SequentialSampler};
 /// Batches of a data set, epoch by epoch.
 ///
 /// Each worker thread makes batches ahead and hands them over through a ring of [`prefetch`](Self::prefetch) places; when it is full
-/// the worker waits. Neither the order nor the batches depend on the number of workers. A sample that fails or panics is an
-/// [`BadSample`] in the place of its batch.
+/// the worker waits. Neither the order nor the batches depend on the number of workers. A sample that fails or panics is a
+/// [`BadSample`] error in the place of its batch.
 ///
 /// ```
 /// use ferrotape_nn::data::{DataLoader, TensorDataset};

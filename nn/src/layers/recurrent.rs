@@ -250,7 +250,7 @@ impl LSTM {
     /// let lstm = LSTM::new(3, 8, &mut Generator::new(0))?;
     /// let x = Tensor::ones([5, 2, 3], DType::F32)?;
     /// let (y, (h_n, _)) = lstm.forward_packed(&x, &[2, 5], None, &mut Ctx::eval())?;
-    /// assert_eq!(y.i((4, 0))?.abs().max(..)?.to_f64()?, 0.0);
+    /// assert_eq!(y.i((4, 0))?.abs()?.max(..)?.to_f64()?, 0.0);
     /// assert_eq!(y.i((1, 0))?.to_vec::<f32>()?, h_n.i((0, 0))?.to_vec::<f32>()?);
     /// # Ok(()) }
     /// ```

@@ -23,7 +23,7 @@ fn number_of(step: u64) -> String {
     format!("{step:012}")
 }
 
-/// A folder that keeps the last checkpoints of a run, `checkpoint-<step>.safetensors`. See [the module](self) for how a run uses it.
+/// A folder that keeps the last checkpoints of a run, `checkpoint-<step>.safetensors`. See [the module](super) for how a run uses it.
 ///
 /// One process at a time saves in a folder; any number may read.
 #[derive(Debug)]

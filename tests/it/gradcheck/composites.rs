@@ -124,6 +124,12 @@ pub(super) fn casts(cases: &mut Cases) {
     });
     let inputs = vec![cases.any(&[2, 3]), cases.any(&[3])];
     cases.add("promotion", inputs, |x| x[0].to_dtype(DType::F32)?.mul(&x[1])?.square());
+    // Where there is a GPU: there and back.
+    let x = cases.any(&[2, 3]);
+    cases.add("to a device", vec![x], |x| {
+        let there = one(&Op::Transfer(Device::best()), &[&x[0]])?.square()?;
+        there.to_device(Device::best()).to_device(Device::Cpu)
+    });
 }
 
 /// Through the 2-byte floats, whose rounding only wide steps survive: of a line and a parabola those are exact.

@@ -185,6 +185,7 @@ fn methods() -> BTreeMap<&'static str, Call> {
         masked_fill: |d, t, x| x.masked_fill(&t.mask, d.number());
         new_full: |d, t, x| x.new_full(d.settings(), d.number());
         to_dtype: |d, t, x| x.to_dtype(d.rng.pick(&DType::ALL));
+        to_device: |d, t, x| x.to_device(Device::best());
         sum_with: |d, t, x| x.sum_with(&d.dims()[..], d.flag());
         norm: |d, t, x| x.norm(d.number(), &d.dims()[..]);
         norm_keep: |d, t, x| x.norm_keep(d.rng.pick(&[0., 1., 2., -1., f64::INFINITY]), &d.dims()[..]);

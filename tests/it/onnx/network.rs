@@ -66,7 +66,9 @@ fn window_of<const D: usize>(node: &Node<'_>, kernel: &[usize]) -> Option<Window
             before.chain(after).collect()
         }
     };
-    let even = pads[..D] == pads[D..];
+    // PyTorch's pools, and ours, refuse more padding than half the window.
+    let fits = node.op == "Conv" || (0..D).all(|d| 2 * pads[d] <= kernel[d] as i64);
+    let even = fits && pads[..D] == pads[D..];
     let padding: Vec<usize> =
         pads[..D].iter().map(|&p| if even { p as usize } else { 0 }).collect();
     let uneven = (!even).then(|| (0..D).rev().flat_map(|d| [pads[d], pads[D + d]]).collect());
@@ -187,6 +189,9 @@ fn average_pool(node: &Node<'_>, x: &Tensor, spatial: usize) -> Option<Result<Te
         let sum = window.pad(x, 0.0)?.avg_pool2d(settings)?;
         sum.div(window.pad(&x.ones_like()?, 0.0)?.avg_pool2d(settings)?)
     };
+    if window.uneven.is_some() && count_include_pad {
+        return Some(window.pad(x, 0.0).avg_pool2d(settings));
+    }
     Some(if window.uneven.is_some() { ratio(x) } else { x.avg_pool2d(settings) })
 }
 

@@ -23,7 +23,6 @@ fn allow(bytes: usize) {
 }
 
 /// As the test of this name, in a process of its own with the limit.
-#[cfg(target_os = "linux")]
 #[test]
 fn hostile_bytes_take_little_memory() {
     child::alone("readers::limits::hostile_bytes_take_little_memory", || {

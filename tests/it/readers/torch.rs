@@ -51,6 +51,24 @@ pub(crate) fn good() -> Vec<u8> {
     include_bytes!("../../data/readers/state.pt").to_vec()
 }
 
+/// Pickles to make mutants of.
+pub(crate) fn pickles() -> Vec<Vec<u8>> {
+    let sizes = |sizes: &[u8]| -> Vec<u8> {
+        let numbers = sizes.iter().flat_map(|&size| [b'K', size]);
+        [b'('].into_iter().chain(numbers).chain([b't']).collect()
+    };
+    let x = tensor(b"K\x00", &sizes(&[2, 2]), &sizes(&[2, 1]));
+    let nested = [
+        b"\x80\x02}q\x00(",
+        &text("x")[..],
+        &x,
+        &text("n"),
+        b"]q\x01(K\x01G\x3f\xf0\0\0\0\0\0\0\x88eu.",
+    ]
+    .concat();
+    vec![[b"\x80\x02}", &text("x")[..], &x, b"s."].concat(), nested, laughs()]
+}
+
 /// Lists in lists, each of them twice the one before: 2^64 values.
 fn laughs() -> Vec<u8> {
     let mut pickle = b"\x80\x02K\x01q\x00".to_vec();

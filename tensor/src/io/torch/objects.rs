@@ -163,7 +163,7 @@ impl<'a> Objects<'a> {
 
     pub(super) fn set(&mut self, dict: Id, items: &[Id]) -> Result<()> {
         match self.all.get_mut(dict as usize) {
-            Some(Object::Dict(dict)) if items.len() % 2 == 0 => {
+            Some(Object::Dict(dict)) if items.len().is_multiple_of(2) => {
                 dict.extend(items.chunks_exact(2).map(|pair| (pair[0], pair[1])));
                 Ok(())
             }
