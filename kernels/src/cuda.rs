@@ -11,6 +11,7 @@ pub mod launch;
 pub mod map;
 pub mod memory;
 pub mod reduce;
+pub mod softmax;
 #[cfg(test)]
 mod testing;
 

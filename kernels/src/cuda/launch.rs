@@ -39,6 +39,7 @@ families! {
     MapUnary = "map_unary";
     MapWide = "map_wide";
     Reduce = "reduce";
+    Softmax = "softmax";
 }
 
 /// The modules that are loaded, and their functions by name.

@@ -71,18 +71,20 @@ struct Team {
     template <class T> DEVICE T first(T a) const { return __shfl_sync(WARP, a, (i32)(threadIdx.x & 31) & ~(width - 1)); }
 };
 
-// One chunk of `n` elements, element k being `at(k)`; right in lane 0 alone. All of a warp come here together.
-template <class C, class F, class At> DEVICE C fold_chunk(const Team& team, i32 n, const F& f, const At& at) {
+// One chunk of `n` elements, element k being `at(k)`; right in lane 0 alone. All of a warp come here together. So many
+// elements at a time: 8, or 2 where each is much work.
+template <class C, i32 AT_ONCE = 8, class F, class At> DEVICE C fold_chunk(const Team& team, i32 n, const F& f, const At& at) {
     C a = f.start(), b = f.start();
     u32 zero = NO_ZERO;
     i32 k = team.lane;
     if (team.width == 32) {
-        for (; k - team.lane + 256 <= n; k += 256) {
-            C x[8];
+        #pragma unroll 1
+        for (; k - team.lane + 32 * AT_ONCE <= n; k += 32 * AT_ONCE) {
+            C x[AT_ONCE];
 #pragma unroll
-            for (i32 j = 0; j < 8; ++j) x[j] = at(k + 32 * j);
+            for (i32 j = 0; j < AT_ONCE; ++j) x[j] = at(k + 32 * j);
 #pragma unroll
-            for (i32 j = 0; j < 8; ++j) {
+            for (i32 j = 0; j < AT_ONCE; ++j) {
                 if (F::PICKS) zero = zero_at(zero, x[j], k + 32 * j);
                 if (j % 2 == 0) a = f.join(a, x[j]);
                 else b = f.join(b, x[j]);

@@ -1,6 +1,7 @@
-//! Reductions.
+//! Reductions and softmax.
 
-use ferrotape_kernels::cuda::reduce;
+use ferrotape_kernels::cpu::softmax::Rows;
+use ferrotape_kernels::cuda::{reduce, softmax};
 use smallvec::SmallVec;
 
 use super::{array, kind, target};
@@ -23,6 +24,7 @@ pub(super) fn execute(
     }
     Some(match op {
         Op::Reduce(..) | Op::ArgReduce(..) => fold(op, inputs, out),
+        Op::Softmax { dim, log } => normalize(op, [*dim, usize::from(*log)], inputs, out),
         _ => return None,
     })
 }
@@ -46,4 +48,20 @@ fn fold(op: &Op, inputs: &[Input<'_>], out: &mut Output<'_>) -> Result<()> {
             _ => return Err(crate::error::Error::argument(op.name(), "does not reduce")),
         },
     )
+}
+
+fn normalize(
+    op: &Op,
+    [dim, log]: [usize; 2],
+    inputs: &[Input<'_>],
+    out: &mut Output<'_>,
+) -> Result<()> {
+    let x = array(op, tensor(op, inputs, 0)?)?;
+    let shape = x.shape();
+    let rows = Rows {
+        outer: shape[..dim].iter().product(),
+        size: shape[dim],
+        inner: shape[dim + 1..].iter().product(),
+    };
+    told(op, softmax::softmax(rows, log == 1, x, target(op, out)?))
 }
