@@ -3,7 +3,7 @@
 #[cfg(test)]
 mod tests;
 
-use super::array::{Array, Type};
+use super::array::Array;
 use super::launch::{Family, Grid, Name, THREADS, argument};
 use super::memory::DeviceBuffer;
 use super::{copy, reduce};

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::cpu::softmax as cpu;
+use crate::cuda::array::Type;
 use crate::cuda::testing::{Element, assert_same, both, download, gpu, singles, upload, values};
 use crate::reference::map::elements;
 use crate::{Half, bf16, f16};
