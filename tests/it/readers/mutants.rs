@@ -146,7 +146,7 @@ fn mutate(random: &mut Random, bytes: &mut Vec<u8>, others: &[Vec<u8>]) {
                 let number = if random.below(2) == 0 {
                     number
                 } else {
-                    len as u64 + random.below(5) as u64 - 2
+                    (len as u64 + random.below(5) as u64).wrapping_sub(2)
                 };
                 let little = random.below(2) == 0;
                 let all = if little { number.to_le_bytes() } else { number.to_be_bytes() };
