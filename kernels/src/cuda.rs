@@ -7,8 +7,10 @@
 pub mod array;
 pub mod copy;
 pub mod driver;
+pub mod gemm;
 pub mod launch;
 pub mod memory;
+mod product;
 
 pub use array::{Array, Strided, Type};
 pub use driver::{Gpu, Info, count, gpu};

@@ -34,6 +34,7 @@ macro_rules! families {
 }
 families! {
     Copy = "copy";
+    Gemm = "gemm";
 }
 
 /// The modules that are loaded, and their functions by name.

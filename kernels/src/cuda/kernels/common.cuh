@@ -87,9 +87,7 @@ DEVICE f64 float_of(u64 bits) { return __longlong_as_double((i64)bits); }
 
 DEVICE bool is_nan(f32 x) { return !(x == x); }
 DEVICE bool is_nan(f64 x) { return !(x == x); }
-#ifndef CUDA_EMU
-DEVICE f32 fma(f32 a, f32 b, f32 c) { return __fmaf_rn(a, b, c); }
-#else
+#ifdef CUDA_EMU // nvcc has both
 using ::fma;
 DEVICE f32 fma(f32 a, f32 b, f32 c) { return __builtin_fmaf(a, b, c); }
 #endif
