@@ -4,6 +4,8 @@
 mod digits;
 #[path = "support/plot.rs"]
 mod plot;
+#[path = "support/resume.rs"]
+mod resume;
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -39,16 +41,26 @@ struct Options {
     /// Threads that kernels may use (0: all cores).
     #[arg(long, default_value_t = 0)]
     threads: usize,
+    /// Where to compute: cpu, cuda, cuda:N or best.
+    #[arg(long, default_value = "cpu")]
+    device: String,
     /// Folder for the weights and plots.
     #[arg(long, default_value = "runs/mnist")]
     out: PathBuf,
+    #[command(flatten)]
+    resume: resume::Resume,
 }
 
 /// Mean loss, accuracy and counts `[label][said]` over a data set.
-fn test(net: &Cnn, loader: &DataLoader<Mnist>) -> Result<(f64, f64, Vec<Vec<usize>>)> {
+fn test(
+    net: &Cnn,
+    loader: &DataLoader<Mnist>,
+    device: Device,
+) -> Result<(f64, f64, Vec<Vec<usize>>)> {
     let (mut loss, mut counts) = (0.0, vec![vec![0; 10]; 10]);
     for batch in loader.epoch(0)? {
         let (x, y) = batch?;
+        let (x, y) = (x.to_device(device)?, y.to_device(device)?);
         let logits = net.forward(&x, &mut Ctx::eval())?;
         loss += logits.cross_entropy_rows(&y).sum(..)?.to_f64()?;
         for (label, said) in y.to_vec::<i64>()?.iter().zip(logits.argmax(1)?.to_vec::<i64>()?) {
@@ -64,13 +76,16 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     if options.threads > 0 {
         ferrotape::set_threads(options.threads);
     }
+    let device: Device = options.device.parse()?;
     std::fs::create_dir_all(&options.out).map_err(|e| format!("{}: {e}", options.out.display()))?;
     let (train, held_out) = load(options.data.as_deref())?;
     let train = DataLoader::new(train, options.batch_size)?.shuffle(options.seed);
     let held_out = DataLoader::new(held_out, 256)?;
     let mut rng = Generator::new(options.seed);
     let mut net = Cnn::new(&mut rng)?;
+    net.to(device)?;
     let mut optimizer = Adam::new(options.lr);
+    let mut saved = options.resume.start(&mut net, &mut optimizer, &mut rng)?;
     println!(
         "{} training images, {} test images, {} parameters, {} on {} threads",
         train.data().len(),
@@ -82,29 +97,35 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
 
     let style = ProgressStyle::with_template("epoch {prefix} {bar:40} {pos}/{len} {msg} {eta}")?;
     let mut curves = [("training".to_string(), Vec::new()), ("test".to_string(), Vec::new())];
-    let (mut loss, mut accuracy, mut counts) = test(&net, &held_out)?;
-    curves[1].1.push((0.0, loss));
+    let (mut loss, mut accuracy, mut counts) = test(&net, &held_out, device)?;
+    curves[1].1.push((saved.position.epoch() as f64, loss));
     let mut seconds = 0.0;
-    for epoch in 0..options.epochs {
+    for epoch in saved.position.epoch()..options.epochs {
         let bar = ProgressBar::new(train.len() as u64)
             .with_style(style.clone())
             .with_prefix((epoch + 1).to_string());
         let start = Instant::now();
-        for (i, batch) in train.epoch(epoch)?.enumerate() {
+        let mut batches = train.resume(&saved.position)?;
+        while let Some(batch) = batches.next() {
             let (x, y) = batch?;
+            let (x, y) = (x.to_device(device)?, y.to_device(device)?);
             let step =
                 value_and_grad(&net, &mut rng, |net, ctx| net.forward(&x, ctx).cross_entropy(&y))?;
             optimizer.step(&mut net, &step)?;
+            let position = batches.position();
+            saved.step(&net, &optimizer, &rng, position)?;
             let now = step.loss.to_f64()?;
-            bar.inc(1);
+            bar.set_position(position.batch());
             bar.set_message(format!("loss {now:.4}"));
-            if i % 10 == 0 {
-                curves[0].1.push((epoch as f64 + i as f64 / train.len() as f64, now));
+            if position.batch() % 10 == 1 {
+                let done = (position.batch() - 1) as f64 / train.len() as f64;
+                curves[0].1.push((epoch as f64 + done, now));
             }
         }
+        saved.position = saved.position.next_epoch();
         seconds += start.elapsed().as_secs_f64();
         bar.finish_and_clear();
-        (loss, accuracy, counts) = test(&net, &held_out)?;
+        (loss, accuracy, counts) = test(&net, &held_out, device)?;
         curves[1].1.push((epoch as f64 + 1.0, loss));
         println!("epoch {}: test accuracy {accuracy:.4}, test loss {loss:.4}", epoch + 1);
     }

@@ -21,6 +21,9 @@ struct Options {
     /// Threads that kernels may use (0: all cores).
     #[arg(long, default_value_t = 0)]
     threads: usize,
+    /// Where to compute: cpu, cuda, cuda:N or best.
+    #[arg(long, default_value = "cpu")]
+    device: String,
 }
 
 #[derive(Module)]
@@ -39,10 +42,12 @@ fn run(options: &Options) -> Result<()> {
     if options.threads > 0 {
         ferrotape::set_threads(options.threads);
     }
+    let device: Device = options.device.parse()?;
     let mut rng = Generator::new(options.seed);
     let mut net = Net { hidden: Linear::new(2, 8, &mut rng)?, out: Linear::new(8, 1, &mut rng)? };
-    let x = Tensor::from([[0f32, 0.], [0., 1.], [1., 0.], [1., 1.]]);
-    let y = Tensor::from([[0f32], [1.], [1.], [0.]]);
+    net.to(device)?;
+    let x = Tensor::from([[0f32, 0.], [0., 1.], [1., 0.], [1., 1.]]).to_device(device)?;
+    let y = Tensor::from([[0f32], [1.], [1.], [0.]]).to_device(device)?;
 
     let mut optimizer = Adam::new(options.lr);
     let start = Instant::now();

@@ -49,23 +49,26 @@ pub mod prelude {
     pub use ferrotape_autograd::Tape;
     pub use ferrotape_nn::data::DataLoader;
     pub use ferrotape_nn::{
-        Adagrad, Adam, AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveMaxPool2d, Approximate,
-        AvgPool1d, AvgPool2d, BatchNorm1d, BatchNorm2d, CELU, Conv1d, Conv1dConfig, Conv2d,
-        Conv2dConfig, ConvTranspose1d, ConvTranspose1dConfig, ConvTranspose2d,
-        ConvTranspose2dConfig, Ctx, Dropout, Dropout2d, ELU, Embedding, Flatten, Forward, GELU,
-        GLU, GRU, GRUConfig, GroupNorm, Hardshrink, Hardsigmoid, Hardswish, Hardtanh, Identity,
-        LSTM, LSTMConfig, LayerNorm, LeakyReLU, Linear, LogSigmoid, LogSoftmax, MaxPool1d,
-        MaxPool2d, Mish, Module, ModuleExt, Optimizer, PReLU, PaddingMode, RMSNorm, RMSprop, RNN,
-        RNNConfig, ReLU, ReLU6, SELU, SGD, Sequential, SiLU, Sigmoid, Softmax, Softmin, Softplus,
-        Softshrink, Softsign, Step, Tanh, Tanhshrink, Threshold, Upsample, adam_w, value_and_grad,
-        value_and_grad_aux,
+        Adagrad, Adam, AdamW, AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveMaxPool2d, Approximate,
+        AttentionMasks, AvgPool1d, AvgPool2d, BatchNorm1d, BatchNorm2d, BatchNorm3d, CELU, Conv1d,
+        Conv1dConfig, Conv2d, Conv2dConfig, Conv3d, Conv3dConfig, ConvTranspose1d,
+        ConvTranspose1dConfig, ConvTranspose2d, ConvTranspose2dConfig, Ctx, Dropout, Dropout2d,
+        ELU, Embedding, EmbeddingConfig, Flatten, Forward, GELU, GLU, GRU, GRUConfig, GroupNorm,
+        Hardshrink, Hardsigmoid, Hardswish, Hardtanh, Identity, LSTM, LSTMConfig, LayerNorm,
+        LeakyReLU, Linear, LogSigmoid, LogSoftmax, MaxPool1d, MaxPool2d, Mish, Module, ModuleExt,
+        MultiheadAttention, Optimizer, PReLU, PaddingMode, RMSNorm, RMSprop, RNN, RNNConfig, ReLU,
+        ReLU6, SELU, SGD, Sequential, SiLU, Sigmoid, Softmax, Softmin, Softplus, Softshrink,
+        Softsign, Step, Tanh, Tanhshrink, Threshold, TransformerEncoder, TransformerEncoderLayer,
+        TransformerEncoderLayerConfig, Upsample, value_and_grad, value_and_grad_aux,
     };
     pub use ferrotape_tensor::chain::*;
     pub use ferrotape_tensor::{
         AttentionOp, AvgPool1dOp, AvgPool2dOp, BCELoss, BCEWithLogitsLoss, Conv1dOp, Conv2dOp,
-        Conv3dOp, ConvTranspose1dOp, ConvTranspose2dOp, CrossEntropyLoss, DType, Device, Error,
-        Generator, HingeEmbeddingLoss, HuberLoss, Index, Interpolate, InterpolateMode, KLDivLoss,
-        L1Loss, MSELoss, NLLLoss, PadMode, PoissonNLLLoss, Pool1dOp, Pool2dOp, Reduction, Result,
-        ScatterReduce, SmoothL1Loss, Tensor, no_tape,
+        Conv3dOp, ConvTranspose1dOp, ConvTranspose2dOp, CosineEmbeddingLoss, CrossEntropyLoss,
+        DType, Device, Error, GaussianNLLLoss, Generator, HingeEmbeddingLoss, HuberLoss, Index,
+        Interpolate, InterpolateMode, KLDivLoss, L1Loss, MSELoss, MarginRankingLoss,
+        MultiLabelMarginLoss, MultiLabelSoftMarginLoss, MultiMarginLoss, NLLLoss, PadMode,
+        PoissonNLLLoss, Pool1dOp, Pool2dOp, Reduction, Result, ScatterReduce, SmoothL1Loss,
+        SoftMarginLoss, Tensor, TripletMarginLoss, no_tape,
     };
 }

@@ -38,8 +38,9 @@ pub(crate) fn learning_curve(
     let curves: Vec<Curve> =
         curves.iter().map(|(label, points)| (label.clone(), finite(points))).collect();
     let points = || curves.iter().flat_map(|(_, points)| points);
+    let x_range = range(points().map(|point| point.0), 0.02);
     let y_range = range(points().map(|point| point.1), 0.06);
-    let legend = legend_position(&curves, &y_range);
+    let legend = legend_position(&curves, &x_range, &y_range);
 
     let area = canvas(path, 1000, 620)?;
     let mut chart = ChartBuilder::on(&area)
@@ -47,7 +48,7 @@ pub(crate) fn learning_curve(
         .margin(22)
         .x_label_area_size(58)
         .y_label_area_size(86)
-        .build_cartesian_2d(range(points().map(|point| point.0), 0.02), y_range)?;
+        .build_cartesian_2d(x_range, y_range)?;
     chart
         .configure_mesh()
         .x_desc(x_label)
@@ -173,12 +174,29 @@ fn range(values: impl Iterator<Item = f64>, margin: f64) -> Range<f64> {
     low - width..high + width
 }
 
-/// The corner on the right that the curves leave free.
-fn legend_position(curves: &[Curve], y_range: &Range<f64>) -> SeriesLabelPosition {
-    let ends: Vec<f64> = curves.iter().filter_map(|(_, points)| Some(points.last()?.1)).collect();
-    let mean = ends.iter().sum::<f64>() / ends.len().max(1) as f64;
-    let high = mean > (y_range.start + y_range.end) / 2.0;
-    if high { SeriesLabelPosition::LowerRight } else { SeriesLabelPosition::UpperRight }
+/// The corner with the fewest points, one on the right if there is a choice.
+fn legend_position(
+    curves: &[Curve],
+    x_range: &Range<f64>,
+    y_range: &Range<f64>,
+) -> SeriesLabelPosition {
+    let place = |value: f64, range: &Range<f64>| (value - range.start) / (range.end - range.start);
+    let points = || curves.iter().flat_map(|(_, points)| points);
+    let inside = |right: bool, upper: bool| {
+        let near = |place: f64, end: bool| if end { place > 0.75 } else { place < 0.25 };
+        let at = |&&(x, y): &&(f64, f64)| {
+            near(place(x, x_range), right) && near(place(y, y_range), upper)
+        };
+        points().filter(at).count()
+    };
+    let corners = [
+        (inside(true, true), SeriesLabelPosition::UpperRight),
+        (inside(true, false), SeriesLabelPosition::LowerRight),
+        (inside(false, true), SeriesLabelPosition::UpperLeft),
+        (inside(false, false), SeriesLabelPosition::LowerLeft),
+    ];
+    let best = corners.into_iter().min_by_key(|(count, _)| *count);
+    best.map_or(SeriesLabelPosition::UpperRight, |(_, corner)| corner)
 }
 
 /// A label of an axis: no more digits than it takes.

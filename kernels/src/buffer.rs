@@ -8,6 +8,7 @@
 mod budget;
 mod chain;
 pub(crate) mod class;
+mod mapped;
 mod pool;
 mod system;
 
@@ -16,6 +17,7 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 
 use self::class::{ALIGN, Class};
+pub use self::mapped::map_file;
 use crate::element::Pod;
 use crate::error::Result;
 

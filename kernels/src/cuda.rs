@@ -5,12 +5,16 @@
 //! block that was freed may be handed out again while kernels that read it still run.
 
 pub mod array;
+pub mod conv;
 pub mod copy;
 pub mod driver;
 pub mod gemm;
 pub mod launch;
+pub mod map;
 pub mod memory;
 mod product;
+#[cfg(test)]
+mod testing;
 
 pub use array::{Array, Strided, Type};
 pub use driver::{Gpu, Info, count, gpu};

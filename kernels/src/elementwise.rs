@@ -31,6 +31,11 @@ macro_rules! op_enum {
                 match self { $($enum::$variant => $cost,)* $($enum::$wide => $wide_cost,)* }
             }
 
+            /// True for a row in f64: f32 is widened, and the result rounded once.
+            pub fn is_wide(self) -> bool {
+                match self { $($enum::$variant => false,)* $($enum::$wide => true,)* }
+            }
+
             /// Hands the op's formula, as a type, to `visitor`.
             #[inline]
             pub(crate) fn visit<V: $visitor>(self, visitor: V) -> V::Output {

@@ -1,6 +1,8 @@
 //! Convolutions on a GPU have the CPU's bits. Without a device there is nothing to compare; with `FERROTAPE_TEST_DEVICE=cuda` there
 //! must be one.
 
+#![allow(clippy::unwrap_used)]
+
 use ferrotape_kernels::cpu::conv::{self as cpu, Conv2dShape};
 use ferrotape_kernels::cpu::gemm::Activation;
 use ferrotape_kernels::cuda::conv::{Convolution, conv2d};
@@ -149,7 +151,12 @@ fn shapes() -> Vec<Conv2dShape> {
         Conv2dShape { kernel: [5, 2], padding: [2, 0], ..plain(2, [4, 6], [11, 8]) },
         Conv2dShape { kernel: [1, 1], padding: [0, 0], ..plain(2, [17, 64], [8, 8]) },
         Conv2dShape { stride: [2, 3], ..plain(2, [5, 7], [13, 11]) },
-        Conv2dShape { stride: [2, 2], padding: [3, 3], kernel: [7, 7], ..plain(1, [3, 16], [17, 16]) },
+        Conv2dShape {
+            stride: [2, 2],
+            padding: [3, 3],
+            kernel: [7, 7],
+            ..plain(1, [3, 16], [17, 16])
+        },
         Conv2dShape { dilation: [2, 3], padding: [2, 3], ..plain(2, [3, 4], [10, 12]) },
         Conv2dShape { groups: 2, ..plain(2, [6, 4], [8, 9]) },
         Conv2dShape { groups: 6, stride: [2, 1], ..plain(1, [6, 12], [9, 8]) },
@@ -213,7 +220,8 @@ fn what_does_not_fit_is_refused() {
     let [x, weight, short] =
         [0, 1, 2].map(|i| Array::new(&buffer, Type::F32, 0, &lens[i], &[1]).unwrap());
     let mut out = DeviceBuffer::new(gpu, 4 * y).unwrap();
-    let forward = |x, weight, bias| Convolution::Forward { x, weight, bias, activation: Activation::None };
+    let forward =
+        |x, weight, bias| Convolution::Forward { x, weight, bias, activation: Activation::None };
     conv2d(&shape, &forward(x, weight, None), &mut out).unwrap();
     assert!(conv2d(&shape, &forward(short, weight, None), &mut out).is_err());
     assert!(conv2d(&shape, &forward(x, x, None), &mut out).is_err());

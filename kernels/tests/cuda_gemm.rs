@@ -1,6 +1,8 @@
 //! Matrix products on a GPU have the CPU's bits, whatever the sizes, layouts and tiles. Without a device there is nothing to compare;
 //! with `FERROTAPE_TEST_DEVICE=cuda` there must be one.
 
+#![allow(clippy::unwrap_used)]
+
 use ferrotape_kernels::cpu::gemm::{self as cpu, Activation, Bias, Epilogue, Matrix};
 use ferrotape_kernels::cuda::gemm::{Product, gemm};
 use ferrotape_kernels::cuda::{Array, DeviceBuffer, Gpu, Type, gpu};

@@ -45,7 +45,7 @@ impl<A> Step<A> {
     ///
     /// ```
     /// use ferrotape_nn::{ClipNorm, Forward, Linear, Optimizer, SGD, value_and_grad};
-    /// use ferrotape_tensor::{Generator, Tensor, chain::UnaryChain};
+    /// use ferrotape_tensor::{Generator, Tensor, chain::ReduceChain};
     /// # fn main() -> ferrotape_tensor::Result<()> {
     /// let mut rng = Generator::new(0);
     /// let mut model = Linear::new(2, 1, &mut rng)?;

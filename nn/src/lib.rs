@@ -20,41 +20,38 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod average;
 mod checkpoint;
 mod clip;
 mod ctx;
 pub mod data;
+mod finite;
 pub mod init;
 mod layers;
 mod model;
 mod module;
 mod optim;
+pub mod save;
 mod schedule;
 mod state;
 mod step;
 mod summary;
+mod utils;
+mod watch;
 
+pub use average::AveragedModel;
 pub use checkpoint::checkpoint;
 pub use clip::ClipNorm;
 pub use ctx::Ctx;
 pub use ferrotape_nn_derive::Module;
-pub use layers::{
-    AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveMaxPool2d, Approximate, AvgPool1d, AvgPool2d,
-    BatchNorm, BatchNorm1d, BatchNorm1dConfig, BatchNorm2d, BatchNorm2dConfig, BatchNorm3d,
-    BatchNorm3dConfig, BatchNormConfig, CELU, Conv1d, Conv1dConfig, Conv2d, Conv2dConfig,
-    ConvTranspose1d, ConvTranspose1dConfig, ConvTranspose2d, ConvTranspose2dConfig, Dropout,
-    Dropout2d, ELU, Embedding, EmbeddingConfig, Flatten, GELU, GLU, GRU, GRUCell, GRUConfig,
-    GroupNorm, Hardshrink, Hardsigmoid, Hardswish, Hardtanh, Identity, InstanceNorm, LSTM,
-    LSTMCell, LSTMConfig, LayerNorm, LayerNormConfig, LeakyReLU, Linear, LinearConfig, LogSigmoid,
-    LogSoftmax, MaxPool1d, MaxPool2d, Mish, PReLU, PaddingMode, RMSNorm, RNN, RNNCell, RNNConfig,
-    ReLU, ReLU6, SELU, Sequential, SiLU, Sigmoid, Softmax, Softmin, Softplus, Softshrink, Softsign,
-    Tanh, Tanhshrink, Threshold, Upsample,
-};
+pub use finite::NonFinite;
+pub use layers::*;
 pub use model::{ModuleExt, Placement};
 pub use module::{Buffer, Forward, Module, Param, Visitor, VisitorMut};
 pub use optim::{
-    Adagrad, AdagradConfig, Adam, AdamConfig, Optimizer, RMSprop, RMSpropConfig, SGD, SGDConfig,
-    adam_w,
+    Adadelta, AdadeltaConfig, Adagrad, AdagradConfig, Adam, AdamConfig, AdamW, AdamWConfig, Adamax,
+    AdamaxConfig, NAdam, NAdamConfig, Optimizer, RAdam, RAdamConfig, RMSprop, RMSpropConfig, SGD,
+    SGDConfig,
 };
 pub use schedule::{
     Anneal, ConstantLR, CosineAnnealingLR, CosineAnnealingWarmRestarts, ExponentialLR, LambdaLR,
@@ -62,8 +59,9 @@ pub use schedule::{
     Scheduler, SequentialLR, StepLR, ThresholdMode,
 };
 pub use state::{
-    StateReport, buffers, load_state_dict, parameter_count, parameters, set_trainable, state_dict,
-    to_dtype,
+    StateReport, buffers, load_state_dict, parameter_count, parameters, state_dict, to_dtype,
 };
 pub use step::{Gradients, Step, value_and_grad, value_and_grad_aux};
 pub use summary::{Summary, SummaryRow};
+pub use utils::{pad_sequence, parameters_to_vector, vector_to_parameters};
+pub use watch::NanWatch;

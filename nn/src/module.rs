@@ -1,5 +1,6 @@
 //! Modules: what holds parameters, and how they are visited under their state-dict names.
 
+use std::collections::BTreeMap;
 use std::ops::Deref;
 
 use ferrotape_tensor::{Result, Tensor};
@@ -158,6 +159,35 @@ impl<M: Module> Module for Vec<M> {
     fn visit_mut(&mut self, visitor: &mut dyn VisitorMut) {
         for (i, module) in self.iter_mut().enumerate() {
             visitor.enter(&i.to_string());
+            module.visit_mut(visitor);
+            visitor.leave();
+        }
+    }
+}
+
+/// The elements have the names of their keys, in their order, as in PyTorch's `ModuleDict`.
+///
+/// ```
+/// use std::collections::BTreeMap;
+/// use ferrotape_nn::{Linear, parameters};
+/// # fn main() -> ferrotape_tensor::Result<()> {
+/// let mut rng = ferrotape_tensor::Generator::new(0);
+/// let heads = BTreeMap::from([("age".to_string(), Linear::new(4, 1, &mut rng)?), ("name".to_string(), Linear::new(4, 9, &mut rng)?)]);
+/// assert_eq!(parameters(&heads)[2].0, "name.weight");
+/// # Ok(()) }
+/// ```
+impl<M: Module> Module for BTreeMap<String, M> {
+    fn visit<'a>(&'a self, visitor: &mut dyn Visitor<'a>) {
+        visitor.module(std::any::type_name::<Self>());
+        for (name, module) in self {
+            visitor.enter(name);
+            module.visit(visitor);
+            visitor.leave();
+        }
+    }
+    fn visit_mut(&mut self, visitor: &mut dyn VisitorMut) {
+        for (name, module) in self {
+            visitor.enter(name);
             module.visit_mut(visitor);
             visitor.leave();
         }

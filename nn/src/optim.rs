@@ -1,9 +1,14 @@
 //! Optimizers: the only place where a weight or a buffer changes.
 
+mod adadelta;
 mod adagrad;
 mod adam;
+mod adamax;
+mod expression;
 mod groups;
 mod method;
+mod nadam;
+mod radam;
 mod rms_prop;
 mod sgd;
 mod take;
@@ -12,8 +17,12 @@ use std::collections::BTreeMap;
 
 use ferrotape_tensor::{DType, Result, Tensor};
 
+pub use adadelta::{Adadelta, AdadeltaConfig};
 pub use adagrad::{Adagrad, AdagradConfig};
-pub use adam::{Adam, AdamConfig, adam_w};
+pub use adam::{Adam, AdamConfig, AdamW, AdamWConfig};
+pub use adamax::{Adamax, AdamaxConfig};
+pub use nadam::{NAdam, NAdamConfig};
+pub use radam::{RAdam, RAdamConfig};
 pub use rms_prop::{RMSprop, RMSpropConfig};
 pub use sgd::{SGD, SGDConfig};
 
@@ -25,9 +34,9 @@ use crate::step::{Gradients, Step};
 /// Each optimizer has settings of its own and, for some parameters, those of a group:
 ///
 /// ```
-/// use ferrotape_nn::{Linear, Module, Optimizer, Sequential, ReLU, adam_w};
+/// use ferrotape_nn::{Linear, Module, Optimizer, Sequential, ReLU, AdamW};
 /// # fn main() -> ferrotape_tensor::Result<()> {
-/// let mut optimizer = adam_w(1e-3)
+/// let mut optimizer = AdamW::new(1e-3)
 ///     .group("head.", |g| g.lr(1e-2))
 ///     .group_by("bias", |path| path.ends_with(".bias") && !path.starts_with("head."), |g| g.weight_decay(0.0));
 /// optimizer.set_group_lr("head.", 5e-3)?;
@@ -38,7 +47,7 @@ pub trait Optimizer {
     /// Updates every trainable parameter once (tied ones too), then the buffers.
     ///
     /// # Errors
-    /// A trainable parameter that no gradient reached, by name; gradients that were taken at other weights or of another model;
+    /// A setting out of its bounds: a negative or NaN learning rate, a beta of 1; a trainable parameter that no gradient reached, by name; gradients that were taken at other weights or of another model;
     /// a group that no parameter belongs to, a parameter of two groups; state of another shape or type than its parameter's.
     /// Then nothing has changed.
     fn apply(&mut self, model: &mut dyn Module, gradients: &Gradients) -> Result<()>;

@@ -18,6 +18,8 @@ pub use cycle::{Anneal, OneCycleLR};
 pub use plateau::{PlateauMode, ReduceLROnPlateau, ThresholdMode};
 pub use sequence::SequentialLR;
 
+pub(crate) use trigonometry::power;
+
 use crate::optim::Optimizer;
 
 /// A learning rate for every step, PyTorch's to the last bit: many of its schedules go from one rate to the next, so these do too.
@@ -198,15 +200,14 @@ impl<S: Schedule> Scheduler<S> {
         optimizer: &mut O,
     ) -> Result<()> {
         self.check(optimizer)?;
-        let step = entry::<i64>(state, "schedule.step", 1)?;
+        let [step] = counts(state, "schedule.step")?;
         let mut loaded = self.rates.clone();
         for rate in &mut loaded {
             if let [base, now] = entry::<f64>(state, &rate_name(rate.group.as_deref()), 2)?[..] {
                 (rate.base, rate.now) = (base, now);
             }
         }
-        self.rates = loaded;
-        self.step = step.first().and_then(|step| u64::try_from(*step).ok()).unwrap_or(0);
+        (self.rates, self.step) = (loaded, step);
         self.set(optimizer)
     }
 }
@@ -231,4 +232,17 @@ fn entry<T: ferrotape_tensor::Element>(
         }
         Some(tensor) => tensor.to_vec(),
     }
+}
+
+/// The counts of one entry of a state.
+fn counts<const N: usize>(state: &BTreeMap<String, Tensor>, name: &str) -> Result<[u64; N]> {
+    let found = entry::<i64>(state, name, N)?;
+    let mut counts = [0; N];
+    for (count, found) in counts.iter_mut().zip(found) {
+        *count = u64::try_from(found).map_err(|_| {
+            let message = format!("load_state_dict of a schedule: {name}: {found} is no count");
+            Error::new(ErrorKind::Module(message))
+        })?;
+    }
+    Ok(counts)
 }

@@ -204,19 +204,6 @@ fn compare(own: &BTreeMap<String, Tensor>, given: &BTreeMap<String, Tensor>) -> 
     report
 }
 
-/// Freezes or thaws every parameter whose path starts with `prefix` (`""`: all). Returns how many.
-pub fn set_trainable<M: Module + ?Sized>(model: &mut M, prefix: &str, trainable: bool) -> usize {
-    let mut count = 0;
-    let set = |path: &str, param: &mut Param| {
-        if path.starts_with(prefix) {
-            param.trainable = trainable;
-            count += 1;
-        }
-    };
-    each_mut(model, set, |_, _| {});
-    count
-}
-
 /// Whether `path` is `prefix`, or in the module of that path (`""`: every path is). The dot at a prefix's end may be left out.
 pub(crate) fn is_under(path: &str, prefix: &str) -> bool {
     let module = prefix.strip_suffix('.').unwrap_or(prefix);

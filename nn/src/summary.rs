@@ -88,11 +88,22 @@ impl Summary {
     }
 }
 
-/// Without the paths of modules: `a::b::C<d::E>` is `C<E>`.
+/// Without the paths of modules: `a::b::C<d::E>` is `C<E>`. This crate's layers of `N` dims go by the names of their aliases:
+/// `BatchNorm<2>` is `BatchNorm2d`.
 fn short(type_name: &str) -> String {
     let mut text = String::new();
+    let own = concat!(env!("CARGO_CRATE_NAME"), "::");
+    let mut is_own = false;
     for part in type_name.split_inclusive(['<', '>', ',', ' ', '(', ')', '[', ']', '&', ';']) {
-        text.push_str(part.rsplit("::").next().unwrap_or(part));
+        match part.strip_suffix('>').filter(|dims| is_own && dims.parse::<usize>().is_ok()) {
+            Some(dims) => {
+                text.truncate(text.len() - 1);
+                text.push_str(dims);
+                text.push('d');
+            }
+            None => text.push_str(part.rsplit("::").next().unwrap_or(part)),
+        }
+        is_own = part.starts_with(own) && part.ends_with('<');
     }
     text
 }

@@ -137,17 +137,7 @@ impl Tensor {
     #[track_caller]
     pub fn from_slice<T: Element>(elements: &[T], shape: impl IntoShape) -> Result<Tensor> {
         let here = std::panic::Location::caller();
-        let shape = shape.into_shape();
-        let make = || {
-            if shape::checked_len("from_vec", &shape)? != elements.len() {
-                let message = format!("{} elements for shape {shape:?}", elements.len());
-                return Err(Error::shape("from_vec", message));
-            }
-            Tensor::filled(&shape, T::DTYPE, Device::Cpu, |out: &mut [T::Stored]| {
-                out.iter_mut().zip(elements).for_each(|(to, &from)| *to = from.store());
-            })
-        };
-        make().map_err(|error: Error| error.at(here))
+        Tensor::of_slice(elements, &shape.into_shape()).map_err(|error| error.at(here))
     }
 
     /// Zeros.
@@ -180,11 +170,7 @@ impl Tensor {
     ) -> Result<Tensor> {
         let TensorOptions { dtype, device } = options.into();
         let here = std::panic::Location::caller();
-        let shape = shape.into_shape();
-        let bool_value = f64::from(u8::from(value != 0.0));
-        let value = if dtype == DType::Bool { bool_value } else { value };
-        crate::execute::any_type!(dtype, T => Tensor::filled_with(&shape, dtype, device, T::from_f64(value)))
-        .map_err(|error| error.at(here))
+        Tensor::full_of(&shape.into_shape(), value, dtype, device).map_err(|error| error.at(here))
     }
 
     /// Zeros with shape, type and device of `self`.
@@ -246,18 +232,39 @@ impl Tensor {
         if dtype.is_integer() {
             return crate::execute::any_type!(dtype, T => Tensor::filled_with(&[], dtype, device, T::from_i64(value as i64)));
         }
-        let value = if dtype == DType::Bool { f64::from(u8::from(value != 0.0)) } else { value };
-        crate::execute::any_type!(dtype, T => Tensor::filled_with(&[], dtype, device, T::from_f64(value)))
+        Tensor::full_of(&[], value, dtype, device)
     }
 
-    /// `[rows]` class numbers as `[rows, classes]` of 0 and 1.
+    /// [`full`](Self::full), whatever named the shape.
+    fn full_of(shape: &[usize], value: f64, dtype: DType, device: Device) -> Result<Tensor> {
+        let value = if dtype == DType::Bool { f64::from(u8::from(value != 0.0)) } else { value };
+        crate::execute::any_type!(dtype, T => Tensor::filled_with(shape, dtype, device, T::from_f64(value)))
+    }
+
+    /// [`from_slice`](Self::from_slice), whatever named the shape.
+    fn of_slice<T: Element>(elements: &[T], shape: &[usize]) -> Result<Tensor> {
+        if shape::checked_len("from_vec", shape)? != elements.len() {
+            let message = format!("{} elements for shape {shape:?}", elements.len());
+            return Err(Error::shape("from_vec", message));
+        }
+        Tensor::filled(shape, T::DTYPE, Device::Cpu, |out: &mut [T::Stored]| {
+            out.iter_mut().zip(elements).for_each(|(to, &from)| *to = from.store());
+        })
+    }
+
+    /// Class numbers as rows of 0 and 1 along a new last dim, `[.., classes]`: PyTorch's `nn.functional.one_hot`.
     ///
     /// # Errors
-    /// Not a vector of i64; a number outside `0..classes`.
+    /// Not of i64 or i32; a number outside `0..classes`.
     #[track_caller]
     pub fn one_hot(&self, classes: usize, dtype: DType) -> Result<Tensor> {
         let here = std::panic::Location::caller();
-        let make = || Tensor::eye(classes, (dtype, self.device()))?.index_select(0, self);
+        let make = || {
+            let eye = Tensor::eye(classes, (dtype, self.device()))?;
+            let rows = eye.index_select(0, &self.reshape([self.len()])?)?;
+            let shape: Dims = self.shape().iter().copied().chain([classes]).collect();
+            rows.reshape(shape)
+        };
         make().map_err(|error| error.at(here))
     }
 
@@ -271,7 +278,7 @@ impl Tensor {
         if device == Device::Cpu {
             return Tensor::filled(shape, dtype, device, |out: &mut [T]| out.fill(element));
         }
-        let mut storage = Storage::new("create", bytes_of(shape, dtype)?, device)?;
+        let mut storage = room(shape, dtype, device)?;
         if let Some(cuda) = storage.exclusive().and_then(|memory| memory.cuda) {
             let failed = |error| Error::from_kernel("create", error);
             let one = Buffer::copy_of(&[element]).map_err(failed)?;
@@ -291,27 +298,32 @@ impl Tensor {
         device: Device,
         fill: impl FnOnce(&mut [T]),
     ) -> Result<Tensor> {
-        let bytes = bytes_of(shape, dtype)?;
-        let mut storage = Storage::new("create", bytes, device)?;
+        let mut storage = room(shape, dtype, device)?;
         if let Some(memory) = storage.exclusive() {
             match memory.cuda {
                 None => fill(memory.buffer.as_mut_slice()),
                 Some(cuda) => {
                     let failed = |error| Error::from_kernel("create", error);
-                    let mut host = Buffer::new(bytes).map_err(failed)?;
+                    let mut host = Buffer::new(cuda.len()).map_err(failed)?;
                     fill(host.as_mut_slice());
                     cuda.upload(host.as_slice()).map_err(failed)?;
                 }
             }
         }
+        Ok(Tensor::dense(storage, shape, dtype))
+    }
+
+    fn dense(storage: Storage, shape: &[usize], dtype: DType) -> Tensor {
         let layout = Layout::contiguous(Dims::from_slice(shape));
-        Ok(Tensor::from_parts(storage, layout, dtype, Tag::NONE))
+        Tensor::from_parts(storage, layout, dtype, Tag::NONE)
     }
 }
 
-fn bytes_of(shape: &[usize], dtype: DType) -> Result<usize> {
-    shape::checked_len("create", shape)?
+/// Memory for a tensor, not written yet.
+fn room(shape: &[usize], dtype: DType, device: Device) -> Result<Storage> {
+    let bytes = shape::checked_len("create", shape)?
         .checked_mul(dtype.size())
         .filter(|&bytes| bytes <= isize::MAX as usize)
-        .ok_or_else(|| Error::shape("create", format!("{shape:?} is too large")))
+        .ok_or_else(|| Error::shape("create", format!("{shape:?} is too large")))?;
+    Storage::new("create", bytes, device)
 }

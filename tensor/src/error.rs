@@ -126,9 +126,9 @@ pub enum ErrorKind {
     #[error("{0}")]
     Module(String),
     /// A file that can't be read or written, or says something impossible.
-    #[error("{}: {message}", path.display())]
+    #[error("{}{message}", of_file(path))]
     File {
-        /// The file.
+        /// The file; empty for what lay in memory.
         path: PathBuf,
         /// What is wrong, and where.
         message: String,
@@ -148,6 +148,10 @@ pub enum ErrorKind {
 
 fn of_dim(dim: Option<usize>) -> String {
     dim.map(|dim| format!(" of dim {dim}")).unwrap_or_default()
+}
+
+fn of_file(path: &std::path::Path) -> String {
+    if path.as_os_str().is_empty() { String::new() } else { format!("{}: ", path.display()) }
 }
 
 impl Error {

@@ -180,10 +180,13 @@ impl Tensor {
                     part = part.unsqueeze(dim as i64)?;
                     dim += 1;
                 }
-                Index::At(at) => {
-                    let size = part.shape()[dim];
-                    let start = place(*at, size, false).map_err(of_own)?;
-                    part = part.cut(dim, start, 1, 1)?.squeeze(dim as i64)?;
+                Index::At(at) => part = part.slice_at(dim, *at).map_err(of_own)?,
+                // One number without dims is no list of them, as in PyTorch.
+                Index::Tensor(at)
+                    if at.rank() == 0 && matches!(at.dtype(), DType::I64 | DType::I32) =>
+                {
+                    let at = at.to_dtype(DType::I64)?.item::<i64>()?;
+                    part = part.slice_at(dim, at).map_err(of_own)?;
                 }
                 Index::Range(start, end) => {
                     let (start, length) = span(*start, *end, part.shape()[dim]).map_err(of_own)?;
@@ -212,6 +215,12 @@ impl Tensor {
             own += dims_of(index);
         }
         if chosen.is_empty() { Ok(part) } else { advanced::choose(&part, &chosen) }
+    }
+
+    /// One slice of a dim, which goes.
+    fn slice_at(self, dim: usize, at: i64) -> Result<Tensor> {
+        let start = place(at, self.shape()[dim], false)?;
+        self.cut(dim, start, 1, 1)?.squeeze(dim as i64)
     }
 
     /// `length` elements of one dim, `step` apart.

@@ -40,9 +40,11 @@ pub use op::{
     WindowsOp, output_metas,
 };
 pub use ops::{
-    AttentionOp, BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, HingeEmbeddingLoss, HuberLoss,
-    Interpolate, InterpolateMode, KLDivLoss, L1Loss, MSELoss, MatrixNorm, NLLLoss, PadMode,
-    PoissonNLLLoss, Reduction, ScatterReduce, SequenceOutput, SmoothL1Loss, chain,
+    AttentionOp, BCELoss, BCEWithLogitsLoss, CosineEmbeddingLoss, CrossEntropyLoss,
+    GaussianNLLLoss, HingeEmbeddingLoss, HuberLoss, Interpolate, InterpolateMode, KLDivLoss,
+    L1Loss, MSELoss, MarginRankingLoss, MatrixNorm, MultiLabelMarginLoss, MultiLabelSoftMarginLoss,
+    MultiMarginLoss, NLLLoss, PadMode, PoissonNLLLoss, Reduction, ScatterReduce, SequenceOutput,
+    SmoothL1Loss, SoftMarginLoss, TripletMarginLoss, chain,
 };
 pub use random::Generator;
 pub use shape::{Dims, IntoDims, IntoShape, IntoSizes};

@@ -33,12 +33,14 @@ mod update;
 mod views;
 
 pub use attention::AttentionOp;
-pub(crate) use binary::{binary, promoted};
+pub(crate) use binary::{binary, floats, promoted};
 pub use distance::MatrixNorm;
 pub use interpolate::{Interpolate, InterpolateMode};
 pub use loss::{
-    BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, HingeEmbeddingLoss, HuberLoss, KLDivLoss, L1Loss,
-    MSELoss, NLLLoss, PoissonNLLLoss, Reduction, SmoothL1Loss,
+    BCELoss, BCEWithLogitsLoss, CosineEmbeddingLoss, CrossEntropyLoss, GaussianNLLLoss,
+    HingeEmbeddingLoss, HuberLoss, KLDivLoss, L1Loss, MSELoss, MarginRankingLoss,
+    MultiLabelMarginLoss, MultiLabelSoftMarginLoss, MultiMarginLoss, NLLLoss, PoissonNLLLoss,
+    Reduction, SmoothL1Loss, SoftMarginLoss, TripletMarginLoss,
 };
 pub use pad::PadMode;
 pub use scatter::ScatterReduce;
@@ -56,7 +58,7 @@ pub mod chain {
     pub use super::image::ImageChain;
     pub use super::interpolate::InterpolateChain;
     pub use super::linalg::LinalgChain;
-    pub use super::loss::LossChain;
+    pub use super::loss::{LossChain, MarginLossChain};
     pub use super::maths::MathsChain;
     pub use super::norm::NormChain;
     pub use super::pad::PadChain;
@@ -82,14 +84,24 @@ macro_rules! methods {
         $(#[$doc:meta])*
         fn $name:ident $(<$($lt:lifetime),+>)? ($x:ident $(, $arg:ident: $ty:ty)* $(,)?) -> $ret:ty $body:block
     )*) => {
+        // The bodies, compiled once for both.
+        impl crate::apply::Operand<'_> {
+            $(
+                #[allow(clippy::wrong_self_convention)]
+                pub(crate) fn $name $(<$($lt),+>)? (self $(, $arg: $ty)*) -> crate::error::Result<$ret> {
+                    let $x = self;
+                    $body
+                }
+            )*
+        }
+
         impl crate::tensor::Tensor {
             $(
                 $(#[$doc])*
                 #[track_caller]
                 pub fn $name $(<$($lt),+>)? (&self $(, $arg: $ty)*) -> crate::error::Result<$ret> {
                     let here = std::panic::Location::caller();
-                    let $x = crate::apply::Operand::Ref(self);
-                    crate::ops::located(here, move || $body)
+                    crate::apply::Operand::Ref(self).$name($($arg),*).map_err(|error| error.at(here))
                 }
             )*
         }
@@ -108,22 +120,13 @@ macro_rules! methods {
                 #[track_caller]
                 fn $name $(<$($lt),+>)? (self $(, $arg: $ty)*) -> crate::error::Result<$ret> {
                     let here = std::panic::Location::caller();
-                    let $x = crate::apply::Operand::Own(self?);
-                    crate::ops::located(here, move || $body)
+                    crate::apply::Operand::Own(self?).$name($($arg),*).map_err(|error| error.at(here))
                 }
             )*
         }
     };
 }
 pub(crate) use methods;
-
-/// Runs `body`; its error is said of the line `here`.
-pub(crate) fn located<R>(
-    here: &'static std::panic::Location<'static>,
-    body: impl FnOnce() -> crate::error::Result<R>,
-) -> crate::error::Result<R> {
-    body().map_err(|error| error.at(here))
-}
 
 /// Operand `x` as a tensor, for methods that need to look at it.
 pub(crate) fn look<'a>(

@@ -64,6 +64,12 @@ impl Storage {
         Storage(Arc::new(Inner { buffer, cuda: None, device: Device::Cpu }))
     }
 
+    /// Memory of another owner on the CPU, to read.
+    pub(crate) fn external(owner: Arc<dyn AsRef<[u8]> + Send + Sync>) -> Result<Storage> {
+        let buffer = Buffer::from_external(owner).map_err(|e| Error::from_kernel("map", e))?;
+        Ok(Storage(Arc::new(Inner { buffer, cuda: None, device: Device::Cpu })))
+    }
+
     pub(crate) fn device(&self) -> Device {
         self.0.device
     }

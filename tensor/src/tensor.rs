@@ -236,6 +236,11 @@ impl Tensor {
         }
     }
 
+    /// All bytes of its storage; none if they are a GPU's.
+    pub(crate) fn storage_bytes(&self) -> &[u8] {
+        self.0.storage.buffer().as_slice::<u8>()
+    }
+
     /// A copy without gaps (never announced as anything but a copy; keeps the derivative).
     pub(crate) fn contiguous_copy(&self) -> Result<Tensor> {
         apply_one(&Op::Copy, &mut [Operand::Ref(self)])

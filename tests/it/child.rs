@@ -2,7 +2,8 @@
 
 use std::process::Command;
 
-const ROLE: &str = "FERROTAPE_TEST_CHILD";
+/// Set in a child.
+pub(crate) const ROLE: &str = "FERROTAPE_TEST_CHILD";
 const MARK: &str = "\n@child ";
 
 /// True in the process that [`run`] started.
@@ -25,6 +26,11 @@ pub(crate) fn run(name: &str, settings: &[(&str, &str)]) -> Vec<String> {
         (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{name} failed under {settings:?}:\n{out}\n{err}");
     assert!(out.contains("1 passed"), "no test is called {name}:\n{out}");
+    said(&out)
+}
+
+/// The lines in a child's output that it [said](say).
+pub(crate) fn said(out: &str) -> Vec<String> {
     out.lines().filter_map(|line| line.strip_prefix(MARK.trim_start())).map(str::to_owned).collect()
 }
 

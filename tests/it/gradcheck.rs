@@ -4,6 +4,8 @@ mod composites;
 mod elementwise;
 mod images;
 mod losses;
+mod margins;
+mod methods;
 mod moves;
 mod norms;
 mod products;
@@ -139,6 +141,8 @@ const FAMILIES: &[fn(&mut Cases)] = &[
     reductions::statistics,
     sequence::cases,
     losses::cases,
+    margins::cases,
+    methods::cases,
     norms::cases,
     composites::cases,
     composites::casts,
@@ -211,6 +215,12 @@ fn normalisations() {
 #[test]
 fn losses_with_settings() {
     family(losses::cases).check();
+    family(margins::cases).check();
+}
+
+#[test]
+fn methods_made_of_others() {
+    family(methods::cases).check();
 }
 
 #[test]

@@ -2,6 +2,7 @@
 // clippy.toml allows these in tests, but not in the functions that tests call.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod as_pytorch;
 mod checkpoint;
 mod child;
 mod cnn;
@@ -9,6 +10,7 @@ mod cuda;
 mod display;
 mod dtypes;
 mod gradcheck;
+mod halves;
 mod indexing;
 mod layers;
 mod loader;
@@ -16,14 +18,19 @@ mod memory;
 mod models;
 mod modules;
 mod no_panic;
+mod nonfinite;
 mod norms;
 mod operators;
 mod opinfo;
 mod optim;
 mod ownership;
+mod parts;
+mod programs;
+mod readers;
 mod recurrent;
 mod safetensors;
 mod same_bits;
+mod save;
 mod schedules;
 mod tape;
 mod tidy;

@@ -1,5 +1,7 @@
 //! What memory training takes: nothing new after the first epochs, a clean error over a limit. Each test has a process to itself.
 
+mod flights;
+
 use std::cell::Cell;
 
 use ferrotape::ErrorKind;
@@ -88,37 +90,6 @@ fn mnist_asks_for_no_memory_after_its_first_epochs() {
     });
 }
 
-/// An LSTM's last state, and a line through it.
-#[derive(Module)]
-struct Flights {
-    lstm: LSTM,
-    fc: Linear,
-}
-
-impl Forward for Flights {
-    fn forward(&self, x: &Tensor, ctx: &mut Ctx<'_>) -> Result<Tensor> {
-        let (_, (h_n, _)) = self.lstm.forward(&x.transpose(0, 1)?, ctx)?;
-        self.fc.forward(&h_n.squeeze(0)?, ctx)
-    }
-}
-
-#[test]
-fn flights_asks_for_no_memory_after_its_first_epochs() {
-    child::alone("memory::flights_asks_for_no_memory_after_its_first_epochs", || {
-        let mut rng = Generator::new(0);
-        let lstm = LSTM::new(1, 32, &mut rng).unwrap();
-        let mut model = Flights { lstm, fc: Linear::new(32, 1, &mut rng).unwrap() };
-        let x = rng.normal([132, 12, 1], 0., 1., DType::F32).unwrap();
-        let y = rng.normal([132, 1], 0., 1., DType::F32).unwrap();
-        let data = TensorDataset::new(x, y).unwrap();
-        let train = DataLoader::new(data.clone(), 132).unwrap();
-        let test = DataLoader::new(data, 50).unwrap();
-        let ends = epochs(&mut model, &train, &test, |y, t| y.mse_loss(t));
-        assert_eq!(ends[1], ends[2], "requests after each epoch: {ends:?}");
-        assert_eq!(ends[2], ends[3], "requests after each epoch: {ends:?}");
-    });
-}
-
 #[test]
 fn live_memory_is_flat_and_goes_back_to_nothing() {
     child::alone("memory::live_memory_is_flat_and_goes_back_to_nothing", || {
@@ -196,7 +167,7 @@ fn a_step_over_any_limit_changes_nothing() {
 fn any_limit(shared: bool, momentum: bool) {
     let make: fn() -> Box<dyn Optimizer> = match momentum {
         true => || Box::new(SGD::new(0.1).momentum(0.9)),
-        false => || Box::new(adam_w(0.1)),
+        false => || Box::new(AdamW::new(0.1)),
     };
     let norm = BatchNorm2d::new(3).unwrap();
     let mut rng = Generator::new(0);

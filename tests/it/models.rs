@@ -150,7 +150,7 @@ fn the_summary_of_a_model() -> Result<()> {
         // The model holds the tied parameter itself.
         ("", "Net", None, 0, 0, 0),
         ("conv", "Conv2d", Some(&[5, 3, 4, 4]), 30, 30, 120),
-        ("norm", "BatchNorm<2>", Some(&[5, 3, 4, 4]), 6, 6, 24 + 24 + 8),
+        ("norm", "BatchNorm2d", Some(&[5, 3, 4, 4]), 6, 6, 24 + 24 + 8),
         ("activation", "ReLU", None, 0, 0, 0),
         ("head", "Linear", Some(&[5, 2]), 98, 98, 392),
         ("header", "Linear", Some(&[5, 2]), 6, 0, 24),

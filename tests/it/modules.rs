@@ -1,8 +1,7 @@
 //! Modules, their names, and the optimizers' rules: tied, frozen, missing and stale parameters.
 
 use ferrotape::nn::{
-    Gradients, Param, load_state_dict, parameter_count, parameters, set_trainable, state_dict,
-    to_dtype,
+    Gradients, Param, load_state_dict, parameter_count, parameters, state_dict, to_dtype,
 };
 use ferrotape::prelude::*;
 
@@ -162,7 +161,7 @@ fn a_parameter_that_no_gradient_reached_is_named() {
 #[test]
 fn frozen_parameters_are_neither_watched_nor_changed() {
     let mut model = pair();
-    assert_eq!(set_trainable(&mut model, "1.", false), 2);
+    assert_eq!(model.freeze("1.").unwrap(), 2);
     let frozen = (bits(&model.1.weight), model.1.weight.id());
     let gradients = half(&model);
     Adam::new(0.1).apply(&mut model, &gradients).unwrap();
@@ -182,10 +181,10 @@ fn frozen_parameters_are_neither_watched_nor_changed() {
     let step = value_and_grad(&model, &mut Generator::new(0), square).unwrap();
     SGD::new(0.1).step(&mut model, &step).unwrap();
 
-    assert_eq!(set_trainable(&mut model, "", true), 4);
+    assert_eq!(model.unfreeze("").unwrap(), 4);
     let gradients = half(&model);
     assert!(SGD::new(0.1).apply(&mut model, &gradients).is_err(), "thawed");
-    set_trainable(&mut model, "", false);
+    model.freeze("").unwrap();
     let step = value_and_grad(&model, &mut Generator::new(0), square).unwrap();
     assert_eq!(step.gradients.iter().count(), 0, "all frozen");
 }
@@ -193,7 +192,7 @@ fn frozen_parameters_are_neither_watched_nor_changed() {
 #[test]
 fn stale_gradients_are_refused_by_name() {
     let mut model = pair();
-    set_trainable(&mut model, "1.", false);
+    model.freeze("1.").unwrap();
     let (gradients, mut optimizer) = (half(&model), SGD::new(0.1).momentum(0.5));
     optimizer.apply(&mut model, &gradients).unwrap();
     let after = hash_model(&model);
@@ -209,7 +208,7 @@ fn stale_gradients_are_refused_by_name() {
     assert!(error.to_string().contains("parameter 0.bias has changed"), "{error}");
     let mut other = Sequential::new().then(Linear::new(3, 2, &mut Generator::new(0)).unwrap());
     assert!(optimizer.apply(&mut other, &half(&pair()).allow_missing()).is_err());
-    set_trainable(&mut model, "", true);
+    model.unfreeze("").unwrap();
     let error = optimizer.apply(&mut model, &gradients).unwrap_err();
     assert!(error.to_string().contains("0.bias has changed"), "{error}");
 }
@@ -217,10 +216,10 @@ fn stale_gradients_are_refused_by_name() {
 #[test]
 fn an_update_leaves_clones_and_views_untouched() {
     let optimizers: [Box<dyn Optimizer>; 3] =
-        [Box::new(SGD::new(0.1)), Box::new(SGD::new(0.1).momentum(0.9)), Box::new(adam_w(0.1))];
+        [Box::new(SGD::new(0.1)), Box::new(SGD::new(0.1).momentum(0.9)), Box::new(AdamW::new(0.1))];
     for mut optimizer in optimizers {
         let mut model = pair();
-        set_trainable(&mut model, "1.", false);
+        model.freeze("1.").unwrap();
         for round in 0..3 {
             let (clone, view) = (model.clone(), model.0.weight.t().unwrap());
             let (before, weight, id) = (hash_model(&clone), bits(&view), model.0.weight.id());

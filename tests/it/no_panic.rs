@@ -1,5 +1,9 @@
 //! No wrong input makes the library panic: every operation, with operands and settings drawn at random, right and wrong alike.
 
+mod methods;
+
+pub(crate) use methods::in_source;
+
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use ferrotape::nn::{
-    BatchNorm1d, BatchNorm1dConfig, BatchNorm2dConfig, BatchNorm3d, EmbeddingConfig, InstanceNorm,
-    LayerNormConfig, Param, load_state_dict, state_dict, to_dtype,
+    BatchNorm1d, BatchNorm1dConfig, BatchNorm2dConfig, BatchNorm3d, EmbeddingConfig,
+    GroupNormConfig, InstanceNorm1d, InstanceNorm2d, LayerNormConfig, Param, RMSNormConfig,
+    load_state_dict, state_dict, to_dtype,
 };
 use ferrotape::prelude::*;
 
@@ -54,10 +55,10 @@ fn layers() -> Vec<(&'static str, Box<dyn Forward>)> {
             ("layer_no_bias", Box::new(LayerNormConfig::new(70).bias(false).build()?)),
             ("layer_plain", Box::new(bare.build()?)),
             ("rms", Box::new(RMSNorm::new(5)?)),
-            ("rms_dims", Box::new(RMSNorm::new([2, 3])?.eps(0.1))),
+            ("rms_dims", Box::new(RMSNormConfig::new([2, 3]).eps(0.1).build()?)),
             ("group", Box::new(GroupNorm::new(2, 4)?)),
-            ("group_vectors", Box::new(GroupNorm::new(2, 6)?.eps(0.1))),
-            ("instance", Box::new(InstanceNorm::default())),
+            ("group_vectors", Box::new(GroupNormConfig::new(2, 6).eps(0.1).build()?)),
+            ("instance", Box::new(InstanceNorm2d::new(3)?)),
         ])
     }
     all().unwrap()
@@ -155,7 +156,7 @@ fn wrong_inputs_of_normalisations() {
     assert!(says(&GroupNorm::new(2, 4).unwrap(), &[2, 6]).contains("[4] for 6 channels"));
     assert!(says(&GroupNorm::new(2, 4).unwrap(), &[4]).contains("[n, channels, ..] expected"));
     assert!(GroupNorm::new(3, 4).is_err() && GroupNorm::new(0, 4).is_err());
-    assert!(says(&InstanceNorm::default(), &[2, 3, 1]).contains("no variance"));
+    assert!(says(&InstanceNorm1d::new(3).unwrap(), &[2, 3, 1]).contains("no variance"));
     let x = ones(&[2, 3]);
     let (two, three) = (ones(&[2]), ones(&[3]));
     assert!(x.layer_norm(3, Some(&two), None, 1e-5).is_err());

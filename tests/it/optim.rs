@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use ferrotape::io::{load_safetensors, save_safetensors};
-use ferrotape::nn::{ClipNorm, Gradients, Param, set_trainable};
+use ferrotape::nn::{Adadelta, Adamax, AveragedModel, ClipNorm, Gradients, NAdam, Param, RAdam};
 use ferrotape::prelude::*;
 
 use crate::cnn::{bits, hash_model};
@@ -11,8 +11,13 @@ use crate::cnn::{bits, hash_model};
 const STEPS: usize = 20;
 
 pub(crate) fn recorded() -> BTreeMap<String, Tensor> {
-    let path = format!("{}/tests/data/optim/optim.safetensors", env!("CARGO_MANIFEST_DIR"));
-    load_safetensors(path).unwrap()
+    let load = |name: &str| {
+        let root = env!("CARGO_MANIFEST_DIR");
+        load_safetensors(format!("{root}/tests/data/optim/{name}.safetensors")).unwrap()
+    };
+    let mut all = load("optim");
+    all.append(&mut load("more"));
+    all
 }
 
 #[derive(Module, Clone)]
@@ -99,9 +104,9 @@ fn cases() -> Vec<(&'static str, Box<dyn Optimizer>)> {
         case("adam_decay", adam().betas(0.3, 0.9).eps(1e-3).weight_decay(0.1)),
         case("adam_amsgrad", adam().betas(0.8, 0.7).amsgrad(true)),
         case("adam_maximize", adam().weight_decay(0.1).amsgrad(true).maximize(true)),
-        case("adamw", adam_w(0.01)),
-        case("adamw_amsgrad", adam_w(0.01).betas(0.8, 0.7).weight_decay(0.2).amsgrad(true)),
-        case("adamw_maximize", adam_w(0.01).weight_decay(0.2).maximize(true)),
+        case("adamw", AdamW::new(0.01)),
+        case("adamw_amsgrad", AdamW::new(0.01).betas(0.8, 0.7).weight_decay(0.2).amsgrad(true)),
+        case("adamw_maximize", AdamW::new(0.01).weight_decay(0.2).maximize(true)),
         case("rms_prop", rms()),
         case("rms_prop_alpha", rms().alpha(0.3).eps(1e-3).weight_decay(0.1)),
         case("rms_prop_momentum", rms().momentum(0.9)),
@@ -117,7 +122,32 @@ fn cases() -> Vec<(&'static str, Box<dyn Optimizer>)> {
             all.initial_accumulator_value(0.5)
         }),
         case("adagrad_maximize", Adagrad::new(0.1).maximize(true)),
-        case("groups", adam_w(0.01).group("b", |g| g.lr(0.05).weight_decay(0.0))),
+        case("adadelta", Adadelta::new(1.0)),
+        case("adadelta_all", {
+            let all = Adadelta::new(0.5).rho(0.7).eps(1e-3).weight_decay(0.1);
+            all.maximize(true)
+        }),
+        case("adamax", Adamax::new(2e-3)),
+        case("adamax_all", {
+            let all = Adamax::new(0.01).betas(0.8, 0.7).eps(1e-3).weight_decay(0.1);
+            all.maximize(true)
+        }),
+        case("nadam", NAdam::new(2e-3)),
+        case("nadam_all", {
+            let all = NAdam::new(0.01).betas(0.8, 0.7).eps(1e-3).weight_decay(0.1);
+            all.momentum_decay(0.05).maximize(true)
+        }),
+        case("nadam_decoupled", NAdam::new(0.01).weight_decay(0.2).decoupled_weight_decay(true)),
+        case("radam", RAdam::new(1e-3)),
+        case("radam_all", {
+            let all = RAdam::new(0.01).betas(0.8, 0.7).eps(1e-3).weight_decay(0.1);
+            all.maximize(true)
+        }),
+        case("radam_decoupled", {
+            let all = RAdam::new(0.01).betas(0.9, 0.99).weight_decay(0.2);
+            all.decoupled_weight_decay(true)
+        }),
+        case("groups", AdamW::new(0.01).group("b", |g| g.lr(0.05).weight_decay(0.0))),
     ]
 }
 
@@ -248,17 +278,17 @@ fn groups_are_named_in_errors() {
     assert!(Adagrad::new(0.1).set_momentum(0.5).is_err());
 
     // By a predicate; frozen parameters count as a group's, thawed ones find their state.
-    let mut optimizer = adam_w(0.1).group_by("matrices", |path| path == "b", |g| g.lr(0.0));
+    let mut optimizer = AdamW::new(0.1).group_by("matrices", |path| path == "b", |g| g.lr(0.0));
     let mut model = oracle.start();
     let gradients = |model: &Pair| {
         let a = row(&oracle.get("gradient/a"), 0);
         let loss = |m: &Pair, _: &mut Ctx<'_>| m.a.mul(&a).sum(..);
         value_and_grad(model, &mut Generator::new(0), loss).unwrap()
     };
-    set_trainable(&mut model, "b", false);
+    model.freeze("b").unwrap();
     let step = gradients(&model);
     optimizer.step(&mut model, &step).unwrap();
-    set_trainable(&mut model, "b", true);
+    model.unfreeze("b").unwrap();
     let step = oracle.step(&model, 1);
     optimizer.step(&mut model, &step).unwrap();
     assert_eq!(bits(&model.b), bits(&oracle.start().b));
@@ -330,4 +360,92 @@ fn a_norm_that_is_not_finite_is_told() {
         let largest = gradients(factor).gradients.norm_of(f64::INFINITY).unwrap();
         assert!(largest.is_nan() == factor.is_nan() && largest != 1.0);
     }
+}
+
+/// As PyTorch's `AveragedModel`: exponential with a decay of 0.9, and plain.
+#[test]
+fn averages_of_weights_are_those_of_pytorch() {
+    let oracle = Oracle::new(DType::F64);
+    for (case, mut average) in
+        [("ema", AveragedModel::ema(0.9).unwrap()), ("swa", AveragedModel::new())]
+    {
+        let (mut model, mut optimizer) = (oracle.start(), SGD::new(0.1));
+        let mut averaged = oracle.start();
+        assert!(average.copy_to(&mut averaged).is_err(), "nothing averaged yet");
+        for t in 0..STEPS {
+            let step = oracle.step(&model, t);
+            optimizer.step(&mut model, &step).unwrap();
+            average.update_parameters(&model).unwrap();
+            if t == 9 {
+                let mut other = AveragedModel::new();
+                if case == "ema" {
+                    other = AveragedModel::ema(0.9).unwrap();
+                }
+                other.load_state_dict(&average.state_dict()).unwrap();
+                average = other;
+            }
+            average.copy_to(&mut averaged).unwrap();
+            let differ = oracle.differ(&averaged, case, t);
+            assert!(differ < 1e-14 * (t + 1) as f64, "{case}, step {t}: {differ}");
+        }
+        assert_eq!(average.n_averaged(), STEPS as u64);
+        let error = average.update_parameters(&(model.a.clone(),)).unwrap_err().to_string();
+        assert!(error.contains("missing: a, b; unexpected: 0"), "{error}");
+    }
+    assert!(AveragedModel::ema(1.5).is_err() && AveragedModel::ema(f64::NAN).is_err());
+    // Of 16 bits: the average keeps the digits that the weights have not.
+    let mut small = (Param::new(Tensor::ones([1], DType::BF16).unwrap()),);
+    let mut average = AveragedModel::ema(0.999).unwrap();
+    average.update_parameters(&small).unwrap();
+    small.0.set(Tensor::full([1], 2.0, DType::BF16).unwrap());
+    for _ in 0..700 {
+        average.update_parameters(&small).unwrap();
+    }
+    average.copy_to(&mut small).unwrap();
+    assert!((small.0.to_f64().unwrap() - 1.5).abs() < 0.01, "{:?}", small.0);
+}
+
+#[test]
+fn settings_out_of_bounds_are_refused_at_the_first_step() {
+    let oracle = Oracle::new(DType::F64);
+    let nan = f64::NAN;
+    let wrong: Vec<(Box<dyn Optimizer>, &str)> = vec![
+        (Box::new(SGD::new(-0.1)), "lr is -0.1"),
+        (Box::new(SGD::new(nan)), "lr is NaN"),
+        (Box::new(SGD::new(f64::INFINITY)), "lr is inf"),
+        (Box::new(SGD::new(0.1).momentum(-0.5)), "momentum is -0.5"),
+        (Box::new(SGD::new(0.1).weight_decay(nan)), "weight_decay is NaN"),
+        (Box::new(SGD::new(0.1).nesterov(true)), "nesterov needs a momentum"),
+        (Box::new(SGD::new(0.1).momentum(0.9).dampening(0.1).nesterov(true)), "no dampening"),
+        (Box::new(Adam::new(0.1).betas(1.0, 0.9)), "the first of betas is 1"),
+        (Box::new(Adam::new(0.1).betas(0.9, -0.1)), "the second of betas is -0.1"),
+        (Box::new(AdamW::new(0.1).betas(0.9, nan)), "the second of betas is NaN"),
+        (Box::new(Adam::new(0.1).eps(-1e-8)), "eps is"),
+        (Box::new(RMSprop::new(0.1).alpha(-1.0)), "alpha is -1"),
+        (Box::new(Adagrad::new(0.1).lr_decay(-1.0)), "lr_decay is -1"),
+        (Box::new(Adagrad::new(0.1).initial_accumulator_value(-1.0)), "initial_accumulator_value"),
+        (Box::new(Adadelta::new(0.1).rho(1.1)), "rho is 1.1"),
+        (Box::new(Adamax::new(0.1).betas(0.9, 1.0)), "the second of betas"),
+        (Box::new(NAdam::new(0.1).momentum_decay(-1.0)), "momentum_decay is -1"),
+        (Box::new(RAdam::new(0.1).betas(1.5, 0.9)), "the first of betas"),
+        (
+            Box::new(Adam::new(0.1).group("a", |g| g.lr(nan))),
+            "lr is NaN: it must be finite and not negative of group \"a\"",
+        ),
+    ];
+    for (mut optimizer, told) in wrong {
+        let mut model = oracle.start();
+        let before = hash_model(&model);
+        let step = oracle.step(&model, 0);
+        let error = optimizer.apply(&mut model, &step.gradients).unwrap_err().to_string();
+        assert!(error.contains(told), "{error}");
+        assert_eq!(hash_model(&model), before);
+    }
+    // A rate that a schedule spoils is refused as well, and mended.
+    let (mut model, mut optimizer) = (oracle.start(), SGD::new(0.1));
+    let step = oracle.step(&model, 0);
+    optimizer.set_lr(f64::NAN);
+    assert!(optimizer.step(&mut model, &step).is_err());
+    optimizer.set_lr(0.1);
+    optimizer.step(&mut model, &step).unwrap();
 }

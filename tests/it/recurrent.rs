@@ -1,10 +1,12 @@
 //! LSTM, GRU and RNN: equal to PyTorch's, fused equal to step by step, and what their layers refuse.
 
+mod options;
+
 use std::collections::BTreeMap;
 
 use ferrotape::io::load_safetensors;
 use ferrotape::nn::{
-    GRUCell, LSTMCell, Param, RNNCell, VisitorMut, load_state_dict, parameters, state_dict,
+    GRUCell, LSTMCell, Param, RNNCellConfig, VisitorMut, load_state_dict, parameters, state_dict,
 };
 use ferrotape::prelude::*;
 use ferrotape::{RecurrentCell, SequenceOp};
@@ -411,7 +413,7 @@ fn cells_are_steps_of_layers() {
         (0..6).fold(None, |h: Option<Tensor>, t| Some(cell.forward(&step(t), h.as_ref()).unwrap()));
     assert_eq!(bits(&h.unwrap()), bits(&layer.forward(&x, ctx).unwrap().1));
 
-    let cell = RNNCell::new(3, 4, &mut rng).unwrap().relu(true);
+    let cell = RNNCellConfig::new(3, 4).relu(true).build(&mut rng).unwrap();
     let mut layer = RNNConfig::new(3, 4).relu(true).build(&mut rng).unwrap();
     load_state_dict(&mut layer, &renamed(&cell)).unwrap();
     let h =

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ferrotape::nn::LinearConfig;
 use ferrotape::nn::data::Dataset;
 use ferrotape::prelude::*;
+use ferrotape::{BinaryOp, CompareOp, Op, UnaryOp, apply};
 
 use crate::child;
 use crate::cnn::{Cnn, Hash, bits, digits, hash_model};
@@ -97,7 +98,7 @@ fn training_in_f64() {
     let x = rng.normal([29, 37], 0., 1., DType::F64).unwrap();
     let y = rng.normal([29, 3], 0., 1., DType::F64).unwrap();
     let mut optimizers: [Box<dyn Optimizer>; 5] = [
-        Box::new(adam_w(1e-2)),
+        Box::new(AdamW::new(1e-2)),
         Box::new(SGD::new(0.1).momentum(0.9).nesterov(true)),
         Box::new(RMSprop::new(1e-3).momentum(0.9).centered(true).weight_decay(0.1)),
         Box::new(Adagrad::new(1e-2).lr_decay(0.1)),
@@ -182,6 +183,12 @@ fn draws(dtype: DType) -> Result<()> {
 
 type Function = fn(&Tensor) -> Result<Tensor>;
 
+/// The result of an operation.
+fn applied(op: &Op, inputs: &[&Tensor]) -> Result<Tensor> {
+    let mut operands: Vec<_> = inputs.iter().map(|&input| input.into()).collect();
+    apply(op, &mut operands).map(|mut outputs| outputs.swap_remove(0))
+}
+
 fn elementwise(dtype: DType) -> Result<()> {
     let mut rng = Generator::new(4);
     let special = [0., -0., 1., -1., f64::INFINITY, f64::NEG_INFINITY, f64::NAN, 1e-310, 1e-42];
@@ -191,27 +198,6 @@ fn elementwise(dtype: DType) -> Result<()> {
     let huge = wide.mul(1e30)?;
     let x = Tensor::cat(&[&special, &wide, &near, &huge], 0)?;
     let functions: &[(&str, Function)] = &[
-        ("exp", |x| x.exp()),
-        ("expm1", |x| x.expm1()),
-        ("log", |x| x.log()),
-        ("log1p", |x| x.log1p()),
-        ("sin", |x| x.sin()),
-        ("cos", |x| x.cos()),
-        ("tanh", |x| x.tanh()),
-        ("sigmoid", |x| x.sigmoid()),
-        ("erf", |x| x.erf()),
-        ("gelu", |x| x.gelu()),
-        ("silu", |x| x.silu()),
-        ("softplus", |x| x.softplus()),
-        ("relu", |x| x.relu()),
-        ("sqrt", |x| x.sqrt()),
-        ("rsqrt", |x| x.rsqrt()),
-        ("reciprocal", |x| x.reciprocal()),
-        ("square", |x| x.square()),
-        ("floor", |x| x.floor()),
-        ("ceil", |x| x.ceil()),
-        ("round", |x| x.round()),
-        ("sign", |x| x.sign()),
         ("strided exp", |x| x.narrow(0, 0, 150_000).reshape([300, 500]).t().exp()),
         ("pow 2.5", |x| x.pow(2.5)),
         ("to i64", |x| x.to_dtype(DType::I64)),
@@ -219,9 +205,19 @@ fn elementwise(dtype: DType) -> Result<()> {
     for (name, function) in functions {
         say(name, dtype, &[&function(&x)?]);
     }
+    for op in UnaryOp::ALL {
+        say(op.name(), dtype, &[&applied(&Op::Unary(*op), &[&x])?]);
+    }
     let (a, b) = (rng.normal([301, 1], 0., 2., dtype)?, rng.normal([1, 257], 0., 2., dtype)?);
-    let all = [a.add(&b)?, a.mul(&b)?, a.div(&b)?, a.abs().pow(&b)?, a.maximum(&b)?, a.lt(&b)?];
-    say("binary", dtype, &all.each_ref());
+    for op in BinaryOp::ALL {
+        let op = Op::Binary(*op);
+        let odd = applied(&op, &[&special.unsqueeze(1)?, &special])?;
+        say(op.name(), dtype, &[&applied(&op, &[&a, &b])?, &odd]);
+    }
+    for op in CompareOp::ALL {
+        say(op.name(), dtype, &[&applied(&Op::Compare(*op), &[&a, &b])?]);
+    }
+    say("binary", dtype, &[&a.abs().pow(&b)?, &a.lt(&b)?.select(&a, &b)?]);
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use ferrotape::io::load_safetensors;
-use ferrotape::nn::{Param, load_state_dict, parameters, set_trainable, state_dict, to_dtype};
+use ferrotape::nn::{Param, load_state_dict, parameters, state_dict, to_dtype};
 use ferrotape::prelude::*;
 
 type Named = BTreeMap<String, Tensor>;
@@ -107,8 +107,8 @@ fn xor_by_adam() {
 }
 
 #[test]
-fn xor_by_adam_w() {
-    xor("xor_adamw", adam_w(0.05).weight_decay(0.01));
+fn xor_by_adamw() {
+    xor("xor_adamw", AdamW::new(0.05).weight_decay(0.01));
 }
 
 #[derive(Module)]
@@ -161,7 +161,7 @@ fn flights_model() -> Flights {
         start.insert(name, value.to_dtype(DType::F64).unwrap());
     }
     load_state_dict(&mut model, &start).unwrap();
-    assert_eq!(set_trainable(&mut model, "lstm.bias_hh_l0", false), 1);
+    assert_eq!(model.freeze("lstm.bias_hh_l0").unwrap(), 1);
     model
 }
 
@@ -178,21 +178,12 @@ fn flights_windows() -> (Tensor, Tensor) {
     (x, series.narrow(0, 12, 132).unsqueeze(1).unwrap())
 }
 
-/// The losses of 200 steps; `nudge`: the start is off by some units in the last place.
-fn flights_losses(nudge: Option<u64>) -> Vec<f64> {
+/// The losses of 200 steps of Adam.
+fn flights_losses(rate: f64) -> Vec<f64> {
     let (x, y) = flights_windows();
     assert_eq!(x.shape(), [12, 132, 1]);
     let mut model = flights_model();
-    if let Some(seed) = nudge {
-        let mut rng = Generator::new(seed);
-        let mut state = state_dict(&model);
-        for value in state.values_mut() {
-            let ulps = rng.uniform(value.shape(), -4.0, 4.0, DType::F64).round().unwrap();
-            *value = value.mul(ulps.mul(f64::EPSILON).add(1.0)).unwrap();
-        }
-        load_state_dict(&mut model, &state).unwrap();
-    }
-    let (mut rng, mut optimizer) = (Generator::new(0), Adam::new(0.01));
+    let (mut rng, mut optimizer) = (Generator::new(0), Adam::new(rate));
     let step = |_| {
         let step = value_and_grad(&model, &mut rng, |model, ctx| {
             let (_, (h_n, _)) = model.lstm.forward(&x, ctx)?;
@@ -205,26 +196,46 @@ fn flights_losses(nudge: Option<u64>) -> Vec<f64> {
     (0..200).map(step).collect()
 }
 
-/// Adam divides by the roots of gradients that start near 0, which makes this run chaotic: units in the last place of the start (or
-/// another order of the sums: PyTorch itself, run twice in two ways) triple from step to step. So each loss is held to 1e-8, or, where
-/// nudged starts of our own differ by more, to a multiple of what they differ by.
+/// The run in 80-bit floats; see `flights.py`.
+fn exact(run: &str) -> Vec<f64> {
+    data("trajectories/flights.safetensors")[run].to_vec().unwrap()
+}
+
+/// Relative distances, the largest so far.
+fn distances(found: &[f64], exact: &[f64]) -> Vec<f64> {
+    assert_eq!((found.len(), exact.len()), (200, 200));
+    let mut worst = 0f64;
+    let apart = found.iter().zip(exact).map(|(found, exact)| {
+        let apart = (found - exact).abs() / exact;
+        worst = if apart > worst || apart.is_nan() { apart } else { worst };
+        worst
+    });
+    apart.collect()
+}
+
+/// This run is chaotic (ADR 005): roundings grow to 1e-8 in some 20 steps, in the recorded run sooner, so that the exact losses are
+/// not within 1e-8 of it either. The measure are those of 80 bits: 1e-8 while the recorded run keeps half of that, then what
+/// that run is off by; where it can't go on growing, neither says more than its size.
 #[test]
 fn flights_by_an_lstm() {
-    let (expected, found) = (losses("flights_lstm"), flights_losses(None));
-    let nudged: Vec<Vec<f64>> = (0..2).map(|seed| flights_losses(Some(seed))).collect();
-    let (mut spread, mut close) = (0f64, 0);
-    for (at, (&expected, &found)) in expected.iter().zip(&found).enumerate() {
-        let apart =
-            nudged.iter().map(|losses| (losses[at] - found).abs() / found).fold(0., f64::max);
-        spread = spread.max(apart);
-        let off = (found - expected).abs() / expected;
-        println!("step {at}: off by {off:.1e}, nudged starts by {spread:.1e}");
-        assert!(off <= RELATIVE.max(4.0 * spread), "step {at}: {found} for {expected}");
-        close += usize::from(at == close && off <= RELATIVE);
+    let (recorded, exact, found) = (losses("flights_lstm"), exact("exact"), flights_losses(0.01));
+    let (theirs, ours) = (distances(&recorded, &exact), distances(&found, &exact));
+    for (at, (theirs, ours)) in theirs.iter().zip(&ours).enumerate() {
+        println!("step {at}: recorded {theirs:.1e}, ours {ours:.1e}");
+        let allowed = if *theirs < RELATIVE / 2.0 { RELATIVE } else { 8.0 * theirs };
+        assert!(*ours <= allowed, "step {at}: {ours}, the recorded run {theirs}");
     }
-    assert!(close >= 16, "only {close} losses are within 1e-8");
-    assert_eq!((expected.len(), found.len()), (200, 200));
+    let close = |run: &[f64]| run.iter().take_while(|&&apart| apart <= RELATIVE).count();
+    assert!(close(&ours) >= close(&theirs), "{} {}", close(&ours), close(&theirs));
     assert!(found[199] < 1e-2, "{}", found[199]);
+}
+
+/// The same with a tenth of the learning rate is not chaotic: all 200 losses are right.
+#[test]
+fn flights_by_an_lstm_slowly() {
+    let ours = distances(&flights_losses(0.001), &exact("slow"));
+    println!("off by {:.1e} at most", ours[199]);
+    assert!(ours[199] < 1e-12, "{ours:?}");
 }
 
 #[test]

@@ -111,11 +111,11 @@ fn pow_base(g: &Tensor, a: &Tensor, b: &Tensor) -> Result<Tensor> {
     base.pow(b.sub(1.0)).mul(b).mul(g)
 }
 
-/// `a^b log(a)`, and 0 where a is 0 and b is not negative.
+/// `a^b log(a)`, and 0 where a is 0 and b is not negative (elsewhere at 0 it is infinite).
 fn pow_exponent(g: &Tensor, a: &Tensor, b: &Tensor, y: &Tensor) -> Result<Tensor> {
     use ferrotape_tensor::chain::BinaryChain as _;
-    let flat = a.eq(0.0).logical_and(b.ge(0.0));
+    let flat = a.eq(0.0).logical_and(b.ge(0.0))?;
     // log(0) = -inf would make 0 * inf = NaN in a second derivative: take the logarithm of 1 there.
-    let base = a.eq(0.0).select(1.0, a);
+    let base = flat.select(1.0, a);
     flat.select(0.0, base.log().mul(y).mul(g))
 }

@@ -17,7 +17,7 @@ mod product;
 mod tests;
 mod weight_grad;
 
-use super::gemm::{Activation, InForce};
+use super::gemm::{Activation, Dispatch};
 use crate::element::Float;
 use crate::error::{Error, Result, require};
 use crate::strided::checked_len;
@@ -127,7 +127,7 @@ pub fn conv2d<T: Float>(
     activation: Activation,
     out: &mut [T],
 ) -> Result<()> {
-    forward::conv2d_on(InForce, shape, x, weight, bias, activation, out)
+    forward::conv2d_on(Dispatch::in_force(), shape, x, weight, bias, activation, out)
 }
 
 /// The gradient with respect to the input: `out = dL/dx` of shape `[n, c, h, w]` from `grad =
@@ -141,7 +141,7 @@ pub fn conv2d_input_grad<T: Float>(
     weight: &[T],
     out: &mut [T],
 ) -> Result<()> {
-    input_grad::conv2d_input_grad_on(InForce, shape, grad, weight, out)
+    input_grad::conv2d_input_grad_on(Dispatch::in_force(), shape, grad, weight, out)
 }
 
 /// The gradient with respect to the weight: `out = dL/dw` of shape `[o, c / groups, kh, kw]`.
@@ -154,5 +154,5 @@ pub fn conv2d_weight_grad<T: Float>(
     grad: &[T],
     out: &mut [T],
 ) -> Result<()> {
-    weight_grad::conv2d_weight_grad_on(InForce, shape, x, grad, out)
+    weight_grad::conv2d_weight_grad_on(Dispatch::in_force(), shape, x, grad, out)
 }

@@ -107,6 +107,29 @@ pub fn scatter_reduce<T: Float>(
     scatter::scatter(source, dim, index, out_shape, out, combine)
 }
 
+/// [`scatter_add`] (`None`) or [`scatter_reduce`] of integers, which wrap.
+///
+/// # Errors
+/// As [`scatter`].
+pub fn scatter_integers(
+    how: Option<ScatterOp>,
+    source: View<'_, i64>,
+    dim: usize,
+    index: View<'_, i64>,
+    out_shape: &[usize],
+    out: &mut [i64],
+) -> Result<()> {
+    let combined: fn(i64, i64) -> i64 = match how {
+        None => i64::wrapping_add,
+        Some(ScatterOp::Last) => |_, x| x,
+        Some(ScatterOp::Prod) => i64::wrapping_mul,
+        Some(ScatterOp::Max) => i64::max,
+        Some(ScatterOp::Min) => i64::min,
+    };
+    let combine = &mut |place: &mut i64, x| *place = combined(*place, x);
+    scatter::scatter(source, dim, index, out_shape, out, combine)
+}
+
 /// `out[sum(i[d] * strides[d])] += x[i]` in ascending logical index of `x`: the adjoint of a view whose elements may overlap.
 ///
 /// # Errors

@@ -20,47 +20,37 @@ pub use integers::multiply_integers;
 pub(crate) use output::Output;
 pub(crate) use panels::{Panels, Strided};
 
-use super::isa::Kernel;
+use super::isa::{Isa, Kernel, isa};
 use super::parallel::{self, Shared};
 use crate::element::Float;
 use crate::error::{Error, Result, require};
 use crate::strided::{View, checked_len};
 use settle::Finish;
 
-/// The way into vector code: [`InForce`] in the library, a forced ISA in tests.
-pub(crate) trait Dispatch<T>: Copy + Send + Sync {
-    /// Runs the kernel.
-    fn call<K: Kernel<T>>(self, kernel: K) -> K::Output;
+/// The way into vector code: the ISA in force in the library, a given one in tests. A value and not a type, so that there is one
+/// instance of all that takes it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Dispatch {
+    isa: Isa,
     /// True if there is a team, for which more pieces are worth more memory traffic.
-    fn has_team(self) -> bool {
-        parallel::threads() > 1
-    }
+    team: bool,
 }
 
-/// The ISA in force.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct InForce;
+impl Dispatch {
+    /// The ISA and the team in force.
+    pub(crate) fn in_force() -> Self {
+        Dispatch { isa: isa(), team: parallel::threads() > 1 }
+    }
 
-impl<T: Float> Dispatch<T> for InForce {
+    /// A given ISA, and whether to take the paths for a team.
+    pub(crate) fn forced(isa: Isa, team: bool) -> Self {
+        Dispatch { isa, team }
+    }
+
+    /// Runs the kernel.
     #[inline]
-    fn call<K: Kernel<T>>(self, kernel: K) -> K::Output {
-        T::dispatch(kernel)
-    }
-}
-
-/// A given ISA, and whether to take the paths for a team.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Forced(pub(crate) super::isa::Isa, pub(crate) bool);
-
-impl<T> Dispatch<T> for Forced
-where
-    super::isa::Tokens: super::isa::HasTokens<T>,
-{
-    fn call<K: Kernel<T>>(self, kernel: K) -> K::Output {
-        super::isa::dispatch_on(self.0, kernel)
-    }
-    fn has_team(self) -> bool {
-        self.1
+    pub(crate) fn call<T: Float, K: Kernel<T>>(self, kernel: K) -> K::Output {
+        T::dispatch_on(self.isa, kernel)
     }
 }
 
@@ -128,7 +118,7 @@ pub fn gemm<T: Float>(
     c: &mut [T],
     c_stride: usize,
 ) -> Result<()> {
-    gemm_on(InForce, [m, k, n], a, b, epilogue, c, c_stride)
+    gemm_on(Dispatch::in_force(), [m, k, n], a, b, epilogue, c, c_stride)
 }
 
 /// [`gemm`] under a given ISA, or the strongest available one below it: benches compare ISAs with it.
@@ -136,18 +126,15 @@ pub fn gemm<T: Float>(
 /// # Errors
 /// As [`gemm`].
 pub fn gemm_under<T: Float>(
-    isa: super::isa::Isa,
+    isa: Isa,
     [m, k, n]: [usize; 3],
     a: Matrix<'_, T>,
     b: Matrix<'_, T>,
     epilogue: Epilogue<'_, T>,
     c: &mut [T],
     c_stride: usize,
-) -> Result<()>
-where
-    super::isa::Tokens: super::isa::HasTokens<T>,
-{
-    gemm_on(Forced(isa, parallel::threads() > 1), [m, k, n], a, b, epilogue, c, c_stride)
+) -> Result<()> {
+    gemm_on(Dispatch::forced(isa, parallel::threads() > 1), [m, k, n], a, b, epilogue, c, c_stride)
 }
 
 /// A batch of products: batch `i` uses `a.offset + a_offsets[i]`, `b.offset + b_offsets[i]` and the
@@ -164,12 +151,12 @@ pub fn gemm_batched<T: Float>(
     epilogue: Epilogue<'_, T>,
     c: &mut [T],
 ) -> Result<()> {
-    batched_on(InForce, [m, k, n], (a, a_offsets), (b, b_offsets), epilogue, c)
+    batched_on(Dispatch::in_force(), [m, k, n], (a, a_offsets), (b, b_offsets), epilogue, c)
 }
 
 /// [`gemm`] under a given ISA.
 fn gemm_on<T: Float>(
-    d: impl Dispatch<T>,
+    d: Dispatch,
     [m, k, n]: [usize; 3],
     a: Matrix<'_, T>,
     b: Matrix<'_, T>,
@@ -192,7 +179,7 @@ fn gemm_on<T: Float>(
 
 /// [`gemm_batched`] under a given ISA.
 fn batched_on<T: Float>(
-    d: impl Dispatch<T>,
+    d: Dispatch,
     [m, k, n]: [usize; 3],
     (a, a_offsets): (Matrix<'_, T>, &[isize]),
     (b, b_offsets): (Matrix<'_, T>, &[isize]),
@@ -283,7 +270,7 @@ impl<T: Float> Epilogue<'_, T> {
 /// - Every element of the operands, of the biases and of c must lie in its memory; c is written and
 ///   nobody else's.
 unsafe fn unchecked<T: Float>(
-    d: impl Dispatch<T>,
+    d: Dispatch,
     [m, k, n]: [usize; 3],
     a: Matrix<'_, T>,
     b: Matrix<'_, T>,

@@ -174,10 +174,7 @@ mod f16c {
 }
 
 /// Runs `body(start, end)` over `0..len`, on several threads if it is long.
-fn pieces(len: usize, body: &(dyn Fn(usize, usize) + Sync)) {
-    if len <= PIECE {
-        return body(0, len);
-    }
+fn pieces(len: usize, body: &(impl Fn(usize, usize) + Sync)) {
     parallel::run(len.div_ceil(PIECE), len as u64 / 8, &|piece| {
         body(piece * PIECE, ((piece + 1) * PIECE).min(len));
     });

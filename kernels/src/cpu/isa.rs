@@ -14,7 +14,7 @@ use super::simd::{Scalar, Simd};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Isa {
-    /// Portable Rust (compiled with FMA where the CPU has it).
+    /// Portable Rust.
     Scalar,
     /// AVX2 and FMA: 8 f32 a vector.
     Avx2,
@@ -97,6 +97,8 @@ static COUNTS: [AtomicU64; 3] = [const { AtomicU64::new(0) }; 3];
 pub trait Kernel<T> {
     /// What it returns.
     type Output;
+    /// True if f64 is worth an instance for AVX-512. Else AVX2's runs: most are bound by memory, and instances cost compile time.
+    const WIDE: bool = false;
     /// The computation.
     fn run<S: Simd<T>>(self, simd: S) -> Self::Output;
 }
@@ -121,33 +123,6 @@ where
     <Tokens as HasTokens<T>>::call(isa, kernel)
 }
 
-/// As [`dispatch`], for f64 kernels that are not worth an instance for AVX-512: it runs AVX2's.
-#[inline]
-pub(crate) fn dispatch_narrow<K: Kernel<f64>>(kernel: K) -> K::Output {
-    let isa = isa().min(strongest_cached());
-    count(isa);
-    #[cfg(target_arch = "x86_64")]
-    {
-        #[target_feature(enable = "avx2,fma")]
-        fn avx2<K: Kernel<f64>>(kernel: K, token: Avx2) -> K::Output {
-            kernel.run(token)
-        }
-        #[target_feature(enable = "fma")]
-        fn scalar_fma<K: Kernel<f64>>(kernel: K, token: Scalar) -> K::Output {
-            kernel.run(token)
-        }
-        if isa >= Isa::Avx2 {
-            // SAFETY: `isa` never exceeds what `strongest` detected on this CPU: AVX2 and FMA.
-            return unsafe { avx2(kernel, Avx2::new_unchecked()) };
-        }
-        if is_x86_feature_detected!("fma") {
-            // SAFETY: FMA is detected on the line above.
-            return unsafe { scalar_fma(kernel, Scalar) };
-        }
-    }
-    kernel.run(Scalar)
-}
-
 /// Counting every dispatch exactly would cost a contended add; a relaxed load and store is enough to show what ran.
 #[inline]
 fn count(isa: Isa) {
@@ -170,6 +145,15 @@ pub trait HasTokens<T> {
     fn call<K: Kernel<T>>(isa: Isa, kernel: K) -> K::Output;
 }
 
+/// One instance without target features: an FMA is a call of the C library, which runs the instruction where the CPU has it.
+#[inline(never)]
+fn scalar<T, K: Kernel<T>>(kernel: K) -> K::Output
+where
+    Scalar: Simd<T>,
+{
+    kernel.run(Scalar)
+}
+
 macro_rules! has_tokens {
     ($($t:ty),*) => {$(
         impl HasTokens<$t> for Tokens {
@@ -181,21 +165,18 @@ macro_rules! has_tokens {
                     fn avx512<K: Kernel<$t>>(kernel: K, token: Avx512) -> K::Output { kernel.run(token) }
                     #[target_feature(enable = "avx2,fma")]
                     fn avx2<K: Kernel<$t>>(kernel: K, token: Avx2) -> K::Output { kernel.run(token) }
-                    #[target_feature(enable = "fma")]
-                    fn scalar_fma<K: Kernel<$t>>(kernel: K, token: Scalar) -> K::Output { kernel.run(token) }
-                    match isa {
+                    if const { size_of::<$t>() == 4 || K::WIDE } && isa == Isa::Avx512 {
                         // SAFETY: `isa` never exceeds what `strongest` detected on this CPU, and any CPU with
                         // AVX-512 BW, DQ and VL has bmi1, bmi2, lzcnt and popcnt.
-                        Isa::Avx512 => return unsafe { avx512(kernel, Avx512::new_unchecked()) },
+                        return unsafe { avx512(kernel, Avx512::new_unchecked()) };
+                    }
+                    if isa >= Isa::Avx2 {
                         // SAFETY: as above: AVX2 and FMA were detected.
-                        Isa::Avx2 => return unsafe { avx2(kernel, Avx2::new_unchecked()) },
-                        // SAFETY: FMA is detected on the same line.
-                        Isa::Scalar if is_x86_feature_detected!("fma") => return unsafe { scalar_fma(kernel, Scalar) },
-                        Isa::Scalar => {}
+                        return unsafe { avx2(kernel, Avx2::new_unchecked()) };
                     }
                 }
                 let _ = isa;
-                kernel.run(Scalar)
+                scalar(kernel)
             }
         }
     )*};

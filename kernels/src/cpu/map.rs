@@ -35,10 +35,7 @@ pub enum Source<'a, T> {
 const PIECE: usize = 32 * 1024;
 
 /// Runs `body(start, end)` over `0..len` in pieces; `cost` is in picoseconds an element.
-fn pieces(len: usize, cost: u64, body: &(dyn Fn(usize, usize) + Sync)) {
-    if len <= PIECE {
-        return body(0, len);
-    }
+fn pieces(len: usize, cost: u64, body: &(impl Fn(usize, usize) + Sync)) {
     let work_ns = (len as u64).saturating_mul(cost) / 1000;
     parallel::run(len.div_ceil(PIECE), work_ns, &|piece| {
         body(piece * PIECE, ((piece + 1) * PIECE).min(len));

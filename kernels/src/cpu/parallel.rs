@@ -29,8 +29,25 @@ const SERIAL_NS: u64 = 3_000;
 /// or while another thread uses the team, runs on the caller alone.
 ///
 /// A panic in `body` comes out of this call once all pieces that have begun have ended; the team stays usable.
-#[inline]
-pub fn run(pieces: usize, work_ns: u64, body: &(dyn Fn(usize) + Sync)) {
+#[inline(always)]
+pub fn run(pieces: usize, work_ns: u64, body: &(impl Fn(usize) + Sync)) {
+    run_pieces(pieces, work_ns, body);
+}
+
+/// What is run, piece by piece. Not `dyn Fn`, which holds a closure's code three times.
+pub(crate) trait Body: Sync {
+    /// Runs one piece.
+    fn piece(&self, piece: usize);
+}
+
+impl<F: Fn(usize) + Sync> Body for F {
+    fn piece(&self, piece: usize) {
+        self(piece);
+    }
+}
+
+#[inline(never)]
+fn run_pieces(pieces: usize, work_ns: u64, body: &dyn Body) {
     #[cfg(all(test, loom))]
     let _ = work_ns;
     #[cfg(not(all(test, loom)))]
@@ -43,7 +60,7 @@ pub fn run(pieces: usize, work_ns: u64, body: &(dyn Fn(usize) + Sync)) {
         return;
     }
     for piece in 0..pieces {
-        body(piece);
+        body.piece(piece);
     }
 }
 

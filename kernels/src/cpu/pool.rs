@@ -65,7 +65,7 @@ impl Sizes {
     }
 
     /// Runs `body(input elements, output elements)` on pieces of whole planes: `(start, len)` each.
-    fn run(&self, bytes: usize, body: &(dyn Fn((usize, usize), (usize, usize)) + Sync)) {
+    fn run(&self, bytes: usize, body: &(impl Fn((usize, usize), (usize, usize)) + Sync)) {
         let pieces = self.shape.planes.div_ceil(self.per_piece);
         parallel::run(pieces, bytes as u64 / 8, &|piece| {
             let first = piece * self.per_piece;
@@ -123,7 +123,7 @@ impl Planes {
     }
 
     /// Runs `body(input elements, output elements)` on pieces of whole planes: `(start, len)` each. Not at all without outputs.
-    fn run(&self, body: &(dyn Fn((usize, usize), (usize, usize)) + Sync)) {
+    fn run(&self, body: &(impl Fn((usize, usize), (usize, usize)) + Sync)) {
         if self.output_plane == 0 {
             return;
         }

@@ -5,7 +5,7 @@ pub(crate) mod lines;
 mod tests;
 
 use crate::cpu::parallel::Shared;
-use crate::element::Float;
+use crate::element::{Float, Pod};
 use crate::error::{Result, require};
 use crate::strided::View;
 
@@ -20,9 +20,9 @@ pub enum ScanOp {
     Sum,
     /// `s[i] = s[i - 1] * x[i]`
     Prod,
-    /// The largest so far and its index; NaN wins, the first of equals.
+    /// The largest so far and its index; NaN wins, the last of equals.
     Max,
-    /// The smallest so far and its index; NaN wins, the first of equals.
+    /// The smallest so far and its index; NaN wins, the last of equals.
     Min,
     /// `s[i] = a[i] * s[i - 1] + b[i]`, product and sum each rounded; `s[-1] = 0`
     Linear,
@@ -37,8 +37,21 @@ const BLOCK: usize = 16;
 /// [`Contract`](crate::Error::Contract) if lengths differ, no such dim, another operation.
 pub fn scan<T: Float>(op: ScanOp, x: View<'_, T>, dim: usize, out: &mut [T]) -> Result<()> {
     match op {
-        ScanOp::Sum => chains([x], dim, out, 0.0, |s, [x]| s + x),
-        ScanOp::Prod => chains([x], dim, out, 1.0, |s, [x]| s * x),
+        ScanOp::Sum => chains([x], dim, out, 0.0, T::to_f64, |s, [x]| s + x, T::from_f64),
+        ScanOp::Prod => chains([x], dim, out, 1.0, T::to_f64, |s, [x]| s * x, T::from_f64),
+        _ => require(false, "scan: neither sum nor product"),
+    }
+}
+
+/// As [`scan`], of integers, which wrap.
+///
+/// # Errors
+/// As [`scan`].
+pub fn scan_integers(op: ScanOp, x: View<'_, i64>, dim: usize, out: &mut [i64]) -> Result<()> {
+    let whole = |x| x;
+    match op {
+        ScanOp::Sum => chains([x], dim, out, 0, whole, |s: i64, [x]| s.wrapping_add(x), whole),
+        ScanOp::Prod => chains([x], dim, out, 1, whole, |s: i64, [x]| s.wrapping_mul(x), whole),
         _ => require(false, "scan: neither sum nor product"),
     }
 }
@@ -48,15 +61,18 @@ pub fn scan<T: Float>(op: ScanOp, x: View<'_, T>, dim: usize, out: &mut [T]) -> 
 /// # Errors
 /// [`Contract`](crate::Error::Contract) if shapes or lengths differ, no such dim.
 pub fn linear<T: Float>(a: View<'_, T>, b: View<'_, T>, dim: usize, out: &mut [T]) -> Result<()> {
-    chains([a, b], dim, out, 0.0, |s, [a, b]| a * s + b)
+    chains([a, b], dim, out, 0.0, T::to_f64, |s, [a, b]| a * s + b, T::from_f64)
 }
 
-fn chains<T: Float, const N: usize>(
+/// `read` and `write` convert from and to what the chain is carried in.
+fn chains<T: Pod, C: Copy + Sync, const N: usize>(
     operands: [View<'_, T>; N],
     dim: usize,
     out: &mut [T],
-    start: f64,
-    step: impl Fn(f64, [f64; N]) -> f64 + Sync,
+    start: C,
+    read: impl Fn(T) -> C + Sync,
+    step: impl Fn(C, [C; N]) -> C + Sync,
+    write: impl Fn(C) -> T + Sync,
 ) -> Result<()> {
     let shape = operands[0].shape();
     require(operands.iter().all(|x| x.shape() == shape), "scan: shapes differ")?;
@@ -80,11 +96,10 @@ fn chains<T: Float, const N: usize>(
             }
             for _ in 0..n {
                 for i in 0..width {
-                    let x =
-                        std::array::from_fn(|v| operands[v].data()[from[i][v] as usize].to_f64());
+                    let x = std::array::from_fn(|v| read(operands[v].data()[from[i][v] as usize]));
                     chain[i] = step(chain[i], x);
                     // SAFETY: an element of line `block + i` of the result, which this piece alone writes.
-                    unsafe { *to.as_ptr().add(place[i]) = T::from_f64(chain[i]) };
+                    unsafe { *to.as_ptr().add(place[i]) = write(chain[i]) };
                     place[i] += inner;
                     for (from, lines) in from[i].iter_mut().zip(&lines) {
                         *from += lines.as_ref().map_or(0, |lines| lines.stride);
@@ -100,7 +115,7 @@ fn chains<T: Float, const N: usize>(
 ///
 /// # Errors
 /// [`Contract`](crate::Error::Contract) if lengths differ, no such dim, another operation.
-pub fn extremes<T: Float>(
+pub fn extremes<T: Pod + PartialOrd>(
     op: ScanOp,
     x: View<'_, T>,
     dim: usize,
@@ -114,14 +129,15 @@ pub fn extremes<T: Float>(
         return Ok(());
     }
     let (values, places) = (Shared::new(out), Shared::new(indices));
+    let nan = |x: T| x.partial_cmp(&x).is_none();
     lines.run(2, &|range| {
         for line in range {
             let (mut from, mut place) = (lines.start(line), lines.place(line));
             let (mut best, mut index) = (x.data()[from as usize], 0);
             for k in 0..lines.n {
                 let x = x.data()[from as usize];
-                let better = if op == ScanOp::Max { x > best } else { x < best };
-                if !best.is_nan() && (x.is_nan() || better) {
+                let as_good = if op == ScanOp::Max { x >= best } else { x <= best };
+                if nan(x) || (as_good && !nan(best)) {
                     (best, index) = (x, k as i64);
                 }
                 // SAFETY: an element of this line of the results, which this piece alone writes.

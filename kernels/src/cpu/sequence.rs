@@ -117,7 +117,7 @@ impl SequenceShape {
     }
 
     /// Runs `body(first, rows)` on pieces of the batch.
-    fn pieces(&self, body: &(dyn Fn(usize, usize) + Sync)) {
+    fn pieces(&self, body: &(impl Fn(usize, usize) + Sync)) {
         let per_piece = (PIECE / self.gates()).max(1);
         let work = (self.batch * self.gates()) as u64;
         parallel::run(self.batch.div_ceil(per_piece), work, &|piece| {

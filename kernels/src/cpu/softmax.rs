@@ -46,7 +46,7 @@ pub fn softmax<T: Float>(rows: Rows, log: bool, x: &[T], out: &mut [T]) -> Resul
         if inner == 1 {
             T::dispatch(rows::Rows { form, size, x, out });
         } else {
-            T::dispatch(columns::Planes { form, size, inner, x, out });
+            T::dispatch(columns::Planes { log, size, inner, x, out });
         }
     });
     Ok(())
@@ -73,7 +73,8 @@ pub fn cross_entropy<T: Float>(
         let loss = unsafe { shared.part(first, per_piece) };
         let targets = &targets[first..first + loss.len()];
         let logits = &logits[first * classes..(first + loss.len()) * classes];
-        T::dispatch(rows::CrossEntropy { classes, logits, targets, loss });
+        let form = Form::Loss { targets };
+        T::dispatch(rows::Rows { form, size: classes, x: logits, out: loss });
     });
     Ok(())
 }
@@ -104,7 +105,8 @@ pub fn cross_entropy_grad<T: Float>(
         let targets = &targets[first..first + rows];
         let logits = &logits[first * classes..(first + rows) * classes];
         let weight = if one { weight } else { &weight[first..first + rows] };
-        T::dispatch(rows::CrossEntropyGrad { classes, logits, targets, weight, out });
+        let form = Form::Gradient { targets, weight };
+        T::dispatch(rows::Rows { form, size: classes, x: logits, out });
     });
     Ok(())
 }

@@ -47,6 +47,11 @@ impl Type {
         }
     }
 
+    /// True for whole numbers.
+    pub fn is_integer(self) -> bool {
+        matches!(self, Type::I8 | Type::U8 | Type::I32 | Type::I64)
+    }
+
     /// For what only moves elements: the size, as in kernels' names.
     pub fn size_name(self) -> &'static str {
         match self.size() {

@@ -90,14 +90,16 @@ impl Sizes {
     fn new(shape: &Conv2dShape) -> Option<Sizes> {
         let y = shape.output()?;
         let split = |channels: usize| {
-            (shape.groups > 0 && channels.is_multiple_of(shape.groups)).then(|| channels / shape.groups)
+            (shape.groups > 0 && channels.is_multiple_of(shape.groups))
+                .then(|| channels / shape.groups)
         };
         let (inputs, outputs) = (split(shape.in_channels)?, split(shape.out_channels)?);
         let taps = checked_len(&shape.kernel)?;
         let (x_plane, y_plane) = (checked_len(&shape.input)?, checked_len(&y)?);
         let small = |sizes: &[usize]| checked_len(sizes).is_some_and(|len| len <= MOST);
         let reaches = (0..2).all(|d| {
-            let padded = shape.padding[d].checked_mul(2).and_then(|p| p.checked_add(shape.input[d]));
+            let padded =
+                shape.padding[d].checked_mul(2).and_then(|p| p.checked_add(shape.input[d]));
             padded.is_some_and(|padded| padded < 1 << 30)
                 && small(&[shape.kernel[d], shape.dilation[d]])
                 && small(&[y[d], shape.stride[d]])
@@ -121,7 +123,11 @@ pub fn computes(shape: &Conv2dShape, kind: Type) -> bool {
 /// # Errors
 /// [`Contract`](crate::Error::Contract) if types, layouts or lengths differ from the shape's, or [`computes`] is false;
 /// [`OutOfMemory`](crate::Error::OutOfMemory) for the workspace; the driver's refusal.
-pub fn conv2d(shape: &Conv2dShape, convolution: &Convolution<'_>, out: &mut DeviceBuffer) -> Result<()> {
+pub fn conv2d(
+    shape: &Conv2dShape,
+    convolution: &Convolution<'_>,
+    out: &mut DeviceBuffer,
+) -> Result<()> {
     let sizes = Sizes::new(shape).ok_or(Error::Contract("cuda conv2d: the sizes"))?;
     let Sizes { x_plane, y_plane, taps, inputs, outputs, y } = sizes;
     let (batch, groups) = (shape.batch, shape.groups);
@@ -137,7 +143,8 @@ pub fn conv2d(shape: &Conv2dShape, convolution: &Convolution<'_>, out: &mut Devi
     require(computes(shape, kind) && b.kind() == kind, "cuda conv2d: types")?;
     let fits = lens[0] == Some(a.len()) && lens[1] == Some(b.len());
     require(fits && a.is_contiguous() && b.is_contiguous(), "cuda conv2d: an operand")?;
-    let count = lens[2].filter(|len| len.checked_mul(kind.size()).is_some_and(|len| len <= out.len()));
+    let count =
+        lens[2].filter(|len| len.checked_mul(kind.size()).is_some_and(|len| len <= out.len()));
     let count = count.ok_or(Error::Contract("cuda conv2d: the result is too short"))?;
     if count == 0 {
         return Ok(());
@@ -164,7 +171,13 @@ pub fn conv2d(shape: &Conv2dShape, convolution: &Convolution<'_>, out: &mut Devi
         }
         Convolution::Input { .. } => {
             let sizes = [inputs, outputs * taps, batch * x_plane];
-            ("conv_input", sizes, [weight_group, y_group], planes(x_plane, x_image, inputs)?, x_plane)
+            (
+                "conv_input",
+                sizes,
+                [weight_group, y_group],
+                planes(x_plane, x_image, inputs)?,
+                x_plane,
+            )
         }
         Convolution::Weight { .. } => {
             let sizes = [outputs, batch * y_plane, inputs * taps];
@@ -182,7 +195,9 @@ pub fn conv2d(shape: &Conv2dShape, convolution: &Convolution<'_>, out: &mut Devi
     let ints = |x: [usize; 2]| -> Result<[i32; 2]> { Ok([int(x[0])?, int(x[1])?]) };
     // A size 0 divides nothing.
     let by = |d: usize| Divisor::new(d.max(1));
-    let vectors = k.is_multiple_of(width) && a.offset().is_multiple_of(width) && a.buffer().address().is_multiple_of(16);
+    let vectors = k.is_multiple_of(width)
+        && a.offset().is_multiple_of(width)
+        && a.buffer().address().is_multiple_of(16);
     let conv = Conv {
         m: m as i64,
         n: n as i64,
@@ -224,8 +239,14 @@ pub fn conv2d(shape: &Conv2dShape, convolution: &Convolution<'_>, out: &mut Devi
         threads: [plan.tile.threads, 1, 1],
         shared: 0,
     };
-    let arguments =
-        [argument(&a), argument(&b), argument(&bias), argument(&c), argument(&parts), argument(&conv)];
+    let arguments = [
+        argument(&a),
+        argument(&b),
+        argument(&bias),
+        argument(&c),
+        argument(&parts),
+        argument(&conv),
+    ];
     let name = Name::of(&[name, plan.tile.name, kind.name()]);
     // SAFETY: the kernel's arguments; operands, bias, result and workspace have the lengths that the shape asks for.
     unsafe { gpu.launch(Family::Conv, &name, grid, &arguments)? };

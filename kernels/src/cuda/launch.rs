@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 macro_rules! families {
     ($($family:ident = $file:literal;)*) => {
         /// A family of kernels: one source file, one module.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Family {
             $(#[doc = concat!("`", $file, ".cu`")] $family,)*
         }
@@ -33,8 +33,13 @@ macro_rules! families {
     };
 }
 families! {
+    Conv = "conv";
     Copy = "copy";
     Gemm = "gemm";
+    Map = "map";
+    MapCast = "map_cast";
+    MapUnary = "map_unary";
+    MapWide = "map_wide";
 }
 
 /// The modules that are loaded, and their functions by name.

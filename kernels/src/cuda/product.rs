@@ -87,15 +87,14 @@ impl Tile {
     fn of(products: Products, kind: Type) -> &'static [Tile] {
         const SINGLE: [Tile; 3] =
             [tile("large", 128, 128, 256), tile("medium", 64, 64, 128), tile("small", 32, 32, 64)];
-        const DOUBLE: [Tile; 2] = [tile("large", 64, 64, 256), tile("small", 32, 32, 64)];
+        const OTHER: [Tile; 2] = [tile("large", 64, 64, 256), tile("small", 32, 32, 64)];
         const GATHERED: [Tile; 2] = [tile("large", 64, 128, 256), tile("small", 32, 64, 128)];
         const GATHERED_DOUBLE: [Tile; 2] = [tile("large", 64, 64, 256), tile("small", 32, 64, 128)];
         match (products, kind) {
             (Products::Gathered, Type::F64) => &GATHERED_DOUBLE,
             (Products::Gathered, _) => &GATHERED,
             (_, Type::F32) => &SINGLE,
-            (_, Type::F64) => &DOUBLE,
-            _ => &SINGLE[1..],
+            _ => &OTHER,
         }
     }
 
@@ -202,7 +201,7 @@ mod tests {
     #[test]
     fn divisors() {
         let quotient = |n: u32, by: Divisor| {
-            let high = (u64::from(n) * u64::from(by.magic) >> 32) as u32;
+            let high = ((u64::from(n) * u64::from(by.magic)) >> 32) as u32;
             (high + n) >> by.shift
         };
         for d in (1..300).chain([65535, 65536, 65537, (1 << 30) - 1, 1 << 30, (1 << 31) - 1]) {

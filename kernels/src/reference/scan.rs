@@ -26,10 +26,10 @@ pub fn linear(a: &[f64], b: &[f64]) -> Vec<f64> {
 /// Running extremes and their indices.
 pub fn extremes(op: ScanOp, x: &[f64]) -> (Vec<f64>, Vec<i64>) {
     let best = |end: usize| {
-        let nan = x[..end].iter().position(|x| x.is_nan());
+        let nan = x[..end].iter().rposition(|x| x.is_nan());
         let beats = |a: f64, b: f64| if op == ScanOp::Max { a > b } else { a < b };
-        let first = (0..end).find(|&i| !x[..end].iter().any(|&other| beats(other, x[i])));
-        nan.or(first).map_or(0, |i| i)
+        let last = (0..end).rev().find(|&i| !x[..end].iter().any(|&other| beats(other, x[i])));
+        nan.or(last).map_or(0, |i| i)
     };
     let places: Vec<usize> = (1..=x.len()).map(best).collect();
     (places.iter().map(|&i| x[i]).collect(), places.iter().map(|&i| i as i64).collect())

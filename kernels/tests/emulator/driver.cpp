@@ -1,8 +1,9 @@
 // A stand-in for libcuda.so.1: the CUDA driver API on top of the emulated multiprocessor, so that code written against
 // the driver runs unchanged on machines without a GPU. This part: devices, contexts, streams, events, graphs, errors.
 //
-// Work is done when it is enqueued. Faults behave as on a device all the same: the call that caused one succeeds, the device
-// does nothing more, the next synchronisation returns the fault and so does every call after it.
+// Work is done when it is enqueued or, lazily, when somebody waits for it: what uses memory too early or lets it go too early
+// shows in one of the two. Faults behave as on a device: the call that caused one succeeds, the device does nothing more, the
+// next synchronisation returns the fault and so does every call after it.
 #include "driver.hpp"
 
 #include <cstdlib>
@@ -35,6 +36,7 @@ Settings read_settings() {
     s.memory = std::strtoull(variable("FERROTAPE_EMULATED_MEMORY", "4294967296"), nullptr, 10);
     s.capability = std::atoi(variable("FERROTAPE_EMULATED_CAPABILITY", "80"));
     s.trace = *variable("FERROTAPE_EMULATED_TRACE", "0") == '1';
+    s.lazy = *variable("FERROTAPE_EMULATED_LAZY", "0") == '1';
     const std::string order = variable("FERROTAPE_EMULATED_ORDER", "forward");
     if (order == "reverse") s.order.kind = emu::Order::Reverse;
     if (order.starts_with("random")) s.order = {emu::Order::Random, std::strtoull(order.c_str() + std::min<size_t>(7, order.size()), nullptr, 10)};
@@ -67,13 +69,25 @@ int enqueue(Device& device, void* stream, std::function<void(Device&)> work) {
     if (s && s->device != &device) return INVALID_HANDLE;
     if (s && s->captured) {
         s->captured->nodes.push_back(std::move(work));
-    } else if (!device.fault) {
-        work(device);
+    } else {
+        device.queue.push_back(std::move(work));
+        if (!state().settings.lazy) drain(device);
     }
     return SUCCESS;
 }
 
+bool deferred(void* stream) { return records(stream) || state().settings.lazy; }
+
+void drain(Device& device) {
+    while (!device.queue.empty()) {
+        const auto work = std::move(device.queue.front());
+        device.queue.pop_front();
+        if (!device.fault) work(device);
+    }
+}
+
 int synchronise(Device& device) {
+    drain(device);
     device.noticed = device.fault != 0;
     return device.fault;
 }
@@ -95,6 +109,7 @@ API cuInit(unsigned flags) {
     return state().devices.empty() ? NO_DEVICE : SUCCESS;
 }
 
+// The device of this number.
 static int device_at(int index, Device** device) {
     if (!state().initialised) return NOT_INITIALIZED;
     if (index < 0 || size_t(index) >= state().devices.size()) return INVALID_DEVICE;
@@ -266,6 +281,8 @@ API cuEventCreate(Event** event, unsigned flags) {
 }
 API cuEventDestroy_v2(Event* event) {
     if (!event) return INVALID_HANDLE;
+    std::lock_guard guard(state().lock);
+    drain(*event->device);
     delete event;
     return SUCCESS;
 }

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstring>
+#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
@@ -55,6 +56,7 @@ struct Settings {
     std::string fault_kind;        // FERROTAPE_EMULATED_FAULT = launch:N | copy:N | alloc:N, counted from 1
     uint64_t fault_at = 0;
     bool trace = false;            // FERROTAPE_EMULATED_TRACE=1 names each launch on stderr
+    bool lazy = false;             // FERROTAPE_EMULATED_LAZY=1: work is done when somebody waits for it, not before
 };
 
 // One device, which is its primary context, too.
@@ -63,6 +65,7 @@ struct Device {
     size_t used = 0;
     int fault = 0;        // what an asynchronous operation has met
     bool noticed = false; // from the next synchronisation on every call returns it
+    std::deque<std::function<void(Device&)>> queue; // what a lazy device has yet to do
 };
 
 struct Block {
@@ -91,6 +94,7 @@ struct State {
     Settings settings;
     std::vector<std::unique_ptr<Device>> devices;
     std::map<Pointer, Block> blocks; // device memory
+    std::map<Pointer, size_t> pinned; // host memory that copies use directly
     uint64_t launches = 0, copies = 0, allocations = 0;
     int capturing = 0; // streams that record
 };
@@ -117,6 +121,10 @@ bool fails_here(const char* kind, uint64_t count);
 int enqueue(Device& device, void* stream, std::function<void(Device&)> work);
 // True while the stream records.
 bool records(void* stream);
+// True if what is enqueued now runs after the call that enqueues it.
+bool deferred(void* stream);
+// Does all that waits to be done.
+void drain(Device& device);
 // Waits for the device: its fault, if it has met one.
 int synchronise(Device& device);
 // What nobody may do while a stream records: that recording is lost.

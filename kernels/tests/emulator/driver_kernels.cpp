@@ -138,7 +138,7 @@ void run(Device& device, const emu::Kernel& kernel, dim3 grid, dim3 block, unsig
     }
 }
 
-// Arguments outlive the call where a stream records.
+// Arguments that outlive the call.
 struct Arguments {
     std::vector<std::vector<unsigned char>> bytes;
     std::vector<void*> pointers;
@@ -167,6 +167,8 @@ API cuModuleLoadData(Module** module, const void* image) {
 }
 API cuModuleLoadDataEx(Module** module, const void* image, unsigned, int*, void**) { return cuModuleLoadData(module, image); }
 API cuModuleUnload(Module* module) {
+    const Call call;
+    if (call) drain(call.device());
     delete module;
     return SUCCESS;
 }
@@ -232,7 +234,7 @@ API cuLaunchKernel(Function* function, unsigned gx, unsigned gy, unsigned gz, un
     if (!block.count() || block.count() > 1024 || bx > 1024 || by > 1024 || bz > 64) return INVALID_VALUE;
     if (block.count() > function->entry.max_threads) return LAUNCH_OUT_OF_RESOURCES;
     if (dynamic_bytes > function->dynamic_limit) return INVALID_VALUE;
-    if (!records(stream))
+    if (!deferred(stream))
         return enqueue(call.device(), stream, [&](Device& device) { run(device, kernel, grid, block, dynamic_bytes, arguments); });
     auto kept = std::make_shared<Arguments>(kernel, arguments);
     return enqueue(call.device(), stream, [=, &kernel](Device& device) { run(device, kernel, grid, block, dynamic_bytes, kept->pointers.data()); });

@@ -54,6 +54,7 @@ int release(Pointer place) {
     if (!place) return SUCCESS;
     const auto found = state().blocks.find(place);
     if (found == state().blocks.end()) return INVALID_VALUE;
+    drain(*found->second.device);
     if (!guards_intact(place, found->second)) return ILLEGAL_ADDRESS;
     found->second.device->used -= found->second.bytes;
     state().blocks.erase(found);
@@ -61,19 +62,34 @@ int release(Pointer place) {
     return SUCCESS;
 }
 
-// A copy, counted, with its ends checked; the device ones are those that are `checked`.
+bool is_pinned(Pointer place) {
+    const auto after = state().pinned.upper_bound(place);
+    return after != state().pinned.begin() && place - std::prev(after)->first < std::prev(after)->second;
+}
+
+// A copy, counted, with those of its ends checked that lie on the device. Host memory that is not pinned is read before the call
+// returns, and written.
 int transfer(const Call& call, Pointer to, bool to_device, Pointer from, bool from_device, size_t bytes, void* stream) {
     if (!call) return call.error();
     if (!bytes) return SUCCESS;
     if (to_device && !block_of(to, bytes)) return INVALID_VALUE;
     if (from_device && !block_of(from, bytes)) return INVALID_VALUE;
     if (!to || !from) return INVALID_VALUE;
-    return enqueue(call.device(), stream, [=](Device& device) {
+    std::shared_ptr<unsigned char[]> staged;
+    if (!from_device && deferred(stream) && !is_pinned(from)) {
+        if (records(stream)) return STREAM_CAPTURE_UNSUPPORTED; // where from should it copy when it runs?
+        staged.reset(new unsigned char[bytes]);
+        copy(staged.get(), reinterpret_cast<const void*>(from), bytes);
+    }
+    const int error = enqueue(call.device(), stream, [=](Device& device) {
+        const void* source = staged ? staged.get() : reinterpret_cast<const void*>(from);
         if (fails_here("copy", ++state().copies))
             device.fault = ILLEGAL_ADDRESS;
         else
-            copy(reinterpret_cast<void*>(to), reinterpret_cast<const void*>(from), bytes);
+            copy(reinterpret_cast<void*>(to), source, bytes);
     });
+    if (!to_device && !records(stream) && !is_pinned(to)) drain(call.device());
+    return error;
 }
 // The same, waited for.
 int transfer_now(const Call& call, Pointer to, bool to_device, Pointer from, bool from_device, size_t bytes) {
@@ -149,15 +165,27 @@ API cuMemAllocHost_v2(void** place, size_t bytes) {
     const Call call;
     if (!call) return call.error();
     if (!bytes) return INVALID_VALUE;
-    return posix_memalign(place, 4096, bytes) ? OUT_OF_MEMORY : SUCCESS;
-}
-API cuMemHostAlloc(void** place, size_t bytes, unsigned) { return cuMemAllocHost_v2(place, bytes); }
-API cuMemFreeHost(void* place) {
-    std::free(place);
+    if (posix_memalign(place, 4096, bytes)) return OUT_OF_MEMORY;
+    state().pinned[address(*place)] = bytes;
     return SUCCESS;
 }
-API cuMemHostRegister_v2(void* place, size_t, unsigned) { return place ? SUCCESS : INVALID_VALUE; }
-API cuMemHostUnregister(void* place) { return place ? SUCCESS : INVALID_VALUE; }
+API cuMemHostAlloc(void** place, size_t bytes, unsigned) { return cuMemAllocHost_v2(place, bytes); }
+static int unpin(void* place) {
+    const std::lock_guard guard(state().lock);
+    for (const auto& device : state().devices) drain(*device);
+    return state().pinned.erase(address(place)) ? SUCCESS : INVALID_VALUE;
+}
+API cuMemFreeHost(void* place) {
+    const int error = unpin(place);
+    if (!error) std::free(place);
+    return error;
+}
+API cuMemHostRegister_v2(void* place, size_t bytes, unsigned) {
+    const Call call;
+    if (call) state().pinned[address(place)] = bytes;
+    return call.error();
+}
+API cuMemHostUnregister(void* place) { return unpin(place); }
 
 API cuMemcpyHtoD_v2(Pointer to, const void* from, size_t bytes) { return transfer_now(Call(), to, true, address(from), false, bytes); }
 API cuMemcpyDtoH_v2(void* to, Pointer from, size_t bytes) { return transfer_now(Call(), address(to), false, from, true, bytes); }

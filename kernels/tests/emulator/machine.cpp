@@ -174,7 +174,7 @@ Thread* pick() {
 
 [[noreturn]] void abandon(const std::string& message) {
     if (m.error.empty()) m.error = message;
-    TSAN(__tsan_switch_to_fiber(m.tsan_host, 1);)
+    TSAN(__tsan_release(&m.end_tag); __tsan_switch_to_fiber(m.tsan_host, 1);)
     switch_to(&m.host);
     std::abort(); // an abandoned fiber is never resumed
 }

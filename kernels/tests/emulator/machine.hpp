@@ -55,8 +55,9 @@ Lanes gather(unsigned mask, const void* bytes16, int line);
 
 // ---- tensor-core and asynchronous-copy instructions (tensor_core.cpp) ----
 
-// Starts a copy to shared memory. Nothing arrives before the wait, so that a missing wait shows.
-void copy_async(void* to, const void* from, int bytes, int line);
+// Starts a copy of `bytes` to shared memory, the last of them 0 if fewer are `present`. Nothing arrives before the wait, so that
+// a missing wait shows.
+void copy_async(void* to, const void* from, int bytes, int line, int present = 16);
 void copy_commit();
 void copy_wait(int groups_left);
 // Forgets the copies of a thread, at its start.

@@ -1,6 +1,7 @@
 // Asynchronous copies and matrix instructions. Compiled without instrumentation, as machine.cpp is.
 #include "tensor_core.hpp"
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstring>
@@ -15,7 +16,7 @@ namespace {
 struct Copy {
     void* to;
     const void* from;
-    int bytes, group;
+    int bytes, present, group;
 };
 constexpr unsigned MAX_COPIES = 64;
 struct Queue {
@@ -24,6 +25,11 @@ struct Queue {
     Copy copy[MAX_COPIES];
 };
 Queue queues[1024];
+
+void arrive(const Copy& copy) { // sanitizers see these calls
+    std::memcpy(copy.to, copy.from, size_t(copy.present));
+    std::memset(static_cast<char*>(copy.to) + copy.present, 0, size_t(copy.bytes - copy.present));
+}
 
 // ---- elements ----
 
@@ -57,11 +63,11 @@ void copies_forgotten(unsigned rank) {
     queues[rank].group = 0;
 }
 
-void copy_async(void* to, const void* from, int bytes, int line) {
+void copy_async(void* to, const void* from, int bytes, int line, int present) {
     if ((uintptr_t(to) | uintptr_t(from)) % unsigned(bytes)) fail("cp.async: misaligned", line);
     Queue& queue = queues[current->rank];
     if (queue.copies == MAX_COPIES) fail("cp.async: more than 64 copies under way in a thread", line);
-    queue.copy[queue.copies++] = {to, from, bytes, queue.group};
+    queue.copy[queue.copies++] = {to, from, bytes, std::min(present, bytes), queue.group};
 }
 
 void copy_commit() { ++queues[current->rank].group; }
@@ -72,7 +78,7 @@ void copy_wait(int groups_left) {
     for (unsigned i = 0; i < queue.copies; ++i) {
         const Copy copy = queue.copy[i];
         if (copy.group < queue.group - groups_left)
-            std::memcpy(copy.to, copy.from, size_t(copy.bytes)); // sanitizers see this call
+            arrive(copy);
         else
             queue.copy[kept++] = copy;
     }

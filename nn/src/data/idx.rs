@@ -15,10 +15,10 @@ mod error;
 #[cfg(test)]
 mod tests;
 
-use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
+use ferrotape_tensor::io::open_file;
 use flate2::bufread::GzDecoder;
 
 pub use error::IdxError;
@@ -27,6 +27,8 @@ pub use error::IdxError;
 const MAX_PAYLOAD: u64 = 4 << 30;
 /// Deflate writes at least one bit per 129 bytes (a match of 258 bytes takes two bits).
 const MAX_INFLATION: u64 = 1032;
+/// What may be allocated beside the file's size for data that were not checked yet.
+const SLACK: u64 = 32 << 20;
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 /// Where the sizes start.
 const SIZES: u64 = 4;
@@ -90,10 +92,10 @@ impl IdxKind {
 ///
 /// [`IdxError::File`] with the path and what is wrong, if the file can't be read or is not exactly one idx file.
 pub fn read_idx(path: &Path) -> Result<Idx, IdxError> {
+    let open = || Ok(BufReader::with_capacity(1 << 16, open_file(path)?));
     let read = || {
-        let opened = File::open(path).and_then(|file| Ok((file.metadata()?.len(), file)));
-        let (stored, file) = opened.map_err(|source| IdxError::io("file", 0, source))?;
-        parse(BufReader::with_capacity(1 << 16, file), stored)
+        let stored = open_file(path).and_then(|file| Ok(file.metadata()?.len()));
+        parse(open, stored.map_err(|source| IdxError::io("file", 0, source))?)
     };
     read().map_err(|source| IdxError::File { path: path.to_owned(), source: Box::new(source) })
 }
@@ -104,18 +106,29 @@ pub fn read_idx(path: &Path) -> Result<Idx, IdxError> {
 ///
 /// [`IdxError`] if `bytes` are not exactly one idx file.
 pub fn parse_idx(bytes: &[u8]) -> Result<Idx, IdxError> {
-    parse(bytes, bytes.len() as u64)
+    parse(|| Ok(bytes), bytes.len() as u64)
 }
 
 /// `stored`: how many bytes the file has, compressed or not.
-fn parse(mut source: impl BufRead, stored: u64) -> Result<Idx, IdxError> {
+fn parse<R: BufRead>(open: impl Fn() -> io::Result<R>, stored: u64) -> Result<Idx, IdxError> {
+    let open = || open().map_err(|source| IdxError::io("file", 0, source));
+    let mut source = open()?;
     let start = source.fill_buf().map_err(|source| IdxError::io("magic", 0, source))?;
     if !start.starts_with(&GZIP_MAGIC) {
-        return parse_raw(&mut source, stored);
+        return parse_raw(&mut source, stored, stored);
     }
+    match inflate(source, stored, stored.saturating_add(SLACK)) {
+        // Much larger than the file: all of it was there, and only now memory is asked for it.
+        Ok(idx) if idx.data.is_empty() => inflate(open()?, stored, u64::MAX),
+        result => result,
+    }
+}
+
+/// Data beyond `keep` bytes are checked and dropped.
+fn inflate(source: impl BufRead, stored: u64, keep: u64) -> Result<Idx, IdxError> {
     let mut decoder = GzDecoder::new(source);
-    let idx = parse_raw(&mut decoder, stored.saturating_mul(MAX_INFLATION))?;
-    let offset = SIZES + 4 * idx.shape.len() as u64 + idx.data.len() as u64;
+    let idx = parse_raw(&mut decoder, stored.saturating_mul(MAX_INFLATION), keep)?;
+    let offset = SIZES + 4 * idx.shape.len() as u64 + payload_of(&idx);
     let rest = decoder.get_mut().fill_buf();
     match rest.map_err(|source| IdxError::io("end", offset, source))? {
         [] => Ok(idx),
@@ -123,8 +136,12 @@ fn parse(mut source: impl BufRead, stored: u64) -> Result<Idx, IdxError> {
     }
 }
 
+fn payload_of(idx: &Idx) -> u64 {
+    idx.shape.iter().fold(idx.kind.size() as u64, |bytes, &size| bytes.saturating_mul(size as u64))
+}
+
 /// `available`: no more bytes than this can come out of `source`.
-fn parse_raw(source: &mut impl Read, available: u64) -> Result<Idx, IdxError> {
+fn parse_raw(source: &mut impl Read, available: u64, keep: u64) -> Result<Idx, IdxError> {
     let mut magic = [0; SIZES as usize];
     fill(source, "magic", 0, &mut magic)?;
     let [zero, zero_too, kind, rank] = magic;
@@ -144,7 +161,7 @@ fn parse_raw(source: &mut impl Read, available: u64) -> Result<Idx, IdxError> {
     // Sizes of zero beside huge ones announce nothing, but must still be sizes on this machine.
     let shape = sizes.into_iter().map(usize::try_from).collect::<Result<_, _>>();
     let shape = shape.map_err(|_| IdxError::TooLarge { announced: payload, limit })?;
-    let data = read_payload(source, start, bytes)?;
+    let data = read_payload(source, start, bytes, keep)?;
     at_end(source, start + bytes)?;
     Ok(Idx { kind, shape, data })
 }
@@ -166,7 +183,22 @@ fn payload(sizes: &[u32], kind: IdxKind) -> Option<u64> {
     sizes.iter().try_fold(kind.size() as u64, |bytes, &size| bytes.checked_mul(u64::from(size)))
 }
 
-fn read_payload(source: &mut impl Read, offset: u64, bytes: u64) -> Result<Vec<u8>, IdxError> {
+/// Empty if there are more than `keep` bytes, which are read and dropped.
+fn read_payload(
+    source: &mut impl Read,
+    offset: u64,
+    bytes: u64,
+    keep: u64,
+) -> Result<Vec<u8>, IdxError> {
+    if bytes > keep {
+        let read = io::copy(&mut source.take(bytes), &mut io::sink());
+        let read = read.map_err(|source| IdxError::io("payload", offset, source))?;
+        let end = offset + read;
+        return match read == bytes {
+            true => Ok(Vec::new()),
+            false => Err(IdxError::Truncated { field: "payload", offset: end }),
+        };
+    }
     let mut data = Vec::new();
     let reserved = usize::try_from(bytes).ok().and_then(|n| data.try_reserve_exact(n).ok());
     reserved.ok_or(IdxError::OutOfMemory { requested: bytes })?;

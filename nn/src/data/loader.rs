@@ -8,13 +8,18 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
 
-use ferrotape_tensor::{
-    Device, Error, ErrorKind, Generator, Meta, Observer, Op, Result, Tensor, observe,
-};
+use ferrotape_tensor::{Device, Error, ErrorKind, Meta, Observer, Op, Result, Tensor, observe};
 
 use super::dataset::Dataset;
+use super::position::{Plan, Position};
+use super::sample::make;
+use super::sampler::{RandomSampler, Sampler, SequentialSampler};
 
 /// Batches of a data set, epoch by epoch.
+///
+/// Each worker thread makes batches ahead and hands them over through a ring of [`prefetch`](Self::prefetch) places; when it is full
+/// the worker waits. Neither the order nor the batches depend on the number of workers. A sample that fails or panics is an
+/// [`BadSample`] in the place of its batch.
 ///
 /// ```
 /// use ferrotape_nn::data::{DataLoader, TensorDataset};
@@ -26,10 +31,12 @@ use super::dataset::Dataset;
 /// assert_eq!(sizes, [2, 2, 1]);
 /// # Ok(()) }
 /// ```
+///
+/// [`BadSample`]: super::BadSample
 pub struct DataLoader<D: Dataset> {
     data: Arc<D>,
     batch_size: usize,
-    seed: Option<u64>,
+    sampler: Box<dyn Sampler>,
     workers: usize,
     prefetch: usize,
     drop_last: bool,
@@ -50,7 +57,7 @@ impl<D: Dataset> DataLoader<D> {
         Ok(DataLoader {
             data,
             batch_size,
-            seed: None,
+            sampler: Box::new(SequentialSampler),
             workers: 1,
             prefetch: 2,
             drop_last: false,
@@ -59,8 +66,13 @@ impl<D: Dataset> DataLoader<D> {
     }
 
     /// Every epoch in another random order, a function of the seed and the epoch's number alone.
-    pub fn shuffle(mut self, seed: u64) -> Self {
-        self.seed = Some(seed);
+    pub fn shuffle(self, seed: u64) -> Self {
+        self.sampler(RandomSampler::new(seed))
+    }
+
+    /// The order of the samples, or which of them there are; the last one given counts.
+    pub fn sampler(mut self, sampler: impl Sampler) -> Self {
+        self.sampler = Box::new(sampler);
         self
     }
 
@@ -89,9 +101,10 @@ impl<D: Dataset> DataLoader<D> {
 
     /// Number of batches in an epoch.
     pub fn len(&self) -> usize {
+        let samples = self.sampler.count(self.data.len());
         match self.drop_last {
-            true => self.data.len() / self.batch_size,
-            false => self.data.len().div_ceil(self.batch_size),
+            true => samples / self.batch_size,
+            false => samples.div_ceil(self.batch_size),
         }
     }
 
@@ -103,24 +116,35 @@ impl<D: Dataset> DataLoader<D> {
     /// The batches of epoch `epoch`.
     ///
     /// # Errors
-    /// Memory over the limit; no thread to be had.
+    /// Memory over the limit; no thread to be had; a sampler that fails or names samples that there are not.
     pub fn epoch(&self, epoch: u64) -> Result<Epoch<D>> {
-        let order: Arc<[usize]> = match self.seed {
-            Some(seed) => Generator::new(seed).stream(epoch).permutation(self.data.len()).into(),
-            None => (0..self.data.len()).collect(),
-        };
+        self.resume(&Position::new(epoch, 0))
+    }
+
+    /// The rest of an epoch, from a [`position`](Epoch::position) in it.
+    ///
+    /// # Errors
+    /// As [`epoch`](Self::epoch); a position that was saved with other data, another batch size or another order, or that lies behind
+    /// the last batch.
+    pub fn resume(&self, at: &Position) -> Result<Epoch<D>> {
+        let order = self.order(at.epoch())?;
+        let batches = self.len();
+        let own = Plan::new(self.data.len(), self.batch_size, self.drop_last, &order);
+        let first = at.check(&own, batches)?;
         let mut plan = Epoch {
             data: self.data.clone(),
             order,
             batch_size: self.batch_size,
-            batches: self.len(),
-            next: 0,
+            batches,
+            first,
+            next: first,
+            position: Position::planned(at.epoch(), own),
             channels: Vec::new(),
             threads: Vec::new(),
             reserve: Vec::new(),
             temporaries: Vec::new(),
         };
-        let workers = self.workers.min(plan.batches);
+        let workers = self.workers.min(batches - first);
         if workers > 0 && !self.reserved.load(Relaxed) {
             (plan.reserve, plan.temporaries) = self.reserve(&plan, workers);
             self.reserved.store(true, Relaxed);
@@ -130,6 +154,19 @@ impl<D: Dataset> DataLoader<D> {
             plan.spawn(worker, workers, self.prefetch)?;
         }
         Ok(plan)
+    }
+
+    /// The samples of an epoch in order.
+    fn order(&self, epoch: u64) -> Result<Arc<[usize]>> {
+        let (samples, count) = (self.data.len(), self.sampler.count(self.data.len()));
+        let order = self.sampler.order(samples, epoch)?;
+        let wrong = match order.iter().find(|&&sample| sample >= samples) {
+            Some(sample) => format!("sample {sample} of {samples}"),
+            None if order.len() != count => format!("{} samples, {count} announced", order.len()),
+            None => return Ok(order.into()),
+        };
+        let message = format!("loader: the sampler gives {wrong}");
+        Err(Error::new(ErrorKind::Module(message)))
     }
 
     /// As many batches as workers, queues and the caller ever hold at once, and a last one, with what each worker needs beside to
@@ -174,7 +211,10 @@ pub struct Epoch<D: Dataset> {
     order: Arc<[usize]>,
     batch_size: usize,
     batches: usize,
+    /// The batch that this began with.
+    first: usize,
     next: usize,
+    position: Position,
     channels: Vec<Receiver<Result<D::Batch>>>,
     threads: Vec<JoinHandle<()>>,
     /// Batches that only hold memory.
@@ -183,19 +223,26 @@ pub struct Epoch<D: Dataset> {
 }
 
 impl<D: Dataset> Epoch<D> {
-    fn make(&self, batch: usize) -> Result<D::Batch> {
-        self.data.batch(slice(&self.order, self.batch_size, batch))
+    /// The place after the batches that were taken so far, for [`DataLoader::resume`]. What workers have made ahead is not counted.
+    pub fn position(&self) -> Position {
+        self.position.at(self.next)
     }
 
-    /// A thread that makes batches `worker`, `worker + workers`, ...
+    fn make(&self, batch: usize) -> Result<D::Batch> {
+        let indices = slice(&self.order, self.batch_size, batch);
+        make(&*self.data, self.position.epoch(), batch, indices)
+    }
+
+    /// A thread that makes every `workers`th batch.
     fn spawn(&mut self, worker: usize, workers: usize, prefetch: usize) -> Result<()> {
         let (sender, receiver) = sync_channel(prefetch);
         let (data, order) = (self.data.clone(), self.order.clone());
-        let (batch_size, batches) = (self.batch_size, self.batches);
+        let (batch_size, epoch) = (self.batch_size, self.position.epoch());
+        let own = (self.first + worker..self.batches).step_by(workers);
         let work = move || {
-            for batch in (worker..batches).step_by(workers) {
-                let made =
-                    ferrotape_tensor::serial(|| data.batch(slice(&order, batch_size, batch)));
+            for batch in own {
+                let indices = slice(&order, batch_size, batch);
+                let made = ferrotape_tensor::serial(|| make(&*data, epoch, batch, indices));
                 if sender.send(made).is_err() {
                     return; // The caller has dropped the epoch.
                 }
@@ -227,10 +274,10 @@ impl<D: Dataset> Iterator for Epoch<D> {
         }
         // The caller frees what the workers allocate.
         Device::cpu().share_cache();
-        let received = self.channels[batch % self.channels.len()].recv();
+        let received = self.channels[(batch - self.first) % self.channels.len()].recv();
         Some(received.unwrap_or_else(|_| {
-            // The worker has ended without an answer: its data set panicked.
-            let message = format!("loader: the worker that makes batch {batch} panicked");
+            // Panics of samples come as errors: this one came from dropping something.
+            let message = format!("loader: the worker that makes batch {batch} has ended");
             self.next = self.batches;
             Err(Error::new(ErrorKind::Module(message)))
         }))
@@ -249,7 +296,7 @@ impl<D: Dataset> Drop for Epoch<D> {
         self.reserve.clear();
         self.temporaries.clear();
         for thread in self.threads.drain(..) {
-            // A panic was reported as an error when its batch was asked for.
+            // That it ended too early was said when its batch was asked for.
             let _ = thread.join();
         }
     }

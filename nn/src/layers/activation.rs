@@ -1,6 +1,6 @@
 //! Activations and flattening, as layers with PyTorch's names and defaults.
 
-use ferrotape_tensor::{DType, Result, Tensor};
+use ferrotape_tensor::{DType, Error, ErrorKind, Result, Tensor};
 
 use crate::Module;
 use crate::ctx::Ctx;
@@ -195,8 +195,12 @@ impl PReLU {
     /// `num_parameters` slopes, all of `init`; PyTorch's defaults: 1 of 0.25.
     ///
     /// # Errors
-    /// Memory over the limit.
+    /// No parameters; memory over the limit.
     pub fn new(num_parameters: usize, init: f64) -> Result<Self> {
+        if num_parameters == 0 {
+            let message = "prelu: num_parameters is 0".to_string();
+            return Err(Error::new(ErrorKind::Module(message)));
+        }
         Ok(PReLU { weight: Param::new(Tensor::full([num_parameters], init, DType::F32)?) })
     }
 }

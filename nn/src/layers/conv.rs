@@ -1,7 +1,9 @@
-//! Convolution of sequences and images.
+//! Convolution of sequences, images and volumes.
 
 use ferrotape_tensor::chain::UnaryChain as _;
-use ferrotape_tensor::{Conv1dOp, Conv2dOp, DType, Error, ErrorKind, Generator, Result, Tensor};
+use ferrotape_tensor::{
+    Conv1dOp, Conv2dOp, Conv3dOp, DType, Error, ErrorKind, Generator, Result, Tensor,
+};
 
 use crate::Module;
 use crate::ctx::Ctx;
@@ -64,12 +66,27 @@ pub(super) fn weight(
     dtype: DType,
     rng: &mut Generator,
 ) -> Result<Param> {
+    if first == 0 || second == 0 || kernel.contains(&0) {
+        let message =
+            format!("{name}: {first} and {second} channels, kernel {kernel:?}: none may be 0");
+        return Err(module(message));
+    }
     if groups == 0 || !first.is_multiple_of(groups) || !second.is_multiple_of(groups) {
         let message = format!("{name}: {groups} groups don't divide {first} and {second} channels");
         return Err(module(message));
     }
     let shape: Vec<usize> = [first, second / groups].iter().chain(kernel).copied().collect();
-    Ok(Param::new(init::kaiming_uniform(&shape, 5f64.sqrt(), dtype, rng)?))
+    Ok(Param::new(init::default_weight(&shape, dtype, rng)?))
+}
+
+/// A window that moves.
+pub(super) fn check_window(name: &str, stride: &[usize], dilation: &[usize]) -> Result<()> {
+    match stride.contains(&0) || dilation.contains(&0) {
+        true => {
+            Err(module(format!("{name}: stride {stride:?}, dilation {dilation:?}: none may be 0")))
+        }
+        false => Ok(()),
+    }
 }
 
 /// The bias of so many channels beside a weight: uniform within `1 / sqrt(fan in)`, as PyTorch has it for transposed layers, too.
@@ -115,11 +132,11 @@ macro_rules! convolution {
         }
 
         impl $config {
-            /// From `inputs` to `outputs` channels with this kernel: stride 1, no padding, a bias, f32.
-            pub fn new(inputs: usize, outputs: usize, kernel: [usize; $dims]) -> Self {
+            /// From `in_channels` to `out_channels` with a kernel of this size: stride 1, no padding, a bias, f32.
+            pub fn new(in_channels: usize, out_channels: usize, kernel_size: [usize; $dims]) -> Self {
                 $config {
-                    channels: [outputs, inputs],
-                    kernel,
+                    channels: [out_channels, in_channels],
+                    kernel: kernel_size,
                     bias: true,
                     dtype: DType::F32,
                     settings: $settings::default(),
@@ -179,9 +196,11 @@ macro_rules! convolution {
             /// The layer with random parameters, initialised as PyTorch's.
             ///
             /// # Errors
-            /// Groups that don't divide the channels; a stride beside "same"; memory over the limit.
+            /// No channels, an empty kernel, a stride or dilation of 0; groups that don't divide the channels; a stride beside "same"; an
+            /// integer type; memory over the limit.
             pub fn build(self, rng: &mut Generator) -> Result<$layer> {
                 let $config { channels, kernel, settings, same, padding_mode, .. } = self;
+                check_window($name, &settings.stride, &settings.dilation)?;
                 if same && settings.stride != [1; $dims] {
                     return Err(module(format!("{}: padding to the same size needs stride 1", $name)));
                 }
@@ -191,6 +210,21 @@ macro_rules! convolution {
                     false => None,
                 };
                 Ok($layer { weight, bias, settings, same, padding_mode })
+            }
+        }
+
+        impl $layer {
+            #[doc = concat!("Stride 1, no padding, a bias, f32; see [`", stringify!($config), "`] for others.")]
+            ///
+            /// # Errors
+            /// No channels or an empty kernel; memory over the limit.
+            pub fn new(
+                in_channels: usize,
+                out_channels: usize,
+                kernel_size: [usize; $dims],
+                rng: &mut Generator,
+            ) -> Result<Self> {
+                $config::new(in_channels, out_channels, kernel_size).build(rng)
             }
         }
 
@@ -239,4 +273,9 @@ convolution! {
     /// # Ok(()) }
     /// ```
     Conv2d, Conv2dConfig, Conv2dOp, 2, "conv2d", conv2d, conv2d_same, "kh, kw"
+}
+convolution! {
+    /// 3-D cross-correlation, PyTorch's `nn.Conv3d`; x: `[n, in, d, h, w]` or `[in, d, h, w]`, y: `[n, out, od, oh, ow]` with
+    /// `od = floor((d + 2 padding - dilation (kd - 1) - 1) / stride) + 1`.
+    Conv3d, Conv3dConfig, Conv3dOp, 3, "conv3d", conv3d, conv3d_same, "kd, kh, kw"
 }

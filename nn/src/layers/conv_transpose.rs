@@ -2,7 +2,7 @@
 
 use ferrotape_tensor::{ConvTranspose1dOp, ConvTranspose2dOp, DType, Generator, Result, Tensor};
 
-use super::conv::{bias, weight};
+use super::conv::{bias, check_window, weight};
 use crate::Module;
 use crate::ctx::Ctx;
 use crate::module::{Forward, Param};
@@ -36,10 +36,11 @@ macro_rules! transposed_convolution {
         }
 
         impl $config {
-            /// From `inputs` to `outputs` channels with this kernel: stride 1, nothing cut off, a bias, f32.
-            pub fn new(inputs: usize, outputs: usize, kernel: [usize; $dims]) -> Self {
+            /// From `in_channels` to `out_channels` with a kernel of this size: stride 1, nothing cut off, a bias, f32.
+            pub fn new(in_channels: usize, out_channels: usize, kernel_size: [usize; $dims]) -> Self {
                 let (settings, dtype) = ($settings::default(), DType::F32);
-                $config { channels: [inputs, outputs], kernel, bias: true, dtype, settings }
+                let (channels, kernel) = ([in_channels, out_channels], kernel_size);
+                $config { channels, kernel, bias: true, dtype, settings }
             }
 
             /// Distance between the places of two inputs in the output.
@@ -87,15 +88,32 @@ macro_rules! transposed_convolution {
             /// The layer with random parameters, initialised as PyTorch's.
             ///
             /// # Errors
-            /// Groups that don't divide the channels; memory over the limit.
+            /// No channels, an empty kernel, a stride or dilation of 0; groups that don't divide the channels; an integer type;
+            /// memory over the limit.
             pub fn build(self, rng: &mut Generator) -> Result<$layer> {
                 let $config { channels, kernel, settings, .. } = self;
+                check_window($name, &settings.stride, &settings.dilation)?;
                 let weight = weight($name, channels, &kernel, settings.groups, self.dtype, rng)?;
                 let bias = match self.bias {
                     true => Some(bias(&weight, channels[1], rng)?),
                     false => None,
                 };
                 Ok($layer { weight, bias, settings })
+            }
+        }
+
+        impl $layer {
+            #[doc = concat!("Stride 1, nothing cut off, a bias, f32; see [`", stringify!($config), "`] for others.")]
+            ///
+            /// # Errors
+            /// No channels or an empty kernel; memory over the limit.
+            pub fn new(
+                in_channels: usize,
+                out_channels: usize,
+                kernel_size: [usize; $dims],
+                rng: &mut Generator,
+            ) -> Result<Self> {
+                $config::new(in_channels, out_channels, kernel_size).build(rng)
             }
         }
 

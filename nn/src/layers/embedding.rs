@@ -22,7 +22,7 @@ use crate::module::{Forward, Param};
 #[derive(Debug, Clone, Module)]
 #[module(crate = crate)]
 pub struct Embedding {
-    /// `[count, size]`
+    /// `[num_embeddings, embedding_dim]`
     pub weight: Param,
     #[module(skip)]
     padding_idx: Option<usize>,
@@ -31,16 +31,16 @@ pub struct Embedding {
 /// Settings of an [`Embedding`].
 #[derive(Debug, Clone, Copy)]
 pub struct EmbeddingConfig {
-    count: usize,
-    size: usize,
+    num_embeddings: usize,
+    embedding_dim: usize,
     padding_idx: Option<usize>,
     dtype: DType,
 }
 
 impl EmbeddingConfig {
-    /// `count` vectors of this size, f32.
-    pub fn new(count: usize, size: usize) -> Self {
-        EmbeddingConfig { count, size, padding_idx: None, dtype: DType::F32 }
+    /// `num_embeddings` vectors of `embedding_dim` elements, f32.
+    pub fn new(num_embeddings: usize, embedding_dim: usize) -> Self {
+        EmbeddingConfig { num_embeddings, embedding_dim, padding_idx: None, dtype: DType::F32 }
     }
 
     /// The number of a vector that is 0 at first and never learns.
@@ -60,7 +60,8 @@ impl EmbeddingConfig {
     /// # Errors
     /// A padding index that is not there; an integer type; memory over the limit.
     pub fn build(self, rng: &mut Generator) -> Result<Embedding> {
-        let EmbeddingConfig { count, size, padding_idx, dtype } = self;
+        let EmbeddingConfig { num_embeddings: count, embedding_dim: size, padding_idx, dtype } =
+            self;
         let drawn = rng.normal([count, size], 0.0, 1.0, dtype)?;
         let weight = match padding_idx {
             None => drawn,
@@ -78,12 +79,12 @@ impl EmbeddingConfig {
 }
 
 impl Embedding {
-    /// `count` vectors of this size, f32; see [`EmbeddingConfig`] for other settings.
+    /// `num_embeddings` vectors of `embedding_dim` elements, f32; see [`EmbeddingConfig`] for other settings.
     ///
     /// # Errors
     /// Memory over the limit.
-    pub fn new(count: usize, size: usize, rng: &mut Generator) -> Result<Self> {
-        EmbeddingConfig::new(count, size).build(rng)
+    pub fn new(num_embeddings: usize, embedding_dim: usize, rng: &mut Generator) -> Result<Self> {
+        EmbeddingConfig::new(num_embeddings, embedding_dim).build(rng)
     }
 }
 

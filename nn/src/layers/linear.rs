@@ -31,16 +31,16 @@ pub struct Linear {
 /// Settings of a [`Linear`].
 #[derive(Debug, Clone, Copy)]
 pub struct LinearConfig {
-    inputs: usize,
-    outputs: usize,
+    in_features: usize,
+    out_features: usize,
     bias: bool,
     dtype: DType,
 }
 
 impl LinearConfig {
-    /// `inputs` to `outputs`, with a bias, f32.
-    pub fn new(inputs: usize, outputs: usize) -> Self {
-        LinearConfig { inputs, outputs, bias: true, dtype: DType::F32 }
+    /// `in_features` to `out_features`, with a bias, f32.
+    pub fn new(in_features: usize, out_features: usize) -> Self {
+        LinearConfig { in_features, out_features, bias: true, dtype: DType::F32 }
     }
 
     /// With or without a bias.
@@ -60,8 +60,8 @@ impl LinearConfig {
     /// # Errors
     /// An integer type; memory over the limit.
     pub fn build(self, rng: &mut Generator) -> Result<Linear> {
-        let shape = [self.outputs, self.inputs];
-        let weight = Param::new(init::kaiming_uniform(&shape, 5f64.sqrt(), self.dtype, rng)?);
+        let shape = [self.out_features, self.in_features];
+        let weight = Param::new(init::default_weight(&shape, self.dtype, rng)?);
         let bias = match self.bias {
             true => Some(Param::new(init::bias(&shape, self.dtype, rng)?)),
             false => None,
@@ -71,12 +71,12 @@ impl LinearConfig {
 }
 
 impl Linear {
-    /// A layer from `inputs` to `outputs` with a bias, f32; see [`LinearConfig`] for others.
+    /// A layer from `in_features` to `out_features` with a bias, f32; see [`LinearConfig`] for others.
     ///
     /// # Errors
     /// Memory over the limit.
-    pub fn new(inputs: usize, outputs: usize, rng: &mut Generator) -> Result<Linear> {
-        LinearConfig::new(inputs, outputs).build(rng)
+    pub fn new(in_features: usize, out_features: usize, rng: &mut Generator) -> Result<Linear> {
+        LinearConfig::new(in_features, out_features).build(rng)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Normalisation layers: of rows (Ba et al. 2016, Zhang and Sennrich 2019) and of groups of channels (Wu and He 2018).
 
 mod batch;
+mod groups;
 
 use ferrotape_tensor::{DType, Dims, Error, ErrorKind, IntoShape, Result, Tensor};
 
@@ -12,6 +13,30 @@ pub use batch::{
     BatchNorm, BatchNorm1d, BatchNorm1dConfig, BatchNorm2d, BatchNorm2dConfig, BatchNorm3d,
     BatchNorm3dConfig, BatchNormConfig,
 };
+pub use groups::{
+    GroupNorm, GroupNormConfig, InstanceNorm, InstanceNorm1d, InstanceNorm1dConfig, InstanceNorm2d,
+    InstanceNorm2dConfig, InstanceNorm3d, InstanceNorm3dConfig, InstanceNormConfig,
+    LocalResponseNorm,
+};
+
+/// An eps that keeps a division from 0.
+fn check_eps(name: &str, eps: f64) -> Result<()> {
+    match eps.is_finite() && eps >= 0.0 {
+        true => Ok(()),
+        false => refuse(format!("{name}: eps {eps} must be finite and not negative")),
+    }
+}
+
+fn check_shape(name: &str, shape: &[usize]) -> Result<()> {
+    match shape.is_empty() {
+        true => refuse(format!("{name}: normalized_shape has no dims")),
+        false => Ok(()),
+    }
+}
+
+fn refuse<T>(message: String) -> Result<T> {
+    Err(Error::new(ErrorKind::Module(message)))
+}
 
 fn parameter(wanted: bool, shape: &[usize], value: f64, dtype: DType) -> Result<Option<Param>> {
     match wanted {
@@ -55,10 +80,11 @@ pub struct LayerNormConfig {
 }
 
 impl LayerNormConfig {
-    /// Over the last dims, which are `shape`: eps 1e-5, weight and bias, f32.
-    pub fn new(shape: impl IntoShape) -> Self {
+    /// Over the last dims, which are `normalized_shape`: eps 1e-5, weight and bias, f32.
+    pub fn new(normalized_shape: impl IntoShape) -> Self {
+        let shape = normalized_shape.into_shape();
         let (affine, bias, dtype) = (true, true, DType::F32);
-        LayerNormConfig { shape: shape.into_shape(), eps: 1e-5, affine, bias, dtype }
+        LayerNormConfig { shape, eps: 1e-5, affine, bias, dtype }
     }
 
     /// Added to the variance.
@@ -88,8 +114,10 @@ impl LayerNormConfig {
     /// The layer.
     ///
     /// # Errors
-    /// Memory over the limit.
+    /// A shape without dims; an eps that is negative or not finite; memory over the limit.
     pub fn build(self) -> Result<LayerNorm> {
+        check_eps("layer_norm", self.eps)?;
+        check_shape("layer_norm", &self.shape)?;
         Ok(LayerNorm {
             weight: parameter(self.affine, &self.shape, 1.0, self.dtype)?,
             bias: parameter(self.affine && self.bias, &self.shape, 0.0, self.dtype)?,
@@ -100,12 +128,12 @@ impl LayerNormConfig {
 }
 
 impl LayerNorm {
-    /// Over the last dims, which are `shape`, f32; see [`LayerNormConfig`] for other settings.
+    /// Over the last dims, which are `normalized_shape`, f32; see [`LayerNormConfig`] for other settings.
     ///
     /// # Errors
-    /// Memory over the limit.
-    pub fn new(shape: impl IntoShape) -> Result<Self> {
-        LayerNormConfig::new(shape).build()
+    /// A shape without dims; memory over the limit.
+    pub fn new(normalized_shape: impl IntoShape) -> Result<Self> {
+        LayerNormConfig::new(normalized_shape).build()
     }
 }
 
@@ -128,92 +156,64 @@ pub struct RMSNorm {
     shape: Dims,
 }
 
-impl RMSNorm {
-    /// Over the last dims, which are `shape`, with a weight, f32.
-    ///
-    /// # Errors
-    /// Memory over the limit.
-    pub fn new(shape: impl IntoShape) -> Result<Self> {
-        let shape = shape.into_shape();
-        let weight = parameter(true, &shape, 1.0, DType::F32)?;
-        Ok(RMSNorm { weight, eps: None, shape })
+/// Settings of an [`RMSNorm`].
+#[derive(Debug, Clone)]
+pub struct RMSNormConfig {
+    shape: Dims,
+    eps: Option<f64>,
+    affine: bool,
+    dtype: DType,
+}
+
+impl RMSNormConfig {
+    /// Over the last dims, which are `normalized_shape`: eps as small as x's type has it, a weight, f32.
+    pub fn new(normalized_shape: impl IntoShape) -> Self {
+        let shape = normalized_shape.into_shape();
+        RMSNormConfig { shape, eps: None, affine: true, dtype: DType::F32 }
     }
 
-    /// The same, with another `eps`.
-    pub fn eps(mut self, eps: f64) -> Self {
-        self.eps = Some(eps);
+    /// Added to the mean square; `None`: the machine epsilon of x's type.
+    pub fn eps(mut self, eps: impl Into<Option<f64>>) -> Self {
+        self.eps = eps.into();
         self
+    }
+
+    /// With or without a weight.
+    pub fn elementwise_affine(mut self, affine: bool) -> Self {
+        self.affine = affine;
+        self
+    }
+
+    /// Type of the weight.
+    pub fn dtype(mut self, dtype: DType) -> Self {
+        self.dtype = dtype;
+        self
+    }
+
+    /// The layer.
+    ///
+    /// # Errors
+    /// A shape without dims; an eps that is negative or not finite; memory over the limit.
+    pub fn build(self) -> Result<RMSNorm> {
+        check_eps("rms_norm", self.eps.unwrap_or(0.0))?;
+        check_shape("rms_norm", &self.shape)?;
+        let weight = parameter(self.affine, &self.shape, 1.0, self.dtype)?;
+        Ok(RMSNorm { weight, eps: self.eps, shape: self.shape })
+    }
+}
+
+impl RMSNorm {
+    /// Over the last dims, which are `normalized_shape`, with a weight, f32; see [`RMSNormConfig`] for other settings.
+    ///
+    /// # Errors
+    /// A shape without dims; memory over the limit.
+    pub fn new(normalized_shape: impl IntoShape) -> Result<Self> {
+        RMSNormConfig::new(normalized_shape).build()
     }
 }
 
 impl Forward for RMSNorm {
     fn forward(&self, x: &Tensor, _: &mut Ctx<'_>) -> Result<Tensor> {
         x.rms_norm(&self.shape, self.weight.as_deref(), self.eps)
-    }
-}
-
-/// [`LayerNorm`] over each of `groups` groups of channels of each sample, with a weight and a bias a channel. x: `[n, c, ..]`. PyTorch's
-/// `nn.GroupNorm`.
-#[derive(Debug, Clone, Module)]
-#[module(crate = crate)]
-pub struct GroupNorm {
-    /// `[c]`, from 1.
-    pub weight: Option<Param>,
-    /// `[c]`, from 0.
-    pub bias: Option<Param>,
-    /// Added to the variance; 1e-5.
-    #[module(skip)]
-    pub eps: f64,
-    #[module(skip)]
-    groups: usize,
-}
-
-impl GroupNorm {
-    /// `groups` groups of `channels` channels in all, with weight and bias, f32.
-    ///
-    /// # Errors
-    /// Groups that don't divide the channels; memory over the limit.
-    pub fn new(groups: usize, channels: usize) -> Result<Self> {
-        if groups == 0 || !channels.is_multiple_of(groups) {
-            let message = format!("group_norm: {groups} groups don't divide {channels} channels");
-            return Err(Error::new(ErrorKind::Module(message)));
-        }
-        let [weight, bias] =
-            [1.0, 0.0].map(|value| parameter(true, &[channels], value, DType::F32));
-        Ok(GroupNorm { weight: weight?, bias: bias?, eps: 1e-5, groups })
-    }
-
-    /// The same, with another `eps`.
-    pub fn eps(mut self, eps: f64) -> Self {
-        self.eps = eps;
-        self
-    }
-}
-
-impl Forward for GroupNorm {
-    fn forward(&self, x: &Tensor, _: &mut Ctx<'_>) -> Result<Tensor> {
-        x.group_norm(self.groups, self.weight.as_deref(), self.bias.as_deref(), self.eps)
-    }
-}
-
-/// Each channel of each sample normalised by itself, without parameters: PyTorch's `nn.InstanceNorm1d`, `2d` and `3d` at their defaults. x:
-/// `[n, c, ..]`. With parameters it is a [`GroupNorm`] with as many groups as channels.
-#[derive(Debug, Clone, Copy, Module)]
-#[module(crate = crate)]
-pub struct InstanceNorm {
-    /// Added to the variance; 1e-5.
-    #[module(skip)]
-    pub eps: f64,
-}
-
-impl Default for InstanceNorm {
-    fn default() -> Self {
-        InstanceNorm { eps: 1e-5 }
-    }
-}
-
-impl Forward for InstanceNorm {
-    fn forward(&self, x: &Tensor, _: &mut Ctx<'_>) -> Result<Tensor> {
-        x.instance_norm(None, None, self.eps)
     }
 }

@@ -7,7 +7,10 @@ use crate::ctx::Ctx;
 use crate::module::Forward;
 
 macro_rules! pools {
-    ($($(#[$doc:meta])* $layer:ident, $settings:ident, $dims:literal, $method:ident;)*) => {$(
+    ($(
+        $(#[$doc:meta])* $layer:ident, $settings:ident, $dims:literal, $method:ident
+        $(, $(#[$method_doc:meta])* $option:ident: $ty:ty)*;
+    )*) => {$(
         $(#[$doc])*
         #[derive(Debug, Clone, Copy, Module)]
         #[module(crate = crate)]
@@ -18,10 +21,36 @@ macro_rules! pools {
         }
 
         impl $layer {
-            /// A window of this size that moves by its own size; for others, `from` settings.
-            pub fn new(kernel: [usize; $dims]) -> Self {
-                $settings::new(kernel).into()
+            /// A window of this size that moves by its own size, without padding.
+            pub fn new(kernel_size: [usize; $dims]) -> Self {
+                $settings::new(kernel_size).into()
             }
+
+            /// Step of the window.
+            pub fn stride(mut self, stride: [usize; $dims]) -> Self {
+                self.settings = self.settings.stride(stride);
+                self
+            }
+
+            /// How much stands on each side; half a window at most.
+            pub fn padding(mut self, padding: [usize; $dims]) -> Self {
+                self.settings = self.settings.padding(padding);
+                self
+            }
+
+            /// A last window may reach beyond the end.
+            pub fn ceil_mode(mut self, ceil_mode: bool) -> Self {
+                self.settings = self.settings.ceil_mode(ceil_mode);
+                self
+            }
+
+            $(
+                $(#[$method_doc])*
+                pub fn $option(mut self, $option: $ty) -> Self {
+                    self.settings = self.settings.$option($option);
+                    self
+                }
+            )*
         }
 
         impl From<$settings> for $layer {
@@ -40,45 +69,69 @@ macro_rules! pools {
 
 pools! {
     /// Maximum of each window, PyTorch's `nn.MaxPool1d`; NaN wins. x: `[n, c, l]` or `[c, l]`.
-    MaxPool1d, Pool1dOp, 1, max_pool1d;
+    MaxPool1d, Pool1dOp, 1, max_pool1d,
+    /// Distance between the elements of a window.
+    dilation: [usize; 1];
     /// Maximum of each window, PyTorch's `nn.MaxPool2d`; NaN wins. x: `[n, c, h, w]` or `[c, h, w]`.
     ///
     /// ```
     /// # use ferrotape_nn::{Ctx, Forward, MaxPool2d};
-    /// # use ferrotape_tensor::{DType, Pool2dOp, Tensor};
+    /// # use ferrotape_tensor::{DType, Tensor};
     /// # fn main() -> ferrotape_tensor::Result<()> {
-    /// let layer = MaxPool2d::from(Pool2dOp::new([3, 3]).stride([2, 2]).ceil_mode(true));
+    /// let layer = MaxPool2d::new([3, 3]).stride([2, 2]).ceil_mode(true);
     /// let y = layer.forward(&Tensor::ones([5, 3, 8, 7], DType::F32)?, &mut Ctx::eval())?;
     /// assert_eq!(y.shape(), [5, 3, 4, 3]);
     /// # Ok(()) }
     /// ```
-    MaxPool2d, Pool2dOp, 2, max_pool2d;
+    MaxPool2d, Pool2dOp, 2, max_pool2d,
+    /// Distance between the elements of a window.
+    dilation: [usize; 2];
     /// Mean of each window, PyTorch's `nn.AvgPool1d`. x: `[n, c, l]` or `[c, l]`.
-    AvgPool1d, AvgPool1dOp, 1, avg_pool1d;
+    AvgPool1d, AvgPool1dOp, 1, avg_pool1d,
+    /// Whether the padding counts as elements.
+    count_include_pad: bool,
+    /// What the sums are divided by; `None`: the number of elements.
+    divisor_override: Option<i64>;
     /// Mean of each window, PyTorch's `nn.AvgPool2d`. x: `[n, c, h, w]` or `[c, h, w]`.
-    AvgPool2d, AvgPool2dOp, 2, avg_pool2d;
+    AvgPool2d, AvgPool2dOp, 2, avg_pool2d,
+    /// Whether the padding counts as elements.
+    count_include_pad: bool,
+    /// What the sums are divided by; `None`: the number of elements.
+    divisor_override: Option<i64>;
 }
 
-/// The means of so many windows that cover the sequence, PyTorch's `nn.AdaptiveAvgPool1d`. x: `[n, c, l]` or `[c, l]`.
-#[derive(Debug, Clone, Copy, Module)]
-#[module(crate = crate)]
-pub struct AdaptiveAvgPool1d {
-    /// Length of the output.
-    #[module(skip)]
-    pub output_size: usize,
+macro_rules! adaptive_sequence {
+    ($($(#[$doc:meta])* $layer:ident, |$x:ident, $size:ident| $body:expr;)*) => {$(
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, Module)]
+        #[module(crate = crate)]
+        pub struct $layer {
+            /// Length of the output.
+            #[module(skip)]
+            pub output_size: usize,
+        }
+
+        impl $layer {
+            /// To this length.
+            pub fn new(output_size: usize) -> Self {
+                $layer { output_size }
+            }
+        }
+
+        impl Forward for $layer {
+            fn forward(&self, $x: &Tensor, _: &mut Ctx<'_>) -> Result<Tensor> {
+                let $size = self.output_size;
+                $body
+            }
+        }
+    )*};
 }
 
-impl AdaptiveAvgPool1d {
-    /// To this length.
-    pub fn new(output_size: usize) -> Self {
-        AdaptiveAvgPool1d { output_size }
-    }
-}
-
-impl Forward for AdaptiveAvgPool1d {
-    fn forward(&self, x: &Tensor, _: &mut Ctx<'_>) -> Result<Tensor> {
-        x.adaptive_avg_pool1d(self.output_size)
-    }
+adaptive_sequence! {
+    /// The means of so many windows that cover the sequence, PyTorch's `nn.AdaptiveAvgPool1d`. x: `[n, c, l]` or `[c, l]`.
+    AdaptiveAvgPool1d, |x, size| x.adaptive_avg_pool1d(size);
+    /// The maxima of so many windows that cover the sequence, PyTorch's `nn.AdaptiveMaxPool1d`. x: `[n, c, l]` or `[c, l]`.
+    AdaptiveMaxPool1d, |x, size| x.unsqueeze(-2)?.adaptive_max_pool2d([1, size])?.squeeze(-2);
 }
 
 macro_rules! adaptive {

@@ -3,7 +3,7 @@
 mod cells;
 mod stack;
 
-pub use cells::{GRUCell, LSTMCell, RNNCell};
+pub use cells::{GRUCell, GRUCellConfig, LSTMCell, LSTMCellConfig, RNNCell, RNNCellConfig};
 
 use ferrotape_tensor::{DType, Generator, RecurrentCell, Result, Tensor};
 
@@ -46,7 +46,7 @@ macro_rules! layer {
                 self
             }
 
-            /// Dropout of this probability after each layer but the last, in training.
+            /// Dropout of this probability after each layer but the last, in training; with one layer there is none.
             pub fn dropout(mut self, p: f64) -> Self {
                 self.0.dropout = p;
                 self
@@ -86,6 +86,7 @@ macro_rules! layer {
 
         impl Module for $layer {
             fn visit<'a>(&'a self, visitor: &mut dyn Visitor<'a>) {
+                visitor.module(std::any::type_name::<Self>());
                 self.0.visit(visitor);
             }
             fn visit_mut(&mut self, visitor: &mut dyn VisitorMut) {
@@ -127,7 +128,8 @@ macro_rules! one_state {
 
             /// As [`forward_from`](Self::forward_from), of rows of different lengths (from 1 to the steps of x, in any order), as PyTorch's
             /// packed sequences: what lies beyond a row's length is not read, the output there is 0, h_n is the state at each row's
-            /// end, and the opposite direction starts there.
+            /// end, and the opposite direction starts there. Nothing has to be sorted: results come in the order given, as with
+            /// `enforce_sorted=False`.
             ///
             /// # Errors
             /// An input, a state or lengths that don't fit.
@@ -236,6 +238,22 @@ impl LSTM {
     /// As [`forward_from`](Self::forward_from), of rows of different lengths (from 1 to the steps of x, in any order), as PyTorch's packed
     /// sequences: what lies beyond a row's length is not read, the output there is 0, h_n and c_n are the states at each row's end,
     /// and the opposite direction starts there.
+    ///
+    /// Nothing has to be sorted, whatever `enforce_sorted` says in PyTorch: results come back in the order of the rows given, as with
+    /// `enforce_sorted=False`. The output has as many steps as x, as `pad_packed_sequence` gives with that `total_length`. As there, a
+    /// row of no steps is an error.
+    ///
+    /// ```
+    /// # use ferrotape_nn::{Ctx, LSTM};
+    /// # use ferrotape_tensor::{DType, Generator, Tensor};
+    /// # fn main() -> ferrotape_tensor::Result<()> {
+    /// let lstm = LSTM::new(3, 8, &mut Generator::new(0))?;
+    /// let x = Tensor::ones([5, 2, 3], DType::F32)?;
+    /// let (y, (h_n, _)) = lstm.forward_packed(&x, &[2, 5], None, &mut Ctx::eval())?;
+    /// assert_eq!(y.i((4, 0))?.abs().max(..)?.to_f64()?, 0.0);
+    /// assert_eq!(y.i((1, 0))?.to_vec::<f32>()?, h_n.i((0, 0))?.to_vec::<f32>()?);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// An input, a state or lengths that don't fit.

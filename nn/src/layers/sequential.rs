@@ -1,8 +1,11 @@
 //! One layer after the other.
 
+use std::fmt;
+
 use ferrotape_tensor::{Result, Tensor};
 
 use crate::ctx::Ctx;
+use crate::model::ModuleExt;
 use crate::module::{Forward, Module, Visitor, VisitorMut};
 
 /// Layers in a row, named `0`, `1`, ... as in PyTorch's `nn.Sequential`.
@@ -41,6 +44,16 @@ impl Sequential {
     /// True without layers.
     pub fn is_empty(&self) -> bool {
         self.layers.is_empty()
+    }
+}
+
+/// The layers' types and their parameters, as in a summary.
+impl fmt::Debug for Sequential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let summary = self.summary();
+        let rows = summary.rows().iter().map(|row| (&row.path, &row.kind));
+        f.write_str("Sequential ")?;
+        f.debug_map().entries(rows).finish()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use ferrotape_tensor::{AdagradStep, OptimizeOp};
 
-use super::method::{Method, optimizer};
+use super::method::{Method, Wrong, not_negative, optimizer};
 
 /// The step's settings and where the sum starts.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -48,6 +48,15 @@ optimizer! {
 impl Method for AdagradConfig {
     const STATES: &'static [&'static str] = &["sum"];
 
+    fn check(&self) -> Result<(), Wrong> {
+        let Settings { step, initial } = &self.0;
+        not_negative("lr", step.lr)?;
+        not_negative("lr_decay", step.lr_decay)?;
+        not_negative("eps", step.eps)?;
+        not_negative("weight_decay", step.weight_decay)?;
+        not_negative("initial_accumulator_value", *initial)
+    }
+
     fn used(&self) -> [bool; 3] {
         [true, false, false]
     }
@@ -56,8 +65,8 @@ impl Method for AdagradConfig {
         self.0.initial
     }
 
-    fn op(&self, step: u64, _: [bool; 3]) -> OptimizeOp {
-        OptimizeOp::Adagrad(AdagradStep { step, ..self.0.step })
+    fn op(&self, step: u64, _: [bool; 3]) -> Option<OptimizeOp> {
+        Some(OptimizeOp::Adagrad(AdagradStep { step, ..self.0.step }))
     }
 
     fn rate(&mut self) -> &mut f64 {

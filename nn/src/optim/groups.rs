@@ -11,6 +11,7 @@ use crate::module::Module;
 use crate::state::each;
 use crate::step::Gradients;
 
+mod express;
 mod state;
 
 /// Which paths belong to a group.
@@ -37,6 +38,8 @@ struct Slot {
     group: Option<usize>,
     /// Steps so far.
     count: u64,
+    /// See [`Method::PRODUCT`].
+    product: f64,
     state: [Option<Tensor>; 3],
 }
 
@@ -48,6 +51,8 @@ pub(super) struct Groups<M> {
     slots: Vec<Slot>,
     /// Stands in the model for a value that is out; made once.
     empty: Option<Tensor>,
+    /// Whether steps that are not finite are refused.
+    check_finite: bool,
 }
 
 fn refuse<T>(message: String) -> Result<T> {
@@ -56,11 +61,15 @@ fn refuse<T>(message: String) -> Result<T> {
 
 impl<M: Method> Groups<M> {
     pub(super) fn new(own: M) -> Self {
-        Groups { own, groups: Vec::new(), slots: Vec::new(), empty: None }
+        Groups { own, groups: Vec::new(), slots: Vec::new(), empty: None, check_finite: false }
     }
 
     pub(super) fn change(&mut self, change: impl FnOnce(M) -> M) {
         self.own = change(self.own);
+    }
+
+    pub(super) fn check_finite(&mut self, check: bool) {
+        self.check_finite = check;
     }
 
     pub(super) fn add(&mut self, name: &str, belongs: Belongs, change: impl FnOnce(M) -> M) {
@@ -126,6 +135,10 @@ impl<M: Method> Groups<M> {
     }
 
     pub(super) fn apply(&mut self, model: &mut dyn Module, gradients: &Gradients) -> Result<()> {
+        if self.check_finite {
+            gradients.check_finite()?;
+            gradients.check_updates(model)?;
+        }
         let empty = match &self.empty {
             Some(empty) => empty.clone(),
             None => Tensor::zeros([0], DType::F32)?,
@@ -139,7 +152,11 @@ impl<M: Method> Groups<M> {
 
     /// Changes the targets. Everything that can be refused and all memory come first: then no weight has changed.
     fn step(&mut self, model: &dyn Module, targets: &mut [Target<'_>]) -> Result<()> {
+        self.check_settings()?;
         self.find_slots(model, targets)?;
+        if M::EXPRESSED {
+            return self.express(targets);
+        }
         for target in targets.iter_mut() {
             target.value.make_exclusive()?;
         }
@@ -175,7 +192,9 @@ impl<M: Method> Groups<M> {
             let used = settings.used();
             let state = slot.state.iter_mut().zip(used).filter(|(_, used)| *used);
             let state = state.filter_map(|(state, _)| state.as_mut());
-            target.value.optimize(settings.op(slot.count + 1, made), target.gradient, state)?;
+            if let Some(op) = settings.op(slot.count + 1, made) {
+                target.value.optimize(op, target.gradient, state)?;
+            }
             slot.count += 1;
         }
         Ok(())
@@ -200,11 +219,29 @@ impl<M: Method> Groups<M> {
                     }
                     let group = self.group_of(target.path)?;
                     let path = target.path.to_string();
-                    self.slots.push(Slot { path, group, count: 0, state: [const { None }; 3] });
+                    self.slots.push(Slot {
+                        path,
+                        group,
+                        count: 0,
+                        product: 1.0,
+                        state: [const { None }; 3],
+                    });
                     self.slots.len() - 1
                 }
             };
             next = target.slot + 1;
+        }
+        Ok(())
+    }
+
+    /// Every setting is within its bounds.
+    fn check_settings(&self) -> Result<()> {
+        let groups = self.groups.iter().map(|group| (Some(&group.name), &group.settings));
+        for (group, settings) in groups.chain([(None, &self.own)]) {
+            if let Err(wrong) = settings.check() {
+                let of = group.map_or(String::new(), |group| format!(" of group {group:?}"));
+                return refuse(format!("optimizer: {wrong}{of}"));
+            }
         }
         Ok(())
     }

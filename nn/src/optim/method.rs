@@ -1,13 +1,53 @@
 //! What makes an optimizer of settings.
 
-use ferrotape_tensor::OptimizeOp;
+use ferrotape_tensor::{Error, ErrorKind, OptimizeOp, Result, Tensor};
+
+/// What is wrong with a setting.
+pub(super) type Wrong = String;
+
+/// A setting that must be finite and not below 0.
+pub(super) fn not_negative(name: &str, value: f64) -> Result<(), Wrong> {
+    match value.is_finite() && value >= 0.0 {
+        true => Ok(()),
+        false => Err(format!("{name} is {value}: it must be finite and not negative")),
+    }
+}
+
+/// A setting that must be within `0..1`.
+pub(super) fn below_one(name: &str, value: f64) -> Result<(), Wrong> {
+    match (0.0..1.0).contains(&value) {
+        true => Ok(()),
+        false => Err(format!("{name} is {value}: it must be at least 0 and below 1")),
+    }
+}
+
+/// A step of a method that is made of expressions.
+pub(super) struct Now<'a> {
+    /// Its number, from 1.
+    pub(super) count: u64,
+    /// A number that belongs to the parameter, 1 before the first step; see [`Method::PRODUCT`].
+    pub(super) product: &'a mut f64,
+    pub(super) weight: &'a Tensor,
+    pub(super) gradient: &'a Tensor,
+    /// All of [`Method::STATES`].
+    pub(super) state: &'a [Tensor],
+}
 
 /// The settings of one kind of optimizer, for one group of parameters.
 pub(super) trait Method: Copy + std::fmt::Debug {
     /// Names of the state tensors, PyTorch's; three at most.
     const STATES: &'static [&'static str];
 
-    /// Which of them there are under these settings.
+    /// Name of the number that each parameter has beside them, if there is one.
+    const PRODUCT: Option<&'static str> = None;
+
+    /// True: made of expressions, by [`express`](Self::express); false: one kernel, by [`op`](Self::op).
+    const EXPRESSED: bool = false;
+
+    /// Every setting is within its bounds.
+    fn check(&self) -> Result<(), Wrong>;
+
+    /// Which of the states there are under these settings.
     fn used(&self) -> [bool; 3];
 
     /// What new state is filled with.
@@ -16,7 +56,16 @@ pub(super) trait Method: Copy + std::fmt::Debug {
     }
 
     /// The step number `count`, from 1; `fresh`: state that was made for it.
-    fn op(&self, count: u64, fresh: [bool; 3]) -> OptimizeOp;
+    fn op(&self, count: u64, fresh: [bool; 3]) -> Option<OptimizeOp> {
+        let _ = (count, fresh);
+        None
+    }
+
+    /// The new weight and the new states.
+    fn express(&self, now: Now<'_>) -> Result<(Tensor, Vec<Tensor>)> {
+        let _ = now;
+        Err(Error::new(ErrorKind::Module("internal: this optimizer has a kernel".into())))
+    }
 
     /// The learning rate.
     fn rate(&mut self) -> &mut f64;
@@ -66,6 +115,15 @@ macro_rules! optimizer {
                 $self.0.change(|config| config.$method($($arg),+));
                 $self
             })*
+
+            /// True: a step with a gradient or a buffer's update that is not finite is refused with [`NonFinite`], which names it;
+            /// weights, buffers and state stay as they are. It reads every gradient once more.
+            ///
+            /// [`NonFinite`]: crate::NonFinite
+            pub fn check_finite(mut self, check: bool) -> Self {
+                self.0.check_finite(check);
+                self
+            }
 
             /// Other settings for the parameters under `prefix`: the one of this path, or those of the module of this path
             /// (with or without a dot at its end). They start from the optimizer's settings so far.

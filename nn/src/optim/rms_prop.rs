@@ -2,7 +2,7 @@
 
 use ferrotape_tensor::{OptimizeOp, RmsPropStep};
 
-use super::method::{Method, optimizer};
+use super::method::{Method, Wrong, not_negative, optimizer};
 
 optimizer! {
     /// `s = alpha s + (1 - alpha) g^2; w -= lr g / (sqrt(s) + eps)`, PyTorch's `optim.RMSprop`; with momentum `v = momentum v + g / (sqrt(s) +
@@ -42,12 +42,21 @@ optimizer! {
 impl Method for RMSpropConfig {
     const STATES: &'static [&'static str] = &["square_avg", "grad_avg", "momentum_buffer"];
 
+    fn check(&self) -> Result<(), Wrong> {
+        let step = &self.0;
+        not_negative("lr", step.lr)?;
+        not_negative("alpha", step.alpha)?;
+        not_negative("eps", step.eps)?;
+        not_negative("weight_decay", step.weight_decay)?;
+        not_negative("momentum", step.momentum)
+    }
+
     fn used(&self) -> [bool; 3] {
         [true, self.0.centered, self.0.momentum != 0.0]
     }
 
-    fn op(&self, _: u64, _: [bool; 3]) -> OptimizeOp {
-        OptimizeOp::RmsProp(self.0)
+    fn op(&self, _: u64, _: [bool; 3]) -> Option<OptimizeOp> {
+        Some(OptimizeOp::RmsProp(self.0))
     }
 
     fn rate(&mut self) -> &mut f64 {

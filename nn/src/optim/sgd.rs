@@ -2,7 +2,7 @@
 
 use ferrotape_tensor::{OptimizeOp, SgdStep};
 
-use super::method::{Method, optimizer};
+use super::method::{Method, Wrong, not_negative, optimizer};
 
 optimizer! {
     /// `w -= lr v` with `v = momentum v + g`, PyTorch's `optim.SGD`: momentum, dampening, weight decay, Nesterov.
@@ -30,7 +30,7 @@ optimizer! {
     fn dampening(self, dampening: f64) { self.0.dampening = dampening; }
     /// L2 penalty.
     fn weight_decay(self, weight_decay: f64) { self.0.weight_decay = weight_decay; }
-    /// Nesterov's variant.
+    /// Nesterov's variant; needs a momentum and no dampening.
     fn nesterov(self, nesterov: bool) { self.0.nesterov = nesterov; }
     /// Climbs instead of descending.
     fn maximize(self, maximize: bool) { self.0.maximize = maximize; }
@@ -39,12 +39,26 @@ optimizer! {
 impl Method for SGDConfig {
     const STATES: &'static [&'static str] = &["momentum_buffer"];
 
+    fn check(&self) -> Result<(), Wrong> {
+        let step = &self.0;
+        not_negative("lr", step.lr)?;
+        not_negative("momentum", step.momentum)?;
+        not_negative("weight_decay", step.weight_decay)?;
+        if !step.dampening.is_finite() {
+            return Err(format!("dampening is {}: it must be finite", step.dampening));
+        }
+        if step.nesterov && (step.momentum == 0.0 || step.dampening != 0.0) {
+            return Err("nesterov needs a momentum and no dampening".to_string());
+        }
+        Ok(())
+    }
+
     fn used(&self) -> [bool; 3] {
         [self.0.momentum != 0.0, false, false]
     }
 
-    fn op(&self, _: u64, fresh: [bool; 3]) -> OptimizeOp {
-        OptimizeOp::Sgd(SgdStep { first: fresh[0], ..self.0 })
+    fn op(&self, _: u64, fresh: [bool; 3]) -> Option<OptimizeOp> {
+        Some(OptimizeOp::Sgd(SgdStep { first: fresh[0], ..self.0 }))
     }
 
     fn rate(&mut self) -> &mut f64 {

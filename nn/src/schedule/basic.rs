@@ -66,7 +66,7 @@ impl Schedule for ExponentialLR {
     }
 }
 
-/// Times `factor` for the first `steps` steps, then the base: PyTorch's `ConstantLR`.
+/// Times `factor` for the first `total_iters` steps, then the base: PyTorch's `ConstantLR`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ConstantLR {
     factor: f64,
@@ -75,8 +75,8 @@ pub struct ConstantLR {
 
 impl ConstantLR {
     /// PyTorch's defaults: 1/3 for 5 steps.
-    pub fn new(factor: f64, steps: u64) -> Self {
-        ConstantLR { factor, steps }
+    pub fn new(factor: f64, total_iters: u64) -> Self {
+        ConstantLR { factor, steps: total_iters }
     }
 }
 
@@ -89,7 +89,7 @@ impl Schedule for ConstantLR {
     }
 }
 
-/// From `start` times the base to `end` times it in a line over `steps` steps: PyTorch's `LinearLR`, for warming up.
+/// From `start_factor` times the base to `end_factor` times it in a line over `total_iters` steps: PyTorch's `LinearLR`, for warming up.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LinearLR {
     start: f64,
@@ -99,8 +99,8 @@ pub struct LinearLR {
 
 impl LinearLR {
     /// PyTorch's defaults: 1/3 to 1 over 5 steps.
-    pub fn new(start: f64, end: f64, steps: u64) -> Self {
-        LinearLR { start, end, steps }
+    pub fn new(start_factor: f64, end_factor: f64, total_iters: u64) -> Self {
+        LinearLR { start: start_factor, end: end_factor, steps: total_iters }
     }
 }
 
@@ -118,7 +118,7 @@ impl Schedule for LinearLR {
     }
 }
 
-/// `base (1 - step / steps)^power`, 0 after it: PyTorch's `PolynomialLR`.
+/// `base (1 - step / total_iters)^power`, 0 after it: PyTorch's `PolynomialLR`.
 ///
 /// A power that is no whole number is computed by the system's `pow`, whose last bit may differ between systems.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -129,8 +129,8 @@ pub struct PolynomialLR {
 
 impl PolynomialLR {
     /// PyTorch's defaults: 5 steps, power 1.
-    pub fn new(steps: u64, power: f64) -> Self {
-        PolynomialLR { steps, power }
+    pub fn new(total_iters: u64, power: f64) -> Self {
+        PolynomialLR { steps: total_iters, power }
     }
 }
 

@@ -5,7 +5,7 @@ use std::f64::consts::PI;
 use super::Schedule;
 use super::trigonometry::cos;
 
-/// Down to `minimum` along half a cosine over `steps` steps, then up again and so on: PyTorch's `CosineAnnealingLR`.
+/// Down to `eta_min` along half a cosine over `t_max` steps, then up again and so on: PyTorch's `CosineAnnealingLR`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct CosineAnnealingLR {
     steps: u64,
@@ -13,9 +13,9 @@ pub struct CosineAnnealingLR {
 }
 
 impl CosineAnnealingLR {
-    /// `steps` is PyTorch's `T_max`, `minimum` its `eta_min` (default 0). No steps: the rate stays.
-    pub fn new(steps: u64, minimum: f64) -> Self {
-        CosineAnnealingLR { steps, minimum }
+    /// PyTorch's `T_max`, and its `eta_min` (default 0). No steps: the rate stays.
+    pub fn new(t_max: u64, eta_min: f64) -> Self {
+        CosineAnnealingLR { steps: t_max, minimum: eta_min }
     }
 }
 
@@ -35,7 +35,7 @@ impl Schedule for CosineAnnealingLR {
     }
 }
 
-/// Half a cosine from the base to `minimum`, then from the base again; each `factor` times as long as the one before: PyTorch's
+/// Half a cosine from the base to `eta_min`, then from the base again; each `t_mult` times as long as the one before: PyTorch's
 /// `CosineAnnealingWarmRestarts`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct CosineAnnealingWarmRestarts {
@@ -45,9 +45,10 @@ pub struct CosineAnnealingWarmRestarts {
 }
 
 impl CosineAnnealingWarmRestarts {
-    /// `first` is PyTorch's `T_0`, `factor` its `T_mult` (default 1), `minimum` its `eta_min` (default 0). Zeros count as 1.
-    pub fn new(first: u64, factor: u64, minimum: f64) -> Self {
-        CosineAnnealingWarmRestarts { first: first.max(1), factor: factor.max(1), minimum }
+    /// PyTorch's `T_0`, its `T_mult` (default 1) and its `eta_min` (default 0). Zero lengths count as 1.
+    pub fn new(t_0: u64, t_mult: u64, eta_min: f64) -> Self {
+        let (first, factor) = (t_0.max(1), t_mult.max(1));
+        CosineAnnealingWarmRestarts { first, factor, minimum: eta_min }
     }
 }
 

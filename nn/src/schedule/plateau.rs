@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use ferrotape_tensor::{Error, ErrorKind, Result, Tensor};
 
-use super::{entry, rates, set_rate};
+use super::{counts, entry, rates, set_rate};
 use crate::optim::Optimizer;
 
 /// What improvement is.
@@ -188,10 +188,9 @@ impl ReduceLROnPlateau {
     /// A missing or unfitting entry, by name; then nothing has changed.
     pub fn load_state_dict(&mut self, state: &BTreeMap<String, Tensor>) -> Result<()> {
         let best = entry::<f64>(state, "plateau.best", 1)?;
-        let counts = entry::<i64>(state, "plateau.counts", 2)?;
-        if let ([best], [bad, cooling]) = (&best[..], &counts[..]) {
-            let count = |n: i64| u64::try_from(n).unwrap_or(0);
-            (self.best, self.bad, self.cooling) = (*best, count(*bad), count(*cooling));
+        let [bad, cooling] = counts(state, "plateau.counts")?;
+        if let [best] = best[..] {
+            (self.best, self.bad, self.cooling) = (best, bad, cooling);
         }
         Ok(())
     }

@@ -57,7 +57,7 @@ pub(super) fn cos(x: f64) -> f64 {
 }
 
 /// `base^exponent`; a whole exponent from 0 on by squaring, any other by the system.
-pub(super) fn power(base: f64, exponent: f64) -> f64 {
+pub(crate) fn power(base: f64, exponent: f64) -> f64 {
     if exponent.fract() != 0.0 || !(0.0..=1e6).contains(&exponent) {
         return base.powf(exponent);
     }

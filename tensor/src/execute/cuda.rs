@@ -2,6 +2,10 @@
 //! that happened is counted.
 
 mod copies;
+mod dense;
+mod images;
+mod maps;
+mod products;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -37,6 +41,9 @@ pub(super) fn execute(op: &Op, inputs: &[Input<'_>], outputs: &mut [Output<'_>])
 /// The GPU's kernel; `None` where it has none for these operands. One family after another; each knows its operations.
 fn native(op: &Op, inputs: &[Input<'_>], outputs: &mut [Output<'_>]) -> Option<Result<()>> {
     copies::execute(op, inputs, outputs)
+        .or_else(|| maps::execute(op, inputs, outputs))
+        .or_else(|| products::execute(op, inputs, outputs))
+        .or_else(|| images::execute(op, inputs, outputs))
 }
 
 /// The kernels' name of an element type.

@@ -32,6 +32,15 @@ pub(super) fn execute(op: &Op, inputs: &[Input<'_>], out: &mut Output<'_>) -> Re
             | IndexOp::Scatter { how: ScatterOp::Last, .. } => {
                 sized_type!(dtype, T => select::<T>(op, index, inputs, out))
             }
+            IndexOp::ScatterAdd { dim, .. } if dtype == DType::I64 => {
+                out.buffer.as_mut_slice::<i64>().fill(0);
+                meet(op, None, *dim, [0, 1], inputs, out)
+            }
+            IndexOp::Scatter { dim, how } if dtype == DType::I64 => {
+                let x = view::<i64>(op, tensor(op, inputs, 0)?)?;
+                told(op, copy::copy(x, out.buffer.as_mut_slice()))?;
+                meet(op, Some(*how), *dim, [2, 1], inputs, out)
+            }
             IndexOp::ScatterAdd { .. }
             | IndexOp::Add { .. }
             | IndexOp::Fold { .. }
@@ -177,6 +186,21 @@ fn select<T: Pod>(
         }
         _ => Err(Error::argument(op.name(), "does not select")),
     }
+}
+
+/// Integers that meet others; `places`: of the source and of the index among the operands.
+fn meet(
+    op: &Op,
+    how: Option<ScatterOp>,
+    dim: usize,
+    places: [usize; 2],
+    inputs: &[Input<'_>],
+    out: &mut Output<'_>,
+) -> Result<()> {
+    let [source, index] = places.map(|place| tensor(op, inputs, place));
+    let (source, index) = (view(op, source?)?, view(op, index?)?);
+    let data = out.buffer.as_mut_slice();
+    told(op, gather::scatter_integers(how, source, dim, index, &out.meta.shape, data))
 }
 
 fn accumulate<T: Float>(

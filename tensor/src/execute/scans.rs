@@ -4,6 +4,7 @@ use ferrotape_kernels::cpu::scan::{self, ScanOp};
 use ferrotape_kernels::cpu::{search, sort, svd};
 
 use super::{Dense, Input, Output, float_type, integer_type, tensor, told, view};
+use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::op::Op;
 
@@ -21,6 +22,13 @@ macro_rules! number_type {
 pub(super) fn execute(op: &Op, inputs: &[Input<'_>], outputs: &mut [Output<'_>]) -> Result<()> {
     let x = tensor(op, inputs, 0)?;
     match (op, outputs) {
+        (Op::Scan(kind, dim), [y]) if x.dtype() == DType::I64 => {
+            told(op, scan::scan_integers(*kind, view(op, x)?, *dim, y.buffer.as_mut_slice()))
+        }
+        (Op::Scan(kind, dim), [y, z]) if x.dtype() == DType::I64 => {
+            let (values, indices) = (y.buffer.as_mut_slice(), z.buffer.as_mut_slice());
+            told(op, scan::extremes::<i64>(*kind, view(op, x)?, *dim, values, indices))
+        }
         (Op::Scan(kind, dim), [y]) => float_type!(op, x.dtype(), T => {
             let (x, out) = (view::<T>(op, x)?, y.buffer.as_mut_slice());
             told(op, match kind {

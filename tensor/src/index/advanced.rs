@@ -51,6 +51,8 @@ fn spread(shape: &[usize], dim: usize, count: usize, others: &[usize]) -> Dims {
 fn indices(x: &Tensor, tensors: &[(usize, usize, &Tensor)]) -> Result<Vec<(usize, usize, Tensor)>> {
     let mut indices = Vec::new();
     for &(dim, own, tensor) in tensors {
+        // As in PyTorch, the numbers may lie elsewhere.
+        let tensor = &tensor.to_device(x.device())?;
         match tensor.dtype() {
             DType::Bool => {
                 let sizes = &x.shape()[dim..dim + tensor.rank()];

@@ -1,24 +1,31 @@
 //! The safetensors format (huggingface): names, types, shapes and raw little-endian data.
+//!
+//! Files are written by the `safetensors` crate and read by a stricter reader of our own: the crate's takes the last of two tensors
+//! of one name, unknown fields and leading space, and its memory for a hostile header is many times the file.
 
-use std::collections::BTreeMap;
-use std::fs;
-use std::io::Write;
+mod header;
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
-use ::safetensors::tensor::{Dtype, TensorView};
-use ::safetensors::{SafeTensors, serialize};
+use ::safetensors::serialize_to_file;
+use ::safetensors::tensor::{Dtype, View};
 
-use crate::device::Device;
-use crate::dtype::{DType, bf16, f16};
-use crate::error::{Error, ErrorKind, Result};
+use super::file::{bad, in_file, replace};
+use super::source::{
+    Dense, Endian, FileSource, MapSource, Source, of_tensor, read_bytes, read_tensor,
+};
+use crate::dtype::DType;
+use crate::error::Result;
 use crate::tensor::Tensor;
+use header::Header;
 
 /// Named tensors, in the order of their names.
 type Named = BTreeMap<String, Tensor>;
 
-fn file_error(path: &Path, message: impl std::fmt::Display) -> Error {
-    Error::plain(ErrorKind::File { path: path.to_path_buf(), message: message.to_string() })
-}
+/// The largest header, as the format has it.
+const MAX_HEADER: u64 = 100_000_000;
 
 fn to_format(dtype: DType) -> Dtype {
     match dtype {
@@ -34,130 +41,140 @@ fn to_format(dtype: DType) -> Dtype {
     }
 }
 
-fn from_format(dtype: Dtype) -> Option<DType> {
-    Some(match dtype {
-        Dtype::BOOL => DType::Bool,
-        Dtype::U8 => DType::U8,
-        Dtype::I8 => DType::I8,
-        Dtype::I32 => DType::I32,
-        Dtype::I64 => DType::I64,
-        Dtype::F16 => DType::F16,
-        Dtype::BF16 => DType::BF16,
-        Dtype::F32 => DType::F32,
-        Dtype::F64 => DType::F64,
-        _ => return None,
-    })
-}
-
-/// The elements as little-endian bytes.
-fn to_bytes(x: &Tensor) -> Result<Vec<u8>> {
-    Ok(match x.dtype() {
-        DType::F32 => x.to_vec::<f32>()?.into_iter().flat_map(f32::to_le_bytes).collect(),
-        DType::F64 => x.to_vec::<f64>()?.into_iter().flat_map(f64::to_le_bytes).collect(),
-        DType::F16 => x.to_vec::<f16>()?.into_iter().flat_map(f16::to_le_bytes).collect(),
-        DType::BF16 => x.to_vec::<bf16>()?.into_iter().flat_map(bf16::to_le_bytes).collect(),
-        DType::I64 => x.to_vec::<i64>()?.into_iter().flat_map(i64::to_le_bytes).collect(),
-        DType::I32 => x.to_vec::<i32>()?.into_iter().flat_map(i32::to_le_bytes).collect(),
-        DType::I8 => x.to_vec::<i8>()?.into_iter().flat_map(i8::to_le_bytes).collect(),
-        DType::U8 => x.to_vec::<u8>()?,
-        DType::Bool => x.to_vec::<bool>()?.into_iter().map(u8::from).collect(),
-    })
-}
-
-fn from_bytes(bytes: &[u8], shape: &[usize], dtype: DType) -> Result<Tensor> {
-    fn fill<T, const N: usize>(bytes: &[u8], out: &mut [T], read: impl Fn([u8; N]) -> T) {
-        for (to, from) in out.iter_mut().zip(bytes.chunks_exact(N)) {
-            if let Ok(from) = from.try_into() {
-                *to = read(from);
-            }
-        }
+impl View for &Dense {
+    fn dtype(&self) -> Dtype {
+        to_format(self.tensor().dtype())
     }
-    let cpu = Device::Cpu;
-    match dtype {
-        DType::F32 => Tensor::filled(shape, dtype, cpu, |out| fill(bytes, out, f32::from_le_bytes)),
-        DType::F64 => Tensor::filled(shape, dtype, cpu, |out| fill(bytes, out, f64::from_le_bytes)),
-        DType::F16 => Tensor::filled(shape, dtype, cpu, |out| fill(bytes, out, f16::from_le_bytes)),
-        DType::BF16 => {
-            Tensor::filled(shape, dtype, cpu, |out| fill(bytes, out, bf16::from_le_bytes))
-        }
-        DType::I64 => Tensor::filled(shape, dtype, cpu, |out| fill(bytes, out, i64::from_le_bytes)),
-        DType::I32 => Tensor::filled(shape, dtype, cpu, |out| fill(bytes, out, i32::from_le_bytes)),
-        DType::I8 => Tensor::filled(shape, dtype, cpu, |out| fill(bytes, out, i8::from_le_bytes)),
-        DType::U8 => Tensor::filled(shape, dtype, cpu, |out: &mut [u8]| out.copy_from_slice(bytes)),
-        DType::Bool => Tensor::filled(shape, dtype, cpu, |out: &mut [u8]| {
-            out.iter_mut().zip(bytes).for_each(|(to, &from)| *to = u8::from(from != 0));
-        }),
+    fn shape(&self) -> &[usize] {
+        self.tensor().shape()
+    }
+    fn data(&self) -> Cow<'_, [u8]> {
+        self.bytes()
+    }
+    fn data_len(&self) -> usize {
+        self.byte_len()
     }
 }
 
 /// Writes named tensors to a safetensors file. The file appears under its name only when it is whole: it is written beside it,
-/// flushed to the disk and renamed.
+/// flushed to the disk and renamed. Tied tensors are written once for each of their names.
 ///
 /// # Errors
-/// The file system's, with the path.
+/// A name that stands twice; the file system's, with the path.
+///
+/// ```no_run
+/// # use ferrotape_tensor::{Tensor, io::{load_safetensors, save_safetensors}};
+/// # fn main() -> ferrotape_tensor::Result<()> {
+/// let weight = Tensor::from([[1f32, 2.], [3., 4.]]);
+/// save_safetensors("model.safetensors", [("weight".to_string(), &weight)])?;
+/// assert_eq!(load_safetensors("model.safetensors")?["weight"].shape(), [2, 2]);
+/// # Ok(()) }
+/// ```
 pub fn save_safetensors<'a>(
     path: impl AsRef<Path>,
     tensors: impl IntoIterator<Item = (String, &'a Tensor)>,
 ) -> Result<()> {
-    let path = path.as_ref();
-    let mut parts = Vec::new();
-    for (name, tensor) in tensors {
-        parts.push((name, to_format(tensor.dtype()), tensor.shape().to_vec(), to_bytes(tensor)?));
-    }
-    let mut views = Vec::new();
-    for (name, dtype, shape, bytes) in &parts {
-        let view = TensorView::new(*dtype, shape.clone(), bytes);
-        views.push((name, view.map_err(|error| file_error(path, format!("{name}: {error}")))?));
-    }
-    let bytes = serialize(views, None).map_err(|error| file_error(path, error))?;
-    write_whole(path, &bytes).map_err(|error| file_error(path, error))
+    save_safetensors_with(path, tensors, &BTreeMap::new())
 }
 
-/// Temporary file, flush, rename: a reader never sees half a file.
-fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let mut name = path.file_name().unwrap_or_default().to_os_string();
-    name.push(format!(".{}.tmp", std::process::id()));
-    let beside = path.with_file_name(name);
-    let write = || {
-        let mut file = fs::File::create(&beside)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&beside, path)
+/// As [`save_safetensors`], with the texts of `__metadata__` (Hugging Face's transformers want `format` to be `pt`).
+///
+/// # Errors
+/// As [`save_safetensors`].
+pub fn save_safetensors_with<'a>(
+    path: impl AsRef<Path>,
+    tensors: impl IntoIterator<Item = (String, &'a Tensor)>,
+    metadata: &BTreeMap<String, String>,
+) -> Result<()> {
+    let path = path.as_ref();
+    let collect = || {
+        let mut dense = BTreeMap::new();
+        for (name, tensor) in tensors {
+            let tensor = of_tensor(&name, Dense::of(tensor))?;
+            if name == header::METADATA || dense.contains_key(&name) {
+                return of_tensor(&name, Err(bad("the name is taken")));
+            }
+            dense.insert(name, tensor);
+        }
+        Ok(dense)
     };
-    write().inspect_err(|_| {
-        // The write's own error is what matters; the litter may already be gone.
-        let _ = fs::remove_file(&beside);
-    })
+    let dense = in_file(path, collect())?;
+    let pairs = metadata.iter().map(|(key, value)| (key.clone(), value.clone()));
+    let metadata = (!metadata.is_empty()).then(|| pairs.collect::<HashMap<_, _>>());
+    replace(path, |beside| serialize_to_file(&dense, metadata, beside).map_err(bad))
 }
 
 /// Reads a safetensors file.
 ///
 /// # Errors
-/// The file system's; a header or an element type that this library does not accept, with the path and the tensor's name.
+/// The file system's; a file that is not exactly as the format says or holds an element type that this library does not have,
+/// with the path and the tensor's name. Stricter than other readers: a name that stands twice, a field that the format does not
+/// have, bytes that no tensor or two tensors lie in, and space before the header are refused; so are more than 100,000 tensors
+/// or 64 dims.
 pub fn load_safetensors(path: impl AsRef<Path>) -> Result<Named> {
     let path = path.as_ref();
-    let bytes = fs::read(path).map_err(|error| file_error(path, error))?;
-    parse_safetensors(&bytes).map_err(|error| match error.kind() {
-        ErrorKind::File { message, .. } => file_error(path, message),
-        _ => error,
-    })
+    in_file(path, FileSource::open(path).and_then(|mut file| read(&mut file)))
+}
+
+/// As [`load_safetensors`], but the tensors lie in the mapped file: nothing is copied, and what is never touched is never read from
+/// the disk. (Only tensors that are misaligned in the file, and bools, which have to be checked, are copied.)
+///
+/// While one of them lives, nobody may write to the file or shorten it: the process would end with SIGBUS, or see weights change.
+/// Replacing the file by renaming another, as [`save_safetensors`] does, is safe.
+///
+/// # Errors
+/// As [`load_safetensors`].
+pub fn map_safetensors(path: impl AsRef<Path>) -> Result<Named> {
+    let path = path.as_ref();
+    in_file(path, MapSource::open(path).and_then(|mut map| read(&mut map)))
 }
 
 /// Reads the contents of a safetensors file.
 ///
 /// # Errors
-/// As [`load_safetensors`], with an empty path.
-pub fn parse_safetensors(bytes: &[u8]) -> Result<Named> {
-    let nowhere = Path::new("");
-    let file = SafeTensors::deserialize(bytes).map_err(|error| file_error(nowhere, error))?;
+/// As [`load_safetensors`], without a path.
+pub fn parse_safetensors(mut bytes: &[u8]) -> Result<Named> {
+    read(&mut bytes)
+}
+
+/// The texts of `__metadata__` of a safetensors file.
+///
+/// # Errors
+/// As [`load_safetensors`].
+pub fn safetensors_metadata(path: impl AsRef<Path>) -> Result<BTreeMap<String, String>> {
+    let path = path.as_ref();
+    let read = || Ok(read_header(&mut FileSource::open(path)?)?.0.metadata);
+    in_file(path, read())
+}
+
+/// The header, and where the data start.
+fn read_header(source: &mut dyn Source) -> Result<(Header, u64)> {
+    let mut length = [0; 8];
+    let all = source.len();
+    if all < 8 {
+        return Err(bad(format!("header length at byte 0: 8 bytes, the file has {all}")));
+    }
+    source.read_at(0, &mut length).map_err(|e| bad(format!("header length at byte 0: {e}")))?;
+    let length = u64::from_le_bytes(length);
+    if length > MAX_HEADER.min(all - 8) {
+        let message = format!(
+            "header length at byte 0: {length} bytes, the file has {} after it and the format allows {MAX_HEADER}",
+            all - 8
+        );
+        return Err(bad(message));
+    }
+    let text = read_bytes(source, "header", 8, length)?;
+    Ok((Header::parse(&text, all - 8 - length)?, 8 + length))
+}
+
+fn read(source: &mut dyn Source) -> Result<Named> {
+    let (header, start) = read_header(source)?;
     let mut named = Named::new();
-    for (name, view) in file.tensors() {
-        let Some(dtype) = from_format(view.dtype()) else {
-            let message = format!("{name}: elements of {:?} are not supported", view.dtype());
-            return Err(file_error(nowhere, message));
-        };
-        let tensor = from_bytes(view.data(), view.shape(), dtype)?;
-        named.insert(name, tensor);
+    for entry in header.entries {
+        let at = start + entry.start;
+        let tensor = read_tensor(source, at, &entry.shape, entry.dtype, Endian::Little);
+        let tensor = of_tensor(&entry.name, tensor)?;
+        named.insert(entry.name, tensor);
     }
     Ok(named)
 }

@@ -2,7 +2,7 @@
 
 use std::f64::consts::FRAC_2_PI;
 
-use super::maths::held;
+use super::maths::{held, scaled};
 use crate::apply::Operand;
 use crate::error::{Error, Result};
 use crate::ops::chain::{BinaryChain as _, SoftmaxChain as _, UnaryChain as _};
@@ -16,11 +16,7 @@ fn exponential_below(x: &Tensor, above: f64, scale: f64, width: f64) -> Result<T
     // The unused side must not overflow: its derivative would be 0 * inf.
     let below = positive.select(0.0, x)?;
     let below = if width == 1.0 { below } else { below.div(width)? };
-    positive.select(scaled(x, above), scaled(&below.expm1()?, scale))
-}
-
-fn scaled(x: &Tensor, factor: f64) -> Result<Tensor> {
-    if factor == 1.0 { Ok(x.clone()) } else { x.mul(factor) }
+    positive.select(scaled(Ok(x.clone()), above), scaled(below.expm1(), scale))
 }
 
 methods! {
@@ -95,7 +91,7 @@ methods! {
     /// `log(sigmoid(x))`, which never overflows.
     fn logsigmoid(x) -> Tensor { look("logsigmoid", &x)?.neg().softplus().neg() }
 
-    /// `x` kept within `min..=max`. As in PyTorch the derivative at the bounds is 0 (`clamp`'s is 1).
+    /// `x` kept within `min..=max`. As in PyTorch the derivative at the bounds is 0.
     ///
     /// # Errors
     /// `min` above `max`.

@@ -5,7 +5,7 @@ use smallvec::SmallVec;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::op::Conv2dOp;
-use crate::ops::chain::{ShapeChain as _, UnaryChain as _};
+use crate::ops::chain::ShapeChain as _;
 use crate::ops::{look, methods};
 use crate::shape::{self, Dims, IntoDims};
 use crate::tensor::Tensor;
@@ -86,6 +86,60 @@ fn im2col(x: &Tensor, kernel: [usize; 2], settings: Conv2dOp) -> Result<Tensor> 
     y.permute([0, 1, 4, 5, 2, 3]).reshape([n, rows, columns])
 }
 
+/// Columns back to their places: the adjoint of [`im2col`].
+fn col2im(
+    x: &Tensor,
+    output: [usize; 2],
+    kernel: [usize; 2],
+    settings: Conv2dOp,
+) -> Result<Tensor> {
+    let name = "col2im";
+    let (mut windows, mut padded) = ([0; 2], [0; 2]);
+    for d in [0, 1] {
+        let (stride, dilation) = (settings.stride[d], settings.dilation[d]);
+        let span = kernel[d].checked_sub(1).and_then(|taps| taps.checked_mul(dilation));
+        let size = settings.padding[d].checked_mul(2).and_then(|p| p.checked_add(output[d]));
+        let rest = match (span, size) {
+            (Some(span), Some(size)) if stride > 0 && dilation > 0 => size.checked_sub(span + 1),
+            _ => None,
+        };
+        let (Some(rest), Some(size)) = (rest, size) else {
+            let message =
+                format!("windows of {kernel:?} in an image of {output:?} by {settings:?}");
+            return Err(Error::argument(name, message));
+        };
+        (windows[d], padded[d]) = (rest / stride + 1, size);
+    }
+    let taps = shape::checked_len(name, &kernel)?;
+    let places = shape::checked_len(name, &windows)?;
+    let &[n, rows, columns] = x.shape() else {
+        return Err(Error::shape(name, format!("{:?}: [n, c kh kw, windows] expected", x.shape())));
+    };
+    if taps == 0 || !rows.is_multiple_of(taps) || columns != places {
+        let message = format!("{:?}: [n, c * {taps}, {places}] expected", x.shape());
+        return Err(Error::shape(name, message));
+    }
+    let area = shape::checked_len(name, &padded)?;
+    let mut index: Vec<i64> = Vec::new();
+    let count = shape::checked_len(name, &[taps, places])?;
+    index.try_reserve_exact(count).map_err(|_| Error::shape(name, "the result is too large"))?;
+    let at = |d: usize, tap: usize, window: usize| {
+        tap * settings.dilation[d] + window * settings.stride[d]
+    };
+    for (a, b) in (0..kernel[0]).flat_map(|a| (0..kernel[1]).map(move |b| (a, b))) {
+        for (h, w) in (0..windows[0]).flat_map(|h| (0..windows[1]).map(move |w| (h, w))) {
+            index.push((at(0, a, h) * padded[1] + at(1, b, w)) as i64);
+        }
+    }
+    let channels = rows / taps;
+    let flat = Tensor::zeros([n, channels, area], x.dtype())?;
+    let index = Tensor::from_vec(index, [count])?;
+    let summed = flat.index_add(2, &index, x.reshape([n, channels, count])?)?;
+    let image = summed.reshape([n, channels, padded[0], padded[1]])?;
+    let [up, left] = settings.padding;
+    image.narrow(2, up, output[0])?.narrow(3, left, output[1])
+}
+
 /// `[.., c f^2, h, w]` as `[.., c, h f, w f]` or back.
 fn shuffle(op: &'static str, x: &Tensor, factor: usize, up: bool) -> Result<Tensor> {
     let wrong = || Error::shape(op, format!("{:?} by a factor of {factor}", x.shape()));
@@ -151,7 +205,7 @@ methods! {
         x.unsqueeze(dim as i64 + 1).expand(spread).flatten(dim as i64, dim as i64 + 1)
     }
 
-    /// As [`repeat_interleave`](Self::repeat_interleave), with a number, i64, for each slice.
+    /// As [`repeat_interleave`](Self::repeat_interleave), with a number, i64 or i32, for each slice.
     fn repeat_interleave_by(x, repeats: &Tensor, dim: Option<i64>) -> Tensor {
         let x = look("repeat_interleave", &x)?;
         let (x, dim) = match dim {
@@ -162,17 +216,21 @@ methods! {
             let message = format!("{:?} numbers for size {} of dim {dim}", repeats.shape(), x.shape()[dim]);
             return Err(Error::shape("repeat_interleave", message));
         }
-        let mut index: Vec<i64> = Vec::new();
-        for (i, times) in repeats.expand([x.shape()[dim]])?.to_vec::<i64>()?.into_iter().enumerate() {
-            let times = usize::try_from(times);
-            let times = times.ok().filter(|&times| index.try_reserve(times).is_ok());
-            let Some(end) = times.and_then(|times| index.len().checked_add(times)) else {
-                return Err(Error::argument("repeat_interleave", "a number of times is negative or too large"));
-            };
-            index.resize(end, i as i64);
+        if !matches!(repeats.dtype(), DType::I64 | DType::I32) {
+            let message = format!("numbers of {}: i64 or i32 is expected", repeats.dtype());
+            return Err(Error::dtype("repeat_interleave", message));
         }
-        let count = index.len();
-        x.index_select(dim as i64, &Tensor::from_vec(index, [count]).to_device(x.device())?)
+        let ends = repeats.to_dtype(DType::I64)?.expand([x.shape()[dim]])?;
+        let wrong = || Error::argument("repeat_interleave", "a number of times is negative or too large");
+        let mut count = 0i64;
+        for times in ends.to_vec::<i64>()? {
+            let sum = if times < 0 { None } else { count.checked_add(times) };
+            count = sum.ok_or_else(wrong)?;
+        }
+        let count = usize::try_from(count).map_err(|_| wrong())?;
+        // Place i belongs to the first slice that ends behind it.
+        let places = Tensor::arange(0.0, 1.0, count, &ends)?;
+        x.index_select(dim as i64, &ends.cumsum(0)?.searchsorted(&places, true)?)
     }
 
     /// The elements `shifts` places further along `dims`, around the end; `..`: of the flattened tensor. PyTorch's `roll`.
@@ -222,6 +280,10 @@ methods! {
     /// The patches that a convolution of this kernel and these settings sees, as columns: `[n, c, h, w]` gives `[n, c kh kw, oh ow]`.
     /// PyTorch's `nn.functional.unfold`. Groups don't matter.
     fn im2col(x, kernel: [usize; 2], settings: Conv2dOp) -> Tensor { im2col(look("im2col", &x)?, kernel, settings) }
+
+    /// Columns `[n, c kh kw, oh ow]` summed at the places in an image `[n, c, h, w]` of size `output` from which [`im2col`](Self::im2col) takes
+    /// them: its adjoint. PyTorch's `nn.functional.fold`. Groups don't matter.
+    fn col2im(x, output: [usize; 2], kernel: [usize; 2], settings: Conv2dOp) -> Tensor { col2im(look("col2im", &x)?, output, kernel, settings) }
 }
 
 impl Tensor {

@@ -94,17 +94,20 @@ fn cast(x: Operand<'_>, dtype: DType) -> Result<Operand<'_>> {
 }
 
 pub(crate) fn binary(op: BinaryOp, a: Operand<'_>, b: Operand<'_>) -> Result<Tensor> {
-    let [mut a, mut b] = promoted_with(op.name(), a, b, Numbers::Whole)?;
-    if matches!(op, BinaryOp::Div | BinaryOp::Atan2 | BinaryOp::Hypot) {
-        // As PyTorch: integers become f32.
-        for x in [&mut a, &mut b] {
-            if x.tensor().is_some_and(|t| !t.dtype().is_float()) {
-                let taken = std::mem::replace(x, Operand::Scalar(0.0));
-                *x = cast(taken, DType::F32)?;
-            }
-        }
+    let [a, b] = match op {
+        BinaryOp::Div | BinaryOp::Atan2 | BinaryOp::Hypot => floats([a, b])?,
+        _ => [a, b],
+    };
+    apply_one(&Op::Binary(op), &mut promoted_with(op.name(), a, b, Numbers::Whole)?)
+}
+
+/// Operands of which none is a float as f32, as in PyTorch: before a number beside them would take their type, which may not hold it.
+pub(crate) fn floats<'a>(operands: [Operand<'a>; 2]) -> Result<[Operand<'a>; 2]> {
+    if operands.iter().any(|x| x.tensor().is_some_and(|t| t.dtype().is_float())) {
+        return Ok(operands);
     }
-    apply_one(&Op::Binary(op), &mut [a, b])
+    let [a, b] = operands;
+    Ok([cast(a, DType::F32)?, cast(b, DType::F32)?])
 }
 
 fn compare(op: CompareOp, a: Operand<'_>, b: Operand<'_>) -> Result<Tensor> {
@@ -122,6 +125,24 @@ fn truth(x: Operand<'_>, device: Device) -> Result<Operand<'_>> {
         Operand::Scalar(number) => Ok(Operand::Own(Tensor::scalar(number, DType::Bool, device)?)),
         x => cast(x, DType::Bool),
     }
+}
+
+fn select(x: Operand<'_>, yes: Operand<'_>, no: Operand<'_>) -> Result<Tensor> {
+    let device = look("where", &x)?.device();
+    let [yes, no] = match (&yes, &no) {
+        (Operand::Scalar(_), Operand::Scalar(_)) => [yes, no].map(|n| match n {
+            Operand::Scalar(n) => Tensor::scalar(n, DType::F32, device).into(),
+            other => other,
+        }),
+        _ => promoted("where", yes, no)?,
+    };
+    if let Operand::Failed(error) = yes {
+        return Err(error);
+    }
+    if x.tensor().is_some_and(|t| t.dtype() != DType::Bool) {
+        return Err(Error::dtype("where", "the condition must be bool"));
+    }
+    apply_one(&Op::Select, &mut [x, yes, no])
 }
 
 methods! {
@@ -179,19 +200,6 @@ methods! {
 
     /// `condition ? yes : no`, x being the condition: PyTorch's `where`.
     fn select<'b>(x, yes: impl Into<Operand<'b>>, no: impl Into<Operand<'b>>) -> Tensor {
-        let device = look("where", &x)?.device();
-        let (yes, no) = (yes.into(), no.into());
-        let [yes, no] = match (&yes, &no) {
-            (Operand::Scalar(_), Operand::Scalar(_)) => [yes, no].map(|n| match n {
-                Operand::Scalar(n) => Tensor::scalar(n, DType::F32, device).into(),
-                other => other,
-            }),
-            _ => promoted("where", yes, no)?,
-        };
-        if let Operand::Failed(error) = yes { return Err(error); }
-        if x.tensor().is_some_and(|t| t.dtype() != DType::Bool) {
-            return Err(Error::dtype("where", "the condition must be bool"));
-        }
-        apply_one(&Op::Select, &mut [x, yes, no])
+        select(x, yes.into(), no.into())
     }
 }

@@ -103,7 +103,7 @@ fn spectrum(x: &Tensor, [row, column]: [i64; 2]) -> Result<Tensor> {
 }
 
 /// At least `low`; where that changes a value, the gradient passes all the same, as PyTorch has it here.
-fn raised(x: &Tensor, low: f64) -> Result<Tensor> {
+pub(super) fn at_least(x: &Tensor, low: f64) -> Result<Tensor> {
     x.lt(low)?.select(x.sub(x.detach()).add(low), x)
 }
 
@@ -161,7 +161,7 @@ methods! {
         let shape = shape::broadcast(name, x.shape(), other.shape())?;
         let unit = |x: &Tensor| {
             let x = x.expand(&shape)?;
-            x.div(raised(&x.norm_keep(2.0, dim)?, eps))
+            x.div(at_least(&x.norm_keep(2.0, dim)?, eps))
         };
         unit(x)?.mul(unit(other)).sum(dim)
     }

@@ -206,13 +206,16 @@ methods! {
     }
 }
 
-/// A product whose weight is a vector: PyTorch's `linear` allows it.
-pub(super) fn vector_linear(
+/// A product whose weight may be a vector, and of integers: PyTorch's `linear` allows both.
+pub(super) fn plain_linear(
     x: Operand<'_>,
     weight: &Tensor,
     bias: Option<&Tensor>,
 ) -> Result<Tensor> {
-    let y = look("linear", &x)?.matmul(weight)?;
+    let y = match weight.rank() {
+        1 => look("linear", &x)?.matmul(weight)?,
+        _ => look("linear", &x)?.matmul(weight.t())?,
+    };
     match bias {
         Some(bias) => y.add(bias),
         None => Ok(y),

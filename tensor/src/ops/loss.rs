@@ -1,6 +1,7 @@
 //! Losses. Each has a plain form with PyTorch's defaults and a form `.._with` that takes the settings as a struct.
 
 mod classes;
+mod margins;
 mod settings;
 
 use std::f64::consts::TAU;
@@ -12,9 +13,12 @@ use crate::ops::chain::{BinaryChain as _, ReduceChain as _, UnaryChain as _};
 use crate::ops::{look, methods};
 use crate::tensor::Tensor;
 
+pub use margins::MarginLossChain;
 pub use settings::{
-    BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, HingeEmbeddingLoss, HuberLoss, KLDivLoss, L1Loss,
-    MSELoss, NLLLoss, PoissonNLLLoss, Reduction, SmoothL1Loss,
+    BCELoss, BCEWithLogitsLoss, CosineEmbeddingLoss, CrossEntropyLoss, GaussianNLLLoss,
+    HingeEmbeddingLoss, HuberLoss, KLDivLoss, L1Loss, MSELoss, MarginRankingLoss,
+    MultiLabelMarginLoss, MultiLabelSoftMarginLoss, MultiMarginLoss, NLLLoss, PoissonNLLLoss,
+    Reduction, SmoothL1Loss, SoftMarginLoss, TripletMarginLoss,
 };
 
 /// The loss takes the target's shape: broadcasting there hides a mistake.
@@ -261,13 +265,13 @@ methods! {
     fn bce_with_logits_with<'b>(x, target: &Tensor, settings: BCEWithLogitsLoss<'b>) -> Tensor {
         let x = look("bce_with_logits", &x)?;
         same_shape("bce_with_logits", x, &target.into())?;
-        let loss = match settings.pos_weight {
-            None => x.softplus().sub(x.mul(target)),
-            Some(positive) => {
-                let log_weight = positive.sub(1.0).mul(target).add(1.0);
-                target.mul(-1.0).add(1.0).mul(x).add(x.neg().softplus().mul(log_weight))
-            }
+        // Both parts are positive: nothing cancels, whatever the target and however sure x is.
+        let positive = x.neg().softplus().mul(target);
+        let positive = match settings.pos_weight {
+            None => positive,
+            Some(weight) => positive.mul(weight),
         };
+        let loss = x.softplus().mul(target.mul(-1.0).add(1.0)).add(positive?);
         reduced(weighted(loss, settings.weight), settings.reduction, x.shape())
     }
 

@@ -7,7 +7,7 @@ use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::op::Op;
 use crate::ops::chain::{BinaryChain as _, UnaryChain as _};
-use crate::ops::{binary, look, methods, promoted};
+use crate::ops::{binary, floats, look, methods, promoted};
 use crate::tensor::Tensor;
 use ferrotape_kernels::elementwise::{BinaryOp, UnaryOp};
 
@@ -28,12 +28,8 @@ fn both(op: &'static str, a: Operand<'_>, b: Operand<'_>) -> Result<[Tensor; 2]>
 
 /// Two operands as tensors of one floating-point type; integers become f32.
 fn both_floats(op: &'static str, a: Operand<'_>, b: Operand<'_>) -> Result<[Tensor; 2]> {
-    let [a, b] = both(op, a, b)?;
-    if a.dtype().is_float() {
-        Ok([a, b])
-    } else {
-        Ok([a.to_dtype(DType::F32)?, b.to_dtype(DType::F32)?])
-    }
+    let [a, b] = floats([a, b])?;
+    both(op, a, b)
 }
 
 methods! {
@@ -188,15 +184,25 @@ methods! {
         binary(BinaryOp::Add, x, scaled(quotient, value).into())
     }
 
-    /// The larger of x and `low`, NaN stays; of equals x, who also has the whole gradient.
+    /// The larger of x and `low`, NaN wins. Of equals each has half the gradient; where `low` is a number, x has none.
     fn clamp_min<'b>(x, low: impl Into<Operand<'b>>) -> Tensor {
-        let [x, low] = both("clamp_min", x, low.into())?;
-        x.ge(&low).logical_or(x.isnan())?.select(&x, low)
+        match low.into() {
+            Operand::Scalar(low) if !low.is_nan() => {
+                let x = look("clamp_min", &x)?;
+                x.le(low)?.select(low, x)
+            }
+            low => binary(BinaryOp::Maximum, x, low),
+        }
     }
-    /// The smaller of x and `high`, NaN stays; of equals x, who also has the whole gradient.
+    /// The smaller of x and `high`, NaN wins. Of equals each has half the gradient; where `high` is a number, x has none.
     fn clamp_max<'b>(x, high: impl Into<Operand<'b>>) -> Tensor {
-        let [x, high] = both("clamp_max", x, high.into())?;
-        x.le(&high).logical_or(x.isnan())?.select(&x, high)
+        match high.into() {
+            Operand::Scalar(high) if !high.is_nan() => {
+                let x = look("clamp_max", &x)?;
+                x.ge(high)?.select(high, x)
+            }
+            high => binary(BinaryOp::Minimum, x, high),
+        }
     }
 
     /// `value`, a number or a tensor of one element without dims, where `mask` is true, x elsewhere; in x's type.
@@ -239,6 +245,7 @@ methods! {
     }
 }
 
-fn scaled(x: Result<Tensor>, value: f64) -> Result<Tensor> {
+/// `value x`
+pub(super) fn scaled(x: Result<Tensor>, value: f64) -> Result<Tensor> {
     if value == 1.0 { x } else { x.mul(value) }
 }

@@ -53,14 +53,19 @@ methods! {
     /// Pieces along a dim, on `Result<Tensor>`.
     trait PieceChain;
 
-    /// At most `chunks` pieces of one size along dim `dim`, the last of which may be smaller: PyTorch's `chunk`.
+    /// At most `chunks` pieces of one size along dim `dim`, the last of which may be smaller (of an empty dim exactly `chunks`): PyTorch's `chunk`.
     fn chunk(x, chunks: usize, dim: i64) -> Vec<Tensor> {
         let x = look("chunk", &x)?;
         let dim = dim_of("chunk", x, dim)?;
         if chunks == 0 {
             return Err(Error::argument("chunk", "0 pieces"));
         }
-        split("chunk", x, x.shape()[dim].div_ceil(chunks), dim)
+        check_count("chunk", chunks)?;
+        match x.shape()[dim] {
+            // Of nothing as many as asked for.
+            0 => pieces("chunk", x, dim, std::iter::repeat_n(0, chunks)),
+            whole => split("chunk", x, whole.div_ceil(chunks), dim),
+        }
     }
 
     /// Pieces of `size` along dim `dim`, the last of which may be smaller: PyTorch's `split`.

@@ -75,8 +75,8 @@ methods! {
     /// `x weight^T + bias`, weight: `[out, in]` or a vector, bias: `[out]`: PyTorch's `linear`. The bias is added in the product's epilogue,
     /// with the bits of a separate addition.
     fn linear(x, weight: &Tensor, bias: Option<&Tensor>) -> Tensor {
-        if weight.rank() == 1 {
-            return super::linalg::vector_linear(x, weight, bias);
+        if weight.rank() == 1 || look("linear", &x)?.dtype().is_integer() {
+            return super::linalg::plain_linear(x, weight, bias);
         }
         let op = Op::Linear(Activation::None);
         match bias {

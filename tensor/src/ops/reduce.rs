@@ -9,14 +9,14 @@ use crate::shape::{self, IntoDims};
 use crate::tensor::Tensor;
 use ferrotape_kernels::cpu::reduce::{ArgOp, ReduceOp};
 
-fn reduce(op: ReduceOp, x: Operand<'_>, dims: impl IntoDims, keep: bool) -> Result<Tensor> {
+fn reduce(op: ReduceOp, x: Operand<'_>, dims: &[i64], keep: bool) -> Result<Tensor> {
     let name = match op {
         ReduceOp::Sum => "sum",
         ReduceOp::Prod => "prod",
         ReduceOp::Max => "max",
         _ => "min",
     };
-    let dims = shape::resolve_dims(name, &dims.into_dims(), look(name, &x)?.rank())?;
+    let dims = shape::resolve_dims(name, dims, look(name, &x)?.rank())?;
     apply_one(&Op::Reduce(op, ReduceDims { dims, keep }), &mut [x])
 }
 
@@ -26,26 +26,26 @@ fn place(op: ArgOp, x: Operand<'_>, dim: usize, keep: bool) -> Result<Tensor> {
     apply_one(&Op::ArgReduce(op, dims), &mut [x])
 }
 
-fn arg_reduce(op: ArgOp, x: Operand<'_>, dims: impl IntoDims, keep: bool) -> Result<Tensor> {
+fn arg_reduce(op: ArgOp, x: Operand<'_>, dims: &[i64], keep: bool) -> Result<Tensor> {
     let name = if op == ArgOp::Max { "argmax" } else { "argmin" };
-    let (tensor, dims) = (look(name, &x)?, dims.into_dims());
-    if let (&[dim], true) = (&dims[..], tensor.rank() > 0) {
+    let tensor = look(name, &x)?;
+    if let (&[dim], true) = (dims, tensor.rank() > 0) {
         let dim = shape::resolve_dim(name, dim, tensor.rank())?;
         return place(op, x, dim, keep);
     }
     let body = |x: &Tensor, dim| Ok([place(op, x.into(), dim, true)?]);
-    let [index] = one_line(name, tensor, &dims, keep, body)?;
+    let [index] = one_line(name, tensor, dims, keep, body)?;
     Ok(index)
 }
 
 /// The extreme and its index, which alone gets the gradient.
-fn extreme(op: ArgOp, x: Operand<'_>, dims: impl IntoDims, keep: bool) -> Result<(Tensor, Tensor)> {
+fn extreme(op: ArgOp, x: Operand<'_>, dims: &[i64], keep: bool) -> Result<(Tensor, Tensor)> {
     let name = if op == ArgOp::Max { "max_with_indices" } else { "min_with_indices" };
     let body = |x: &Tensor, dim| {
         let index = place(op, x.into(), dim, true)?;
         Ok([x.gather(dim as i64, &index)?, index])
     };
-    let [value, index] = one_line(name, look(name, &x)?, &dims.into_dims(), keep, body)?;
+    let [value, index] = one_line(name, look(name, &x)?, dims, keep, body)?;
     Ok((value, index))
 }
 
@@ -86,10 +86,9 @@ pub(crate) fn count(name: &'static str, x: &Tensor, dims: &[i64]) -> Result<f64>
     Ok(dims.iter().map(|&d| x.shape()[d] as f64).product())
 }
 
-fn mean(x: Operand<'_>, dims: impl IntoDims, keep: bool) -> Result<Tensor> {
-    let dims = dims.into_dims();
-    let count = count("mean", look("mean", &x)?, &dims)?;
-    through_f32("mean", x, |x| reduce(ReduceOp::Sum, x, &dims[..], keep).div(count))
+fn mean(x: Operand<'_>, dims: &[i64], keep: bool) -> Result<Tensor> {
+    let count = count("mean", look("mean", &x)?, dims)?;
+    through_f32("mean", x, |x| reduce(ReduceOp::Sum, x, dims, keep).div(count))
 }
 
 methods! {
@@ -106,15 +105,15 @@ methods! {
     /// assert_eq!(x.sum(..)?.item::<f32>()?, 21.);
     /// # Ok(()) }
     /// ```
-    fn sum(x, dims: impl IntoDims) -> Tensor { reduce(ReduceOp::Sum, x, dims, false) }
+    fn sum(x, dims: impl IntoDims) -> Tensor { reduce(ReduceOp::Sum, x, &dims.into_dims(), false) }
     /// Sum over dims, which stay with size 1.
-    fn sum_keep(x, dims: impl IntoDims) -> Tensor { reduce(ReduceOp::Sum, x, dims, true) }
+    fn sum_keep(x, dims: impl IntoDims) -> Tensor { reduce(ReduceOp::Sum, x, &dims.into_dims(), true) }
     /// Sum over dims, which stay with size 1 if `keep`.
-    fn sum_with(x, dims: impl IntoDims, keep: bool) -> Tensor { reduce(ReduceOp::Sum, x, dims, keep) }
+    fn sum_with(x, dims: impl IntoDims, keep: bool) -> Tensor { reduce(ReduceOp::Sum, x, &dims.into_dims(), keep) }
     /// Mean over dims: the sum divided by the number of elements (NaN of nothing).
-    fn mean(x, dims: impl IntoDims) -> Tensor { mean(x, dims, false) }
+    fn mean(x, dims: impl IntoDims) -> Tensor { mean(x, &dims.into_dims(), false) }
     /// Mean over dims, which stay with size 1.
-    fn mean_keep(x, dims: impl IntoDims) -> Tensor { mean(x, dims, true) }
+    fn mean_keep(x, dims: impl IntoDims) -> Tensor { mean(x, &dims.into_dims(), true) }
     /// Product over dims (1 of nothing). The gradient is right beside zeros, too.
     ///
     /// ```
@@ -124,22 +123,22 @@ methods! {
     /// assert_eq!(x.prod(0)?.to_vec::<f32>()?, [4., 10., 18.]);
     /// # Ok(()) }
     /// ```
-    fn prod(x, dims: impl IntoDims) -> Tensor { reduce(ReduceOp::Prod, x, dims, false) }
+    fn prod(x, dims: impl IntoDims) -> Tensor { reduce(ReduceOp::Prod, x, &dims.into_dims(), false) }
     /// Product over dims, which stay with size 1.
-    fn prod_keep(x, dims: impl IntoDims) -> Tensor { reduce(ReduceOp::Prod, x, dims, true) }
+    fn prod_keep(x, dims: impl IntoDims) -> Tensor { reduce(ReduceOp::Prod, x, &dims.into_dims(), true) }
     /// PyTorch's name for [`max`](Self::max) over dims.
-    fn amax(x, dims: impl IntoDims) -> Tensor { reduce(ReduceOp::Max, x, dims, false) }
+    fn amax(x, dims: impl IntoDims) -> Tensor { reduce(ReduceOp::Max, x, &dims.into_dims(), false) }
     /// PyTorch's name for [`min`](Self::min) over dims.
-    fn amin(x, dims: impl IntoDims) -> Tensor { reduce(ReduceOp::Min, x, dims, false) }
+    fn amin(x, dims: impl IntoDims) -> Tensor { reduce(ReduceOp::Min, x, &dims.into_dims(), false) }
     /// Maximum over dims; NaN wins. PyTorch's `amax`: equal maxima share the gradient. With the index:
     /// [`max_with_indices`](Self::max_with_indices).
-    fn max(x, dims: impl IntoDims) -> Tensor { reduce(ReduceOp::Max, x, dims, false) }
+    fn max(x, dims: impl IntoDims) -> Tensor { reduce(ReduceOp::Max, x, &dims.into_dims(), false) }
     /// Maximum over dims, which stay with size 1.
-    fn max_keep(x, dims: impl IntoDims) -> Tensor { reduce(ReduceOp::Max, x, dims, true) }
+    fn max_keep(x, dims: impl IntoDims) -> Tensor { reduce(ReduceOp::Max, x, &dims.into_dims(), true) }
     /// Minimum over dims; NaN wins. PyTorch's `amin`.
-    fn min(x, dims: impl IntoDims) -> Tensor { reduce(ReduceOp::Min, x, dims, false) }
+    fn min(x, dims: impl IntoDims) -> Tensor { reduce(ReduceOp::Min, x, &dims.into_dims(), false) }
     /// Minimum over dims, which stay with size 1.
-    fn min_keep(x, dims: impl IntoDims) -> Tensor { reduce(ReduceOp::Min, x, dims, true) }
+    fn min_keep(x, dims: impl IntoDims) -> Tensor { reduce(ReduceOp::Min, x, &dims.into_dims(), true) }
     /// Maximum along a dim, or of all elements (`..`), and its index there: PyTorch's `max(dim)`. Of equals the first has the
     /// index, and the gradient; NaN is the largest.
     ///
@@ -150,22 +149,22 @@ methods! {
     /// assert_eq!((values.to_vec::<f32>()?, indices.to_vec::<i64>()?), (vec![7., 6.], vec![1, 2]));
     /// # Ok(()) }
     /// ```
-    fn max_with_indices(x, dims: impl IntoDims) -> (Tensor, Tensor) { extreme(ArgOp::Max, x, dims, false) }
+    fn max_with_indices(x, dims: impl IntoDims) -> (Tensor, Tensor) { extreme(ArgOp::Max, x, &dims.into_dims(), false) }
     /// As [`max_with_indices`](Self::max_with_indices); the dims stay with size 1.
-    fn max_with_indices_keep(x, dims: impl IntoDims) -> (Tensor, Tensor) { extreme(ArgOp::Max, x, dims, true) }
+    fn max_with_indices_keep(x, dims: impl IntoDims) -> (Tensor, Tensor) { extreme(ArgOp::Max, x, &dims.into_dims(), true) }
     /// Minimum along a dim, or of all elements (`..`), and its index there: PyTorch's `min(dim)`. Of equals the first has the
     /// index, and the gradient; NaN is the smallest.
-    fn min_with_indices(x, dims: impl IntoDims) -> (Tensor, Tensor) { extreme(ArgOp::Min, x, dims, false) }
+    fn min_with_indices(x, dims: impl IntoDims) -> (Tensor, Tensor) { extreme(ArgOp::Min, x, &dims.into_dims(), false) }
     /// As [`min_with_indices`](Self::min_with_indices); the dims stay with size 1.
-    fn min_with_indices_keep(x, dims: impl IntoDims) -> (Tensor, Tensor) { extreme(ArgOp::Min, x, dims, true) }
+    fn min_with_indices_keep(x, dims: impl IntoDims) -> (Tensor, Tensor) { extreme(ArgOp::Min, x, &dims.into_dims(), true) }
     /// Index of the largest element along a dim, or of all elements in row-major order (`..`): the first among equals; NaN is
     /// the largest.
-    fn argmax(x, dims: impl IntoDims) -> Tensor { arg_reduce(ArgOp::Max, x, dims, false) }
+    fn argmax(x, dims: impl IntoDims) -> Tensor { arg_reduce(ArgOp::Max, x, &dims.into_dims(), false) }
     /// As [`argmax`](Self::argmax); the dims stay with size 1.
-    fn argmax_keep(x, dims: impl IntoDims) -> Tensor { arg_reduce(ArgOp::Max, x, dims, true) }
+    fn argmax_keep(x, dims: impl IntoDims) -> Tensor { arg_reduce(ArgOp::Max, x, &dims.into_dims(), true) }
     /// Index of the smallest element along a dim, or of all elements in row-major order (`..`): the first among equals; NaN is
     /// the smallest.
-    fn argmin(x, dims: impl IntoDims) -> Tensor { arg_reduce(ArgOp::Min, x, dims, false) }
+    fn argmin(x, dims: impl IntoDims) -> Tensor { arg_reduce(ArgOp::Min, x, &dims.into_dims(), false) }
     /// As [`argmin`](Self::argmin); the dims stay with size 1.
-    fn argmin_keep(x, dims: impl IntoDims) -> Tensor { arg_reduce(ArgOp::Min, x, dims, true) }
+    fn argmin_keep(x, dims: impl IntoDims) -> Tensor { arg_reduce(ArgOp::Min, x, &dims.into_dims(), true) }
 }

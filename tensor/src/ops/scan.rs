@@ -3,6 +3,7 @@
 use smallvec::SmallVec;
 
 use crate::apply::{Operand, apply, apply_one};
+use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::op::Op;
 use crate::ops::chain::{BinaryChain as _, UnaryChain as _};
@@ -15,7 +16,7 @@ use ferrotape_kernels::cpu::scan::ScanOp;
 fn scan(op: ScanOp, name: &'static str, x: Operand<'_>, dim: i64) -> Result<Tensor> {
     let [y] = lent(name, x, |x| {
         let dim = shape::resolve_dim(name, dim, look(name, &x)?.rank())?;
-        Ok([apply_one(&Op::Scan(op, dim), &mut [x])?])
+        Ok([apply_one(&Op::Scan(op, dim), &mut [long(name, x)?])?])
     })?;
     Ok(y)
 }
@@ -23,9 +24,17 @@ fn scan(op: ScanOp, name: &'static str, x: Operand<'_>, dim: i64) -> Result<Tens
 fn extremes(op: ScanOp, name: &'static str, x: Operand<'_>, dim: i64) -> Result<(Tensor, Tensor)> {
     let [y, z] = lent(name, x, |x| {
         let dim = shape::resolve_dim(name, dim, look(name, &x)?.rank())?;
-        pair(&Op::Scan(op, dim), x)
+        let dtype = look(name, &x)?.dtype();
+        let [y, z] = pair(&Op::Scan(op, dim), long(name, x)?)?;
+        Ok([y.to_dtype(dtype)?, z])
     })?;
     Ok((y, z))
+}
+
+/// Integers as i64, in which they are scanned.
+fn long<'a>(op: &'static str, x: Operand<'a>) -> Result<Operand<'a>> {
+    let tensor = look(op, &x)?;
+    if tensor.dtype().is_float() { Ok(x) } else { Ok(tensor.to_dtype(DType::I64)?.into()) }
 }
 
 /// Both results of an operation with two.
@@ -61,7 +70,7 @@ methods! {
     /// Scans, on `Result<Tensor>`.
     trait ScanChain;
 
-    /// Running sums along a dim: `y[i] = x[0] + .. + x[i]`. The sum is carried in f64.
+    /// Running sums along a dim: `y[i] = x[0] + .. + x[i]`. The sum is carried in f64; of integers it is i64 and wraps.
     ///
     /// ```
     /// # use ferrotape_tensor::Tensor;
@@ -72,15 +81,15 @@ methods! {
     /// ```
     fn cumsum(x, dim: i64) -> Tensor { scan(ScanOp::Sum, "cumsum", x, dim) }
 
-    /// Running products along a dim: `y[i] = x[0] * .. * x[i]`. The product is carried in f64.
+    /// Running products along a dim: `y[i] = x[0] * .. * x[i]`. The product is carried in f64; of integers it is i64 and wraps.
     fn cumprod(x, dim: i64) -> Tensor { scan(ScanOp::Prod, "cumprod", x, dim) }
 
-    /// Running maxima along a dim and their indices; NaN is the largest, of equals the first stays (PyTorch says the last). The
-    /// element at the index gets the gradient.
+    /// Running maxima along a dim and their indices; NaN is the largest, of equals the last has the index,
+    /// and the gradient. Integers, too.
     fn cummax(x, dim: i64) -> (Tensor, Tensor) { extremes(ScanOp::Max, "cummax", x, dim) }
 
-    /// Running minima along a dim and their indices; NaN is the smallest, of equals the first stays (PyTorch says the last). The
-    /// element at the index gets the gradient.
+    /// Running minima along a dim and their indices; NaN is the smallest, of equals the last has the index,
+    /// and the gradient. Integers, too.
     fn cummin(x, dim: i64) -> (Tensor, Tensor) { extremes(ScanOp::Min, "cummin", x, dim) }
 
     /// `y[i] = log(e^x[0] + .. + e^x[i])` along a dim, shifted by the running maximum.

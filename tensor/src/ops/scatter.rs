@@ -4,7 +4,7 @@ use crate::apply::{Operand, apply_one};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::op::{IndexOp, Op};
-use crate::ops::chain::{BinaryChain as _, ShapeChain as _, UnaryChain as _};
+use crate::ops::chain::{BinaryChain as _, MathsChain as _, ShapeChain as _, UnaryChain as _};
 use crate::ops::select::{covered, places, raised, value};
 use crate::ops::{look, methods};
 use crate::shape::{self, Dims};
@@ -55,6 +55,12 @@ fn scatter_reduce(
     reduce: ScatterReduce,
     include_self: bool,
 ) -> Result<Tensor> {
+    if !x.dtype().is_float() && x.dtype() != DType::I64 {
+        // What wraps wraps the same later; the product of booleans is "and".
+        let [wide, source] = [x, source].map(|tensor| tensor.to_dtype(DType::I64));
+        let y = scatter_reduce(&wide?, dim, index, &source?, reduce, include_self)?;
+        return y.to_dtype(x.dtype());
+    }
     let start = match (include_self, reduce) {
         (true, _) => x.clone(),
         (false, how) => {
@@ -76,13 +82,19 @@ fn scatter_reduce(
             let ones = Tensor::ones(index.shape(), x)?;
             let first = if include_self { x.ones_like()? } else { x.zeros_like()? };
             let count = first.scatter_add(dim, index, &ones).maximum(1.0);
-            start.scatter_add(dim, index, source).div(count)
+            let sum = start.scatter_add(dim, index, source);
+            if x.dtype().is_float() { sum.div(count) } else { sum.floor_divide(count) }
         }
     }
 }
 
 /// A vector of indices along `dim` for every element of `shape`.
-fn along(op: &'static str, index: &Tensor, shape: &[usize], dim: usize) -> Result<Tensor> {
+pub(super) fn along(
+    op: &'static str,
+    index: &Tensor,
+    shape: &[usize],
+    dim: usize,
+) -> Result<Tensor> {
     let index = places(index)?;
     if index.rank() != 1 || index.len() != shape[dim] {
         let message = format!("index {:?} for dim {dim} of {shape:?}", index.shape());

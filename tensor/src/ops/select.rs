@@ -106,8 +106,13 @@ methods! {
         let source = covered("scatter_add", &raised(&value("scatter_add", x, source.into())?)?, &index)?;
         let shape = Dims::from_slice(raised(x)?.shape());
         let op = Op::Index(IndexOp::ScatterAdd { dim, shape });
-        let added = apply_one(&op, &mut [source.into(), (&index).into()])?;
-        x.add(added.reshape(x.shape()))
+        // Integers are added as i64, which wraps as they do; of booleans that is "or".
+        let source = if source.dtype().is_float() { source } else { source.to_dtype(DType::I64)? };
+        let added = apply_one(&op, &mut [source.into(), (&index).into()]).reshape(x.shape())?;
+        match x.dtype().is_float() || added.dtype().is_float() {
+            true => x.add(added),
+            false => added.add(x.to_dtype(DType::I64)).to_dtype(x.dtype()),
+        }
     }
 
     /// `x` plus the slices of `source`, each at the place that `index` names along dim `dim`, in ascending order: PyTorch's `index_add`
@@ -115,8 +120,18 @@ methods! {
     fn index_add<'b>(x, dim: i64, index: &Tensor, source: impl Into<Operand<'b>>) -> Tensor {
         let x = look("index_add", &x)?;
         let dim = shape::lent_dim("index_add", dim, x.rank())?;
-        let size = raised(x)?.shape()[dim];
+        let raised_x = raised(x)?;
+        let size = raised_x.shape()[dim];
         let source = raised(&value("index_add", x, source.into())?)?;
+        if !source.dtype().is_float() {
+            let sizes = source.shape().iter().zip(raised_x.shape()).enumerate();
+            if source.rank() != raised_x.rank() || sizes.clone().any(|(d, (a, b))| d != dim && a != b) {
+                let message = format!("slices {:?} for {:?} (dim {dim})", source.shape(), x.shape());
+                return Err(Error::shape("index_add", message));
+            }
+            let index = super::scatter::along("index_add", index, source.shape(), dim)?;
+            return raised_x.scatter_add(dim as i64, &index, &source).reshape(x.shape());
+        }
         let op = Op::Index(IndexOp::Add { dim, size });
         let added = apply_one(&op, &mut [source.into(), places(index)?.into()])?;
         if x.rank() == 0 { x.add(added.reshape(())) } else { x.add(added) }

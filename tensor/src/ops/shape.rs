@@ -25,6 +25,14 @@ pub(crate) fn sum_to(x: &Tensor, to: &[usize]) -> Result<Tensor> {
     if summed.shape() == to { Ok(summed) } else { summed.reshape(to) }
 }
 
+fn checked_sum_to(x: &Tensor, to: &[usize]) -> Result<Tensor> {
+    if shape::broadcast("sum_to", to, x.shape())?[..] != *x.shape() {
+        let message = format!("{:?} is no broadcast of {to:?}", x.shape());
+        return Err(Error::shape("sum_to", message));
+    }
+    sum_to(x, to)
+}
+
 fn reshape(x: Operand<'_>, to: Dims) -> Result<Tensor> {
     let tensor = look("reshape", &x)?;
     if tensor.shape() == &to[..] {
@@ -36,6 +44,20 @@ fn reshape(x: Operand<'_>, to: Dims) -> Result<Tensor> {
         return apply_one(&Op::View(ViewOp::Reshape(to)), &mut [Operand::Own(dense)]);
     }
     apply_one(&Op::View(ViewOp::Reshape(to)), &mut [x])
+}
+
+/// [`reshape`] where one size may be -1.
+fn resized(x: Operand<'_>, sizes: &[i128]) -> Result<Tensor> {
+    let to = shape::with_rest("reshape", sizes, look("reshape", &x)?.len())?;
+    reshape(x, to)
+}
+
+fn expand(x: Operand<'_>, sizes: &[i128]) -> Result<Tensor> {
+    let to = expanded(look("expand", &x)?.shape(), sizes)?;
+    if look("expand", &x)?.shape() == &to[..] {
+        return look("expand", &x).cloned();
+    }
+    view(x, ViewOp::Expand(to))
 }
 
 /// Sizes of which those that are -1 stay as they are.
@@ -72,8 +94,7 @@ methods! {
     /// # Ok(()) }
     /// ```
     fn reshape(x, shape: impl IntoSizes) -> Tensor {
-        let to = shape::with_rest("reshape", &shape.into_sizes(), look("reshape", &x)?.len())?;
-        reshape(x, to)
+        resized(x, &shape.into_sizes())
     }
 
     /// The dims `from..=to` as one: PyTorch's `flatten(start_dim, end_dim)`.
@@ -128,22 +149,12 @@ methods! {
 
     /// Broadcast to a larger shape, without a copy; -1 keeps a size. PyTorch's `expand` and `broadcast_to`.
     fn expand(x, shape: impl IntoSizes) -> Tensor {
-        let to = expanded(look("expand", &x)?.shape(), &shape.into_sizes())?;
-        if look("expand", &x)?.shape() == &to[..] {
-            return look("expand", &x).cloned();
-        }
-        view(x, ViewOp::Expand(to))
+        expand(x, &shape.into_sizes())
     }
 
     /// Summed back to `shape`, of which this one's shape is a broadcast.
     fn sum_to(x, shape: impl IntoShape) -> Tensor {
-        let tensor = look("sum_to", &x)?;
-        let to = shape.into_shape();
-        if shape::broadcast("sum_to", &to, tensor.shape())?[..] != *tensor.shape() {
-            let message = format!("{:?} is no broadcast of {to:?}", tensor.shape());
-            return Err(Error::shape("sum_to", message));
-        }
-        sum_to(tensor, &to)
+        checked_sum_to(look("sum_to", &x)?, &shape.into_shape())
     }
 
     /// A new dim of size 1 before dim `dim` (`-1`: at the end).
@@ -202,7 +213,8 @@ methods! {
 }
 
 impl Tensor {
-    /// Tensors one after the other along dim `dim`; their other sizes must be equal.
+    /// Tensors one after the other along dim `dim`; their other sizes must be equal (an empty vector is no exception, as it is in
+    /// PyTorch). Types promote.
     ///
     /// ```
     /// # use ferrotape_tensor::Tensor;
@@ -213,15 +225,21 @@ impl Tensor {
     /// ```
     ///
     /// # Errors
-    /// No tensors; shapes or types that differ.
+    /// No tensors; shapes that differ.
     #[track_caller]
     pub fn cat(tensors: &[&Tensor], dim: i64) -> Result<Tensor> {
         let here = std::panic::Location::caller();
         let cat = || {
             let first = tensors.first().ok_or_else(|| Error::argument("cat", "no tensors"))?;
             let dim = shape::resolve_dim("cat", dim, first.rank())?;
-            let mut operands: SmallVec<[Operand<'_>; 4]> =
-                tensors.iter().map(|&t| Operand::Ref(t)).collect();
+            let dtype = tensors.iter().fold(first.dtype(), |all, t| all.promote_types(t.dtype()));
+            let mut operands: SmallVec<[Operand<'_>; 4]> = SmallVec::new();
+            for &tensor in tensors {
+                operands.push(match tensor.dtype() == dtype {
+                    true => tensor.into(),
+                    false => tensor.to_dtype(dtype)?.into(),
+                });
+            }
             apply_one(&Op::Concat(dim), &mut operands)
         };
         cat().map_err(|error| error.at(here))

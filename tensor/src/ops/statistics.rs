@@ -13,20 +13,18 @@ use crate::tensor::Tensor;
 fn moments(
     name: &'static str,
     x: Operand<'_>,
-    dims: impl IntoDims,
+    dims: &[i64],
     correction: f64,
     keep: bool,
 ) -> Result<(Tensor, Tensor)> {
-    let dims = dims.into_dims();
     let x = look(name, &x)?;
     if x.dtype().is_half() {
-        let (var, mean) =
-            moments(name, x.to_dtype(DType::F32)?.into(), &dims[..], correction, keep)?;
+        let (var, mean) = moments(name, x.to_dtype(DType::F32)?.into(), dims, correction, keep)?;
         return Ok((var.to_dtype(x.dtype())?, mean.to_dtype(x.dtype())?));
     }
-    let count = count(name, x, &dims)?;
-    let mean = x.mean_keep(&dims[..])?;
-    let sum = x.sub(&mean).square().sum_with(&dims[..], keep);
+    let count = count(name, x, dims)?;
+    let mean = x.mean_keep(dims)?;
+    let sum = x.sub(&mean).square().sum_with(dims, keep);
     let var = sum.div((count - correction).max(0.0))?;
     let mean = mean.reshape(var.shape())?;
     Ok((var, mean))
@@ -48,6 +46,12 @@ pub(crate) fn unless_zero(
     zero.select(value, inside)
 }
 
+/// Integers as f32.
+fn float<'a>(op: &'static str, x: Operand<'a>) -> Result<Operand<'a>> {
+    let tensor = look(op, &x)?;
+    if tensor.dtype().is_float() { Ok(x) } else { Ok(tensor.to_dtype(DType::F32)?.into()) }
+}
+
 fn logsumexp(x: &Tensor, dims: &[i64], keep: bool) -> Result<Tensor> {
     if count("logsumexp", x, dims)? == 0.0 {
         return x.exp().sum_with(dims, keep).log();
@@ -64,16 +68,16 @@ methods! {
     trait StatisticsChain;
 
     /// Variance over dims, divided by `n - correction` (PyTorch's default correction is 1), in two passes.
-    fn var(x, dims: impl IntoDims, correction: f64) -> Tensor { Ok(moments("var", x, dims, correction, false)?.0) }
+    fn var(x, dims: impl IntoDims, correction: f64) -> Tensor { Ok(moments("var", x, &dims.into_dims(), correction, false)?.0) }
     /// Variance over dims, which stay with size 1.
-    fn var_keep(x, dims: impl IntoDims, correction: f64) -> Tensor { Ok(moments("var", x, dims, correction, true)?.0) }
+    fn var_keep(x, dims: impl IntoDims, correction: f64) -> Tensor { Ok(moments("var", x, &dims.into_dims(), correction, true)?.0) }
     /// Variance and mean over dims.
     fn var_mean(x, dims: impl IntoDims, correction: f64) -> (Tensor, Tensor) {
-        moments("var_mean", x, dims, correction, false)
+        moments("var_mean", x, &dims.into_dims(), correction, false)
     }
     /// Variance and mean over dims, which stay with size 1.
     fn var_mean_keep(x, dims: impl IntoDims, correction: f64) -> (Tensor, Tensor) {
-        moments("var_mean", x, dims, correction, true)
+        moments("var_mean", x, &dims.into_dims(), correction, true)
     }
     /// Standard deviation over dims: the root of [`var`](Self::var). Where it is 0 its gradient is 0, as in PyTorch.
     ///
@@ -84,20 +88,20 @@ methods! {
     /// # Ok(()) }
     /// ```
     fn std(x, dims: impl IntoDims, correction: f64) -> Tensor {
-        root(&moments("std", x, dims, correction, false)?.0)
+        root(&moments("std", x, &dims.into_dims(), correction, false)?.0)
     }
     /// Standard deviation over dims, which stay with size 1.
     fn std_keep(x, dims: impl IntoDims, correction: f64) -> Tensor {
-        root(&moments("std", x, dims, correction, true)?.0)
+        root(&moments("std", x, &dims.into_dims(), correction, true)?.0)
     }
     /// Standard deviation and mean over dims.
     fn std_mean(x, dims: impl IntoDims, correction: f64) -> (Tensor, Tensor) {
-        let (var, mean) = moments("std_mean", x, dims, correction, false)?;
+        let (var, mean) = moments("std_mean", x, &dims.into_dims(), correction, false)?;
         Ok((root(&var)?, mean))
     }
     /// Standard deviation and mean over dims, which stay with size 1.
     fn std_mean_keep(x, dims: impl IntoDims, correction: f64) -> (Tensor, Tensor) {
-        let (var, mean) = moments("std_mean", x, dims, correction, true)?;
+        let (var, mean) = moments("std_mean", x, &dims.into_dims(), correction, true)?;
         Ok((root(&var)?, mean))
     }
 
@@ -150,14 +154,14 @@ methods! {
         look("count_nonzero", &x)?.ne(0.0).sum(dims)
     }
 
-    /// `log(sum(e^x))` over dims, shifted by the maximum. An infinite maximum stays.
+    /// `log(sum(e^x))` over dims, shifted by the maximum. An infinite maximum stays. Integers become f32.
     fn logsumexp(x, dims: impl IntoDims) -> Tensor {
         let dims = dims.into_dims();
-        through_f32("logsumexp", x, |x| logsumexp(look("logsumexp", &x)?, &dims, false))
+        through_f32("logsumexp", float("logsumexp", x)?, |x| logsumexp(look("logsumexp", &x)?, &dims, false))
     }
     /// `log(sum(e^x))` over dims, which stay with size 1.
     fn logsumexp_keep(x, dims: impl IntoDims) -> Tensor {
         let dims = dims.into_dims();
-        through_f32("logsumexp", x, |x| logsumexp(look("logsumexp", &x)?, &dims, true))
+        through_f32("logsumexp", float("logsumexp", x)?, |x| logsumexp(look("logsumexp", &x)?, &dims, true))
     }
 }

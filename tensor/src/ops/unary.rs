@@ -80,12 +80,16 @@ methods! {
         let x = look("leaky_relu", &x)?;
         x.gt(0.0)?.select(x, x.mul(slope))
     }
-    /// `x` kept within `low..=high`; NaN stays. As PyTorch, `high` wins where the bounds cross.
+    /// `x` kept within `low..=high`; NaN stays, and a bound that is NaN makes all NaN. As in PyTorch, `high` wins where the bounds cross,
+    /// and the derivative at the bounds is 0.
     fn clamp(x, low: f64, high: f64) -> Tensor {
         let x = look("clamp", &x)?;
-        // Not maximum and minimum: of a tie with a bound they would give x half the gradient, PyTorch gives all.
-        let raised = x.lt(low)?.select(low, x)?;
-        raised.gt(high)?.select(high, &raised)
+        if low.is_nan() || high.is_nan() {
+            return x.maximum(f64::NAN);
+        }
+        // Not maximum and minimum: of a tie with a bound they would give x half the gradient.
+        let raised = x.le(low)?.select(low, x)?;
+        raised.ge(high)?.select(high, &raised)
     }
 
     /// The elements as another type; floats to integers truncate and saturate, NaN gives 0.

@@ -33,7 +33,7 @@ impl Conv2dShape {
 
 /// [`conv2d`](super::conv2d) under a given ISA.
 pub(super) fn conv2d_on<T: Float>(
-    d: impl Dispatch<T>,
+    d: Dispatch,
     shape: &Conv2dShape,
     x: &[T],
     weight: &[T],
@@ -47,7 +47,7 @@ pub(super) fn conv2d_on<T: Float>(
     if out.is_empty() {
         return Ok(());
     }
-    let missing = (shape.is_padded() && !d.call(AllFinite(weight)))
+    let missing = (shape.is_padded() && !d.call::<T, _>(AllFinite(weight)))
         .then(|| [shape.output_classes(oh, 0), shape.output_classes(ow, 1)]);
     let frame = shape.input_frame([oh, ow]);
     let taps = shape.input_taps(frame.padded);

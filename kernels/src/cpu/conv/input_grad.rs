@@ -53,7 +53,7 @@ impl Conv2dShape {
 
 /// [`conv2d_input_grad`](super::conv2d_input_grad) under a given ISA.
 pub(super) fn conv2d_input_grad_on<T: Float>(
-    d: impl Dispatch<T>,
+    d: Dispatch,
     shape: &Conv2dShape,
     grad: &[T],
     weight: &[T],
@@ -64,7 +64,7 @@ pub(super) fn conv2d_input_grad_on<T: Float>(
         return Ok(());
     }
     let frame = shape.grad_frame([oh, ow]);
-    let missing = (!frame.is_identity() && !d.call(AllFinite(weight)))
+    let missing = (!frame.is_identity() && !d.call::<T, _>(AllFinite(weight)))
         .then(|| [shape.input_classes(oh, 0), shape.input_classes(ow, 1)]);
     let taps = shape.grad_taps(frame.padded);
     let plane = frame.padded[0] * frame.padded[1];

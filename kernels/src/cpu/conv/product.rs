@@ -36,7 +36,7 @@ pub(super) struct PatchProduct<'a, T> {
 
 impl<T: Float> PatchProduct<'_, T> {
     /// Computes it; a padded tap multiplies by a zero.
-    pub(super) fn compute(&self, d: impl Dispatch<T>, out: &mut [T]) -> Result<()> {
+    pub(super) fn compute(&self, d: Dispatch, out: &mut [T]) -> Result<()> {
         let [rows, columns] = self.places;
         let (places, taps) = (rows * columns, self.taps);
         if self.count == 0 || places == 0 || self.rows == 0 {
@@ -80,7 +80,7 @@ impl<T: Float> PatchProduct<'_, T> {
     /// a weight of zero for those taps: zero times a padding zero is nothing, in the same order.
     pub(super) fn correct(
         &self,
-        d: impl Dispatch<T>,
+        d: Dispatch,
         [row_classes, column_classes]: &[Vec<Class>; 2],
         out: &mut [T],
     ) -> Result<()> {

@@ -4,7 +4,7 @@ use super::forward::conv2d_on;
 use super::input_grad::conv2d_input_grad_on;
 use super::weight_grad::conv2d_weight_grad_on;
 use super::*;
-use crate::cpu::gemm::Forced;
+use crate::cpu::gemm::Dispatch;
 use crate::cpu::gemm::tests::{available, numbers, same};
 use crate::cpu::isa::{HasTokens, Tokens};
 use crate::reference::conv as reference;
@@ -35,7 +35,8 @@ where
     reference::conv2d(shape, x, weight, Some(&bias), Activation::Relu, &mut want);
     reference::conv2d_input_grad(shape, grad, weight, &mut want_dx);
     reference::conv2d_weight_grad(shape, x, grad, &mut want_dw);
-    for d in available().flat_map(|isa| [Forced(isa, false), Forced(isa, true)]) {
+    for d in available().flat_map(|isa| [Dispatch::forced(isa, false), Dispatch::forced(isa, true)])
+    {
         conv2d_on(d, shape, x, weight, Some(&bias), Activation::Relu, &mut got).unwrap();
         assert!(same(&got, &want), "{d:?} {shape:?}");
         conv2d_input_grad_on(d, shape, grad, weight, &mut got_dx).unwrap();

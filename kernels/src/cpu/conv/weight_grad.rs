@@ -88,7 +88,7 @@ impl<T: Float> Panels<T> for ByPlaces<'_, T> {
 
 /// [`conv2d_weight_grad`](super::conv2d_weight_grad) under a given ISA.
 pub(super) fn conv2d_weight_grad_on<T: Float>(
-    d: impl Dispatch<T>,
+    d: Dispatch,
     shape: &Conv2dShape,
     x: &[T],
     grad: &[T],
@@ -103,7 +103,7 @@ pub(super) fn conv2d_weight_grad_on<T: Float>(
         return Ok(());
     }
     let mut sums = Buffer::new(size_of_val(out))?;
-    let exact = shape.is_padded() && !d.call(AllFinite(grad));
+    let exact = shape.is_padded() && !d.call::<T, _>(AllFinite(grad));
     let classes = tap_classes(shape, [oh, ow], exact.then_some(grad));
     let frame = shape.input_frame([oh, ow]);
     let blocks = (shape.batch * oh * ow).div_ceil(KC);
@@ -218,7 +218,7 @@ impl Part {
     #[allow(clippy::too_many_arguments)]
     fn add_to<T: Float>(
         &self,
-        d: impl Dispatch<T>,
+        d: Dispatch,
         shape: &Conv2dShape,
         frame: &Frame,
         classes: &[TapClass],

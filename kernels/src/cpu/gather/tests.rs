@@ -203,3 +203,20 @@ fn overlapping_places() {
         assert!(accumulate(view, &strides, &mut out[..11]).is_err());
     }
 }
+
+#[test]
+fn integers_that_meet() {
+    let (source, index) = ([3i64, i64::MAX, -2, 5], [1i64, 0, 1, 0]);
+    let [source, index] = [&source, &index].map(|data| View::new(data, 0, &[4], &[1]).unwrap());
+    let run = |how| {
+        let mut out = [2i64, 4, 6];
+        scatter_integers(how, source, 0, index, &[3], &mut out).map(|()| out)
+    };
+    assert_eq!(run(None).unwrap(), [i64::MIN + 6, 5, 6]);
+    assert_eq!(run(Some(ScatterOp::Last)).unwrap(), [5, -2, 6]);
+    assert_eq!(run(Some(ScatterOp::Prod)).unwrap(), [i64::MAX.wrapping_mul(10), -24, 6]);
+    assert_eq!(run(Some(ScatterOp::Max)).unwrap(), [i64::MAX, 4, 6]);
+    assert_eq!(run(Some(ScatterOp::Min)).unwrap(), [2, -2, 6]);
+    let beyond = View::new(&[3i64], 0, &[1], &[1]).unwrap();
+    assert!(scatter_integers(None, beyond, 0, beyond, &[3], &mut [0; 3]).is_err());
+}

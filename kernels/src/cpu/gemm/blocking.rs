@@ -99,14 +99,15 @@ pub(super) const fn has_instance(lanes: usize, vectors: usize) -> bool {
 }
 
 /// The row of the table for the ISA that `dispatch` runs.
-pub(crate) fn blocking<T: Float>(dispatch: impl Dispatch<T>, kind: TileKind) -> Blocking {
-    dispatch.call(Lookup(kind))
+pub(crate) fn blocking<T: Float>(dispatch: Dispatch, kind: TileKind) -> Blocking {
+    dispatch.call::<T, _>(Lookup(kind))
 }
 
 struct Lookup(TileKind);
 
 impl<T: Float> Kernel<T> for Lookup {
     type Output = Blocking;
+    const WIDE: bool = true;
     #[inline(always)]
     fn run<S: Simd<T>>(self, _: S) -> Blocking {
         let (mr, vectors, mc) = tile_of(S::LANES * size_of::<T>(), self.0);

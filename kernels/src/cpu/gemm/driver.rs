@@ -13,7 +13,7 @@ use super::blocking::{
     A_RESIDENT, A_WINDOW, Blocking, KC, MC_PACKED, NC, PIECE, PIECE_COLUMNS, TileKind, blocking,
 };
 use super::output::Output;
-use super::panels::{Pack, Panels, ROW, Strided};
+use super::panels::{Packs, ROW, Strided};
 use super::settle::Finish;
 use super::sliver::{Rows, Sliver, Vectors, tile_start};
 use super::split::by_blocks;
@@ -23,7 +23,8 @@ use crate::element::Float;
 use crate::error::{Error, Result};
 
 /// A product `C[m, n] = finish(A B)`, or a run of its blocks of k.
-pub(crate) struct Product<'a, T, A, B> {
+#[derive(Clone)]
+pub(crate) struct Product<'a, T: Float> {
     pub(crate) m: usize,
     pub(crate) n: usize,
     /// The part of k to compute now; starts at a multiple of [`KC`], ends at one or at `k_total`.
@@ -31,16 +32,16 @@ pub(crate) struct Product<'a, T, A, B> {
     pub(crate) k: Range<usize>,
     pub(crate) k_total: usize,
     /// The transpose of A, `[k, m]`.
-    pub(crate) a: &'a A,
+    pub(crate) a: &'a dyn Packs<T>,
     /// B, `[k, n]`.
-    pub(crate) b: &'a B,
+    pub(crate) b: &'a dyn Packs<T>,
     pub(crate) output: Output<'a, T>,
     pub(crate) finish: Finish<T>,
 }
 
 // SAFETY: its pointers are to biases that the caller keeps borrowed while it runs; the rest is Sync
 // by itself.
-unsafe impl<T: Sync + Send, A: Sync, B: Sync> Sync for Product<'_, T, A, B> {}
+unsafe impl<T: Float> Sync for Product<'_, T> {}
 
 /// What is decided before the loops start.
 pub(super) struct Plan<'a, T> {
@@ -71,18 +72,12 @@ struct PanelBuffer([MaybeUninit<u8>; KC * 256]);
 ///
 /// # Safety
 /// - `a` and `b` must hold `k_total` rows of `m` and `n` columns, the biases `m` and `n` elements.
-pub(crate) unsafe fn multiply<T, D, A, B>(d: D, p: &Product<'_, T, A, B>) -> Result<()>
-where
-    T: Float,
-    D: Dispatch<T>,
-    A: Panels<T>,
-    B: Panels<T>,
-{
+pub(crate) unsafe fn multiply<T: Float>(d: Dispatch, p: &Product<'_, T>) -> Result<()> {
     if p.m == 0 || p.n == 0 {
         return Ok(());
     }
     let a = p.a.strided().and_then(|a| in_place(a, p.m, p.n));
-    let blocking = blocking(d, tile_kind(p, a));
+    let blocking = blocking::<T>(d, tile_kind(p, a));
     let mut sum_buffer = match p.finish.accumulate && p.k_total > KC {
         true => Some(Buffer::new(bytes::<T>(&[p.m, p.n])?)?),
         false => None,
@@ -97,28 +92,23 @@ where
     let chunk = fair.clamp(1, PIECE_COLUMNS).next_multiple_of(blocking.nr);
     let plan = Plan { blocking, a, b, sums, chunk, apart: false };
     // In place, A's rows cost no room: a row block may be larger before sharing panels of B pays.
-    let one_block = if plan.a.is_some() || A::BY_ROWS { 512 } else { 2 * blocking.mc };
+    let one_block = if plan.a.is_some() || p.a.by_rows() { 512 } else { 2 * blocking.mc };
     let long = p.blocks().len() >= 4 && p.n.div_ceil(chunk) <= 4 && p.finish.is_nothing();
     match p.m <= one_block {
-        true if long && d.has_team() => by_blocks(d, p, &plan),
+        true if long && d.team => by_blocks(d, p, &plan),
         true => streamed(d, p, &plan),
         false => blocked(d, p, &plan),
     }
 }
 
 /// The tile that suits a product.
-fn tile_kind<T, A, B>(p: &Product<'_, T, A, B>, a: Option<Rows<T>>) -> TileKind
-where
-    T: Float,
-    A: Panels<T>,
-    B: Panels<T>,
-{
+fn tile_kind<T: Float>(p: &Product<'_, T>, a: Option<Rows<T>>) -> TileKind {
     let narrow = p.n * size_of::<T>() <= 64;
-    if p.m <= 2 && !A::BY_ROWS {
+    if p.m <= 2 && !p.a.by_rows() {
         let lies_well = p.b.strided().is_some_and(|b| b.column_stride == 1);
         return if lies_well { TileKind::Low } else { TileKind::Thin };
     }
-    let wide = A::BY_ROWS || matches!(a, Some(Rows::KUnit(..))) || p.m <= 6 || narrow;
+    let wide = p.a.by_rows() || matches!(a, Some(Rows::KUnit(..))) || p.m <= 6 || narrow;
     if wide { TileKind::Wide } else { TileKind::Tall }
 }
 
@@ -132,16 +122,6 @@ fn in_place<T: Float>(a: Strided<T>, m: usize, n: usize) -> Option<Rows<T>> {
         return Some(Rows::KUnit(a.start, a.column_stride));
     }
     (a.column_stride == 1 && n <= 128).then_some(Rows::RowUnit(a.start, a.k_stride))
-}
-
-/// Elements of a packed row of A.
-pub(super) const fn depth<T: Float, A: Panels<T>>() -> usize {
-    if A::BY_ROWS { ROW } else { KC }
-}
-
-/// How packed A lies.
-fn packed_rows<T: Float, A: Panels<T>>(a: *const T) -> Rows<T> {
-    if A::BY_ROWS { Rows::KUnit(a, ROW as isize) } else { Rows::Packed(a) }
 }
 
 /// `A`'s rows from row `row`, at the start of block `l` of k.
@@ -170,7 +150,7 @@ pub(super) fn work_ns(m: usize, n: usize, k: usize) -> u64 {
     (m as u64).saturating_mul(n as u64).saturating_mul(k as u64) / 50
 }
 
-impl<T: Float, A: Panels<T>, B: Panels<T>> Product<'_, T, A, B> {
+impl<T: Float> Product<'_, T> {
     /// The blocks of k to compute: at least one, so that k = 0 gives the epilogue of zeros.
     pub(super) fn blocks(&self) -> Range<usize> {
         let first = self.k.start / KC;
@@ -180,6 +160,16 @@ impl<T: Float, A: Panels<T>, B: Panels<T>> Product<'_, T, A, B> {
     /// The range of k of a block.
     fn block(&self, index: usize) -> Range<usize> {
         index * KC..((index + 1) * KC).min(self.k_total)
+    }
+
+    /// Elements of a packed row of A.
+    pub(super) fn depth(&self) -> usize {
+        if self.a.by_rows() { ROW } else { KC }
+    }
+
+    /// How packed A lies.
+    fn packed_rows(&self, a: *const T) -> Rows<T> {
+        if self.a.by_rows() { Rows::KUnit(a, ROW as isize) } else { Rows::Packed(a) }
     }
 
     /// A sliver of this product, to be completed by the caller.
@@ -213,13 +203,7 @@ impl<T: Float, A: Panels<T>, B: Panels<T>> Product<'_, T, A, B> {
 }
 
 /// One row block: pieces of columns, each with its own loop over k.
-fn streamed<T, D, A, B>(d: D, p: &Product<'_, T, A, B>, plan: &Plan<'_, T>) -> Result<()>
-where
-    T: Float,
-    D: Dispatch<T>,
-    A: Panels<T>,
-    B: Panels<T>,
-{
+fn streamed<T: Float>(d: Dispatch, p: &Product<'_, T>, plan: &Plan<'_, T>) -> Result<()> {
     let blocks = p.blocks();
     let pieces = p.n.div_ceil(plan.chunk);
     if plan.a.is_some() {
@@ -230,7 +214,7 @@ where
         return Ok(());
     }
     let window = (A_WINDOW / (p.m * KC)).clamp(1, blocks.len());
-    let mut buffer = Buffer::new(bytes::<T>(&[p.m, depth::<T, A>(), window])?)?;
+    let mut buffer = Buffer::new(bytes::<T>(&[p.m, p.depth(), window])?)?;
     let packed = buffer.as_mut_slice::<T>();
     for start in blocks.clone().step_by(window) {
         let blocks = start..(start + window).min(blocks.end);
@@ -246,19 +230,14 @@ where
 
 /// All of m, a chunk of columns, some blocks of k (of which `packed` holds the rows, unless A is
 /// read in place).
-pub(super) fn stream_piece<T, D, A, B>(
-    d: D,
-    p: &Product<'_, T, A, B>,
+pub(super) fn stream_piece<T: Float>(
+    d: Dispatch,
+    p: &Product<'_, T>,
     plan: &Plan<'_, T>,
     piece: usize,
     blocks: Range<usize>,
     packed: *const T,
-) where
-    T: Float,
-    D: Dispatch<T>,
-    A: Panels<T>,
-    B: Panels<T>,
-{
+) {
     let nr = plan.blocking.nr;
     let mut spare = PanelBuffer([MaybeUninit::uninit(); KC * 256]);
     let spare: *mut T = spare.0.as_mut_ptr().cast();
@@ -269,8 +248,8 @@ pub(super) fn stream_piece<T, D, A, B>(
         let a = match plan.a {
             Some(a) => rows_at(a, 0, k.start),
             None => {
-                let from_start = (block - blocks.start) * p.m * depth::<T, A>();
-                packed_rows::<T, A>(packed.wrapping_add(from_start))
+                let from_start = (block - blocks.start) * p.m * p.depth();
+                p.packed_rows(packed.wrapping_add(from_start))
             }
         };
         let columns = j..end.min(j + nr);
@@ -278,7 +257,8 @@ pub(super) fn stream_piece<T, D, A, B>(
         match plan.b.filter(|_| columns.len() == plan.blocking.width(columns.len())) {
             Some(b) => (sliver.b, sliver.b_stride) = (b.at(k.start, j), b.k_stride),
             None => {
-                d.call(Pack { panels: p.b, k, columns, to: spare, width: nr });
+                // SAFETY: a panel inside B; the spare one holds it.
+                unsafe { p.b.pack_on(d, k, columns, spare, nr) };
                 sliver.b = spare;
             }
         }
@@ -292,28 +272,22 @@ pub(super) fn stream_piece<T, D, A, B>(
 }
 
 /// Computes a sliver with the instance for its width.
-fn call<T: Float>(d: impl Dispatch<T>, plan: &Plan<'_, T>, sliver: Sliver<'_, T>) {
+fn call<T: Float>(d: Dispatch, plan: &Plan<'_, T>, sliver: Sliver<'_, T>) {
     match plan.blocking.instance(sliver.columns) {
-        1 => d.call(Vectors::<T, 1>(sliver)),
-        2 => d.call(Vectors::<T, 2>(sliver)),
-        _ => d.call(Vectors::<T, 4>(sliver)),
+        1 => d.call::<T, _>(Vectors::<T, 1>(sliver)),
+        2 => d.call::<T, _>(Vectors::<T, 2>(sliver)),
+        _ => d.call::<T, _>(Vectors::<T, 4>(sliver)),
     }
 }
 
 /// Several row blocks: B and A are packed by all pieces, then shared by all pieces.
-fn blocked<T, D, A, B>(d: D, p: &Product<'_, T, A, B>, plan: &Plan<'_, T>) -> Result<()>
-where
-    T: Float,
-    D: Dispatch<T>,
-    A: Panels<T>,
-    B: Panels<T>,
-{
+fn blocked<T: Float>(d: Dispatch, p: &Product<'_, T>, plan: &Plan<'_, T>) -> Result<()> {
     let nr = plan.blocking.nr;
     let width = p.n.min(NC).next_multiple_of(nr);
     let mut b_buffer = Buffer::new(bytes::<T>(&[width, KC])?)?;
     let height = if plan.a.is_some() { p.m } else { p.m.min(MC_PACKED) };
     let mut a_buffer =
-        Buffer::new(if plan.a.is_some() { 0 } else { bytes::<T>(&[height, depth::<T, A>()])? })?;
+        Buffer::new(if plan.a.is_some() { 0 } else { bytes::<T>(&[height, p.depth()])? })?;
     // LOOP JC: columns in steps of NC.
     for jc in (0..p.n).step_by(NC) {
         let columns = jc..p.n.min(jc + NC);
@@ -328,7 +302,7 @@ where
                     None => {
                         let packed = a_buffer.as_mut_slice::<T>();
                         pack_a(d, p, plan, rows, block..block + 1, packed);
-                        packed_rows::<T, A>(packed.as_ptr())
+                        p.packed_rows(packed.as_ptr())
                     }
                 };
                 multiply_block(d, p, plan, block, rows, a, columns.clone(), b);
@@ -340,21 +314,16 @@ where
 
 /// LOOPS IC and JR: pieces of row blocks times chunks of columns, both packed.
 #[allow(clippy::too_many_arguments)]
-fn multiply_block<T, D, A, B>(
-    d: D,
-    p: &Product<'_, T, A, B>,
+fn multiply_block<T: Float>(
+    d: Dispatch,
+    p: &Product<'_, T>,
     plan: &Plan<'_, T>,
     block: usize,
     rows: [usize; 2],
     a: Rows<T>,
     columns: Range<usize>,
     b: &mut [T],
-) where
-    T: Float,
-    D: Dispatch<T>,
-    A: Panels<T>,
-    B: Panels<T>,
-{
+) {
     let Blocking { mr, nr, mc, .. } = plan.blocking;
     let tiles = rows[1].div_ceil(mr);
     let row_blocks = rows[1].div_ceil(mc);
@@ -377,19 +346,14 @@ fn multiply_block<T, D, A, B>(
 }
 
 /// Packs rows of A for some blocks of k: block after block, in it tile after tile.
-pub(super) fn pack_a<T, D, A, B>(
-    d: D,
-    p: &Product<'_, T, A, B>,
+pub(super) fn pack_a<T: Float>(
+    d: Dispatch,
+    p: &Product<'_, T>,
     plan: &Plan<'_, T>,
     [row, m]: [usize; 2],
     blocks: Range<usize>,
     to: &mut [T],
-) where
-    T: Float,
-    D: Dispatch<T>,
-    A: Panels<T>,
-    B: Panels<T>,
-{
+) {
     let tiles = m.div_ceil(plan.blocking.mr);
     let to = Shared::new(to);
     let work = (blocks.len() * m * KC) as u64 / 4;
@@ -397,27 +361,23 @@ pub(super) fn pack_a<T, D, A, B>(
         let (block, index) = (piece / tiles, piece % tiles);
         let (start, end) = (tile_start(m, tiles, index), tile_start(m, tiles, index + 1));
         let k = p.block(blocks.start + block);
-        let (step, width) = if A::BY_ROWS { (ROW, ROW) } else { (k.len(), end - start) };
-        let to = to.as_ptr().wrapping_add(block * m * depth::<T, A>() + start * step);
+        let (step, width) = if p.a.by_rows() { (ROW, ROW) } else { (k.len(), end - start) };
+        let to = to.as_ptr().wrapping_add(block * m * p.depth() + start * step);
         let columns = row + start..row + end;
-        d.call(Pack { panels: p.a, k, columns, to, width });
+        // SAFETY: a panel inside A, to its place in the buffer.
+        unsafe { p.a.pack_on(d, k, columns, to, width) };
     });
 }
 
 /// Packs panels of B, `nr * KC` elements apart.
-fn pack_b<T, D, A, B>(
-    d: D,
-    p: &Product<'_, T, A, B>,
+fn pack_b<T: Float>(
+    d: Dispatch,
+    p: &Product<'_, T>,
     plan: &Plan<'_, T>,
     block: usize,
     columns: Range<usize>,
     to: &mut [T],
-) where
-    T: Float,
-    D: Dispatch<T>,
-    A: Panels<T>,
-    B: Panels<T>,
-{
+) {
     let nr = plan.blocking.nr;
     let to = Shared::new(to);
     let work = (columns.len() * KC) as u64 / 4;
@@ -425,6 +385,7 @@ fn pack_b<T, D, A, B>(
         let j = columns.start + panel * nr;
         let to = to.as_ptr().wrapping_add(panel * nr * KC);
         let columns = j..columns.end.min(j + nr);
-        d.call(Pack { panels: p.b, k: p.block(block), columns, to, width: nr });
+        // SAFETY: a panel inside B, to its place in the buffer.
+        unsafe { p.b.pack_on(d, p.block(block), columns, to, nr) };
     });
 }

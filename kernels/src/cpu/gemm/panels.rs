@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::Dispatch;
 use super::blocking::KC;
 use crate::cpu::isa::Kernel;
 use crate::cpu::simd::Simd;
@@ -226,20 +227,59 @@ unsafe fn transpose<T: Float>(
     }
 }
 
-/// Packs one panel: the way from a piece into vector code.
-pub(super) struct Pack<'a, T, P> {
-    pub(super) panels: &'a P,
-    pub(super) k: Range<usize>,
-    pub(super) columns: Range<usize>,
-    pub(super) to: *mut T,
-    pub(super) width: usize,
+/// [`Panels`] as the driver sees them: any operand, so that there is one instance of the driver.
+pub(crate) trait Packs<T: Float>: Sync {
+    /// [`Panels::BY_ROWS`].
+    fn by_rows(&self) -> bool;
+    /// [`Panels::strided`].
+    fn strided(&self) -> Option<Strided<T>>;
+    /// [`Panels::pack`].
+    ///
+    /// # Safety
+    /// - As there.
+    unsafe fn pack_on(
+        &self,
+        d: Dispatch,
+        k: Range<usize>,
+        columns: Range<usize>,
+        to: *mut T,
+        width: usize,
+    );
+}
+
+impl<T: Float, P: Panels<T>> Packs<T> for P {
+    fn by_rows(&self) -> bool {
+        P::BY_ROWS
+    }
+    fn strided(&self) -> Option<Strided<T>> {
+        Panels::strided(self)
+    }
+    unsafe fn pack_on(
+        &self,
+        d: Dispatch,
+        k: Range<usize>,
+        columns: Range<usize>,
+        to: *mut T,
+        width: usize,
+    ) {
+        d.call::<T, _>(Pack { panels: self, k, columns, to, width });
+    }
+}
+
+/// Packs one panel: the way from a piece into vector code. Made where the contract of [`Panels::pack`] holds.
+struct Pack<'a, T, P> {
+    panels: &'a P,
+    k: Range<usize>,
+    columns: Range<usize>,
+    to: *mut T,
+    width: usize,
 }
 
 impl<T: Float, P: Panels<T>> Kernel<T> for Pack<'_, T, P> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) {
-        // SAFETY: the driver packs panels inside the operand into buffers of their size.
+        // SAFETY: the contract of `Packs::pack_on`.
         unsafe { self.panels.pack(s, self.k, self.columns, self.to, self.width) }
     }
 }

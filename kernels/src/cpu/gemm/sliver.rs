@@ -60,6 +60,7 @@ pub(super) struct Vectors<'a, T, const NV: usize>(pub(super) Sliver<'a, T>);
 
 impl<T: Float, const NV: usize> Kernel<T> for Vectors<'_, T, NV> {
     type Output = ();
+    const WIDE: bool = true;
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) {
         if const { !has_instance(S::LANES, NV) } {

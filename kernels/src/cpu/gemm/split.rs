@@ -3,9 +3,8 @@
 
 use super::Dispatch;
 use super::blocking::{A_WINDOW, KC};
-use super::driver::{Plan, Product, bytes, depth, pack_a, stream_piece, work_ns};
+use super::driver::{Plan, Product, bytes, pack_a, stream_piece, work_ns};
 use super::output::Output;
-use super::panels::Panels;
 use super::settle::{Settle, settle};
 use crate::buffer::Buffer;
 use crate::cpu::isa::Kernel;
@@ -22,21 +21,15 @@ const ROWS: usize = 16;
 
 /// Computes a product without an epilogue by pieces of one block of k each; A is packed, or read in
 /// place, as planned.
-pub(super) fn by_blocks<T, D, A, B>(
-    d: D,
-    p: &Product<'_, T, A, B>,
+pub(super) fn by_blocks<T: Float>(
+    d: Dispatch,
+    p: &Product<'_, T>,
     plan: &Plan<'_, T>,
-) -> Result<()>
-where
-    T: Float,
-    D: Dispatch<T>,
-    A: Panels<T>,
-    B: Panels<T>,
-{
+) -> Result<()> {
     let plan = Plan { chunk: p.n.next_multiple_of(plan.blocking.nr), apart: true, ..*plan };
     let all = p.blocks();
     let window = (A_WINDOW / (p.m * KC)).clamp(1, all.len().min(WINDOW));
-    let rows = p.m * depth::<T, A>();
+    let rows = p.m * p.depth();
     let packs = plan.a.is_none();
     let mut a = Buffer::new(if packs { bytes::<T>(&[rows, window])? } else { 0 })?;
     let mut sums = Buffer::new(bytes::<T>(&[p.m, p.n, window])?)?;
@@ -63,7 +56,15 @@ where
                 let earlier = (block > 0).then_some(&p.output);
                 let (columns, to) = ([0, p.n], &p.output);
                 let (from_stride, finish) = (p.n, None);
-                d.call(Add(Settle { rows, columns, from, from_stride, earlier, to, finish }));
+                d.call::<T, _>(Add(Settle {
+                    rows,
+                    columns,
+                    from,
+                    from_stride,
+                    earlier,
+                    to,
+                    finish,
+                }));
             }
         });
     }

@@ -70,7 +70,9 @@ fn check_epilogue<T: Float>(
         let old = numbers::<T>(m * stride, 3);
         let mut want = old.clone();
         reference::gemm([m, k, n], matrix(&a), matrix(&b), epilogue, &mut want, stride);
-        for d in available().flat_map(|isa| [Forced(isa, false), Forced(isa, true)]) {
+        for d in
+            available().flat_map(|isa| [Dispatch::forced(isa, false), Dispatch::forced(isa, true)])
+        {
             let mut got = old.clone();
             gemm_on(d, [m, k, n], matrix(&a), matrix(&b), epilogue, &mut got, stride).unwrap();
             assert!(same(&got, &want), "{d:?} {m}x{k}x{n} {a_lies:?} {b_lies:?} {epilogue:?}");
@@ -155,7 +157,8 @@ fn not_a_number_spreads_and_stays() {
     let relu = Epilogue { activation: Activation::Relu, ..Epilogue::default() };
     for isa in available() {
         let mut c = [0.0; 4];
-        gemm_on(Forced(isa, true), [2; 3], matrix(&a), matrix(&b), relu, &mut c, 2).unwrap();
+        gemm_on(Dispatch::forced(isa, true), [2; 3], matrix(&a), matrix(&b), relu, &mut c, 2)
+            .unwrap();
         assert!(c[0].is_nan() && c[1].is_nan() && c[2] == f32::INFINITY && c[3].is_nan());
     }
 }
@@ -191,8 +194,15 @@ fn batches_broadcast() {
     let epilogue = Epilogue::default();
     for isa in available() {
         let mut got = vec![0f32; 3 * m * n];
-        batched_on(Forced(isa, true), [m, k, n], (a, &offsets), (b, &[0; 3]), epilogue, &mut got)
-            .unwrap();
+        batched_on(
+            Dispatch::forced(isa, true),
+            [m, k, n],
+            (a, &offsets),
+            (b, &[0; 3]),
+            epilogue,
+            &mut got,
+        )
+        .unwrap();
         for (i, got) in got.chunks(m * n).enumerate() {
             let mut want = vec![0f32; m * n];
             let a = Matrix { offset: i * m * k, ..a };

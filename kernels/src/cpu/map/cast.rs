@@ -4,7 +4,7 @@
 //! one a pair. Where that would cost, a pair has its own.
 
 use super::{Pointer, plain, same_length};
-use crate::element::{Number, Pod, Wide};
+use crate::element::{Number, Wide};
 use crate::error::Result;
 use crate::strided::View;
 
@@ -13,7 +13,9 @@ use crate::strided::View;
 /// # Errors
 /// [`Contract`](crate::Error::Contract) if the lengths differ.
 pub fn cast<A: Number, B: Number>(x: View<'_, A>, out: &mut [B]) -> Result<()> {
-    into(x, out, write::<A::Wide, B>)
+    let len = out.len();
+    // SAFETY: `out` is a slice of B.
+    unsafe { into(x, out.as_mut_ptr().cast(), len, size_of::<B>(), write::<A::Wide, B>) }
 }
 
 /// `out = x != 0` as 0 or 1 (NaN is true).
@@ -21,7 +23,9 @@ pub fn cast<A: Number, B: Number>(x: View<'_, A>, out: &mut [B]) -> Result<()> {
 /// # Errors
 /// [`Contract`](crate::Error::Contract) if the lengths differ.
 pub fn cast_to_bool<A: Number>(x: View<'_, A>, out: &mut [u8]) -> Result<()> {
-    into(x, out, truth::<A::Wide>)
+    let len = out.len();
+    // SAFETY: `out` is a slice of bytes.
+    unsafe { into(x, out.as_mut_ptr(), len, 1, truth::<A::Wide>) }
 }
 
 /// [`cast`] in one loop, for pairs where the time matters.
@@ -29,35 +33,49 @@ pub fn cast_to_bool<A: Number>(x: View<'_, A>, out: &mut [u8]) -> Result<()> {
 /// # Errors
 /// [`Contract`](crate::Error::Contract) if the lengths differ.
 pub fn cast_direct<A: Number, B: Number>(x: View<'_, A>, out: &mut [B]) -> Result<()> {
-    plain::one(x, out, &|x, out| {
+    plain::one(x, out, |x, out| {
         for (out, x) in out.iter_mut().zip(x) {
             *out = x.widen().narrow();
         }
     })
 }
 
-fn write<W: Wide, B: Number>(wide: &[W], out: &mut [B]) {
+/// # Safety
+/// - `to` must be writable for as many B as there are in `wide`.
+unsafe fn write<W: Wide, B: Number>(wide: &[W], to: *mut u8) {
+    // SAFETY: the caller's guarantee.
+    let out = unsafe { std::slice::from_raw_parts_mut(to.cast::<B>(), wide.len()) };
     for (out, wide) in out.iter_mut().zip(wide) {
         *out = wide.narrow();
     }
 }
 
-fn truth<W: Wide>(wide: &[W], out: &mut [u8]) {
+/// # Safety
+/// - `to` must be writable for as many bytes as there are in `wide`.
+unsafe fn truth<W: Wide>(wide: &[W], to: *mut u8) {
+    // SAFETY: the caller's guarantee.
+    let out = unsafe { std::slice::from_raw_parts_mut(to, wide.len()) };
     for (out, wide) in out.iter_mut().zip(wide) {
         *out = (*wide != W::default()) as u8;
     }
 }
 
-fn into<A: Number, B: Pod>(
+/// Compiled once for a type that is read, whatever is written.
+///
+/// # Safety
+/// - `to` must be writable for `len` elements of `size` bytes, which is what `write` writes.
+unsafe fn into<A: Number>(
     x: View<'_, A>,
-    out: &mut [B],
-    write: fn(&[A::Wide], &mut [B]),
+    to: *mut u8,
+    len: usize,
+    size: usize,
+    write: unsafe fn(&[A::Wide], *mut u8),
 ) -> Result<()> {
-    same_length(&x, out.len())?;
-    let target = Pointer(out.as_mut_ptr());
+    same_length(&x, len)?;
+    let target = Pointer(to);
     plain::widened(x, &|start, wide| {
         // SAFETY: the tiles are disjoint parts of `0..x.len()`, which is the output's length.
-        write(wide, unsafe { std::slice::from_raw_parts_mut(target.get().add(start), wide.len()) });
+        unsafe { write(wide, target.get().add(start * size)) };
     });
     Ok(())
 }

@@ -32,21 +32,28 @@ impl<T: Float, F: UnaryFormula> Kernel<T> for UnaryRow<T, F> {
 
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) {
-        let mut i = 0;
+        let mut last = Spread::<T>([MaybeUninit::uninit(); 16]);
+        let last: *mut T = last.0.as_mut_ptr().cast();
+        let (mut x, mut out) = (self.x, self.out);
+        let (mut i, mut whole, rest) = (0, self.len - self.len % S::LANES, self.len % S::LANES);
         // SAFETY: `x .. x + len` is readable, `out .. out + len` writable (contract of
-        // `unary_row`); each vector is read before it is written, so `x == out` is fine.
+        // `unary_row`); each vector is read before it is written, so `x == out` is fine. What is no
+        // whole vector is made one elsewhere, and goes through the same loop: one instance of the
+        // formula.
         unsafe {
-            while i + S::LANES <= self.len {
-                s.store(self.out.add(i), F::apply(s, s.load(self.x.add(i))));
-                i += S::LANES;
-            }
-            if i < self.len {
-                let rest = self.len - i;
-                s.store_first(
-                    self.out.add(i),
-                    F::apply(s, s.load_first(self.x.add(i), rest)),
-                    rest,
-                );
+            loop {
+                while i < whole {
+                    s.store(out.add(i), F::apply(s, s.load(x.add(i))));
+                    i += S::LANES;
+                }
+                if x == last.cast_const() {
+                    return s.store_first(self.out.add(self.len - rest), s.load(last), rest);
+                }
+                if rest == 0 {
+                    return;
+                }
+                s.store(last, s.load_first(x.add(i), rest));
+                (x, out, i, whole) = (last, last, 0, S::LANES);
             }
         }
     }

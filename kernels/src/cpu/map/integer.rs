@@ -9,25 +9,26 @@ use crate::elementwise::{BinaryOp, CompareOp, LogicalOp, UnaryOp};
 use crate::error::{Error, Result};
 use crate::strided::View;
 
-fn one<T: Pod>(x: View<'_, T>, out: &mut [T], f: impl Fn(T) -> T + Sync) -> Result<()> {
-    plain::one(x, out, &|x, out| {
-        for (out, &x) in out.iter_mut().zip(x) {
-            *out = f(x);
-        }
-    })
+/// `out = f(x)`, as a loop of its own: a function pointer, since every `dyn Fn` would be compiled twice.
+macro_rules! one {
+    ($t:ty: $x:expr, $out:expr, |$a:ident| $f:expr) => {
+        plain::one($x, $out, |x: &[$t], out: &mut [$t]| {
+            for (out, &$a) in out.iter_mut().zip(x) {
+                *out = $f;
+            }
+        })
+    };
 }
 
-fn two<T: Pod, O: Pod>(
-    a: View<'_, T>,
-    b: View<'_, T>,
-    out: &mut [O],
-    f: impl Fn(T, T) -> O + Sync,
-) -> Result<()> {
-    plain::two(a, b, out, &|a, b, out| {
-        for ((out, &a), &b) in out.iter_mut().zip(a).zip(b) {
-            *out = f(a, b);
-        }
-    })
+/// `out = f(a, b)`, likewise.
+macro_rules! two {
+    ($t:ty => $o:ty: $x:expr, $y:expr, $out:expr, |$a:ident, $b:ident| $f:expr) => {
+        plain::two($x, $y, $out, |a: &[$t], b: &[$t], out: &mut [$o]| {
+            for ((out, &$a), &$b) in out.iter_mut().zip(a).zip(b) {
+                *out = $f;
+            }
+        })
+    };
 }
 
 /// `out = op(x)` for integers: neg, abs, sign, square, relu, and the roundings, which change nothing; wraps on overflow.
@@ -36,11 +37,11 @@ fn two<T: Pod, O: Pod>(
 /// [`Contract`](Error::Contract) for other ops or lengths that differ.
 pub fn unary_integer<T: Integer>(op: UnaryOp, x: View<'_, T>, out: &mut [T]) -> Result<()> {
     match op {
-        UnaryOp::Neg => one(x, out, |x| T::ZERO.minus(x)),
-        UnaryOp::Abs => one(x, out, T::absolute),
-        UnaryOp::Sign => one(x, out, T::sign),
-        UnaryOp::Square => one(x, out, |x| x.times(x)),
-        UnaryOp::Relu => one(x, out, |x| x.max(T::ZERO)),
+        UnaryOp::Neg => one!(T: x, out, |x| T::ZERO.minus(x)),
+        UnaryOp::Abs => one!(T: x, out, |x| x.absolute()),
+        UnaryOp::Sign => one!(T: x, out, |x| x.sign()),
+        UnaryOp::Square => one!(T: x, out, |x| x.times(x)),
+        UnaryOp::Relu => one!(T: x, out, |x| x.max(T::ZERO)),
         UnaryOp::Floor | UnaryOp::Ceil | UnaryOp::Round | UnaryOp::Trunc => copy::copy(x, out),
         _ => Err(Error::Contract("map: this operation is not defined for integers")),
     }
@@ -69,16 +70,16 @@ pub fn binary_integer<T: Integer>(
         }
     }
     match op {
-        FloorDivide => two(a, b, out, T::floor_divide),
-        TruncDivide => two(a, b, out, T::trunc_divide),
-        Fmod => two(a, b, out, T::fmod),
-        Remainder => two(a, b, out, T::remainder),
-        BinaryOp::Pow => two(a, b, out, T::power),
-        BinaryOp::Add => two(a, b, out, T::plus),
-        BinaryOp::Sub => two(a, b, out, T::minus),
-        BinaryOp::Mul => two(a, b, out, T::times),
-        BinaryOp::Maximum => two(a, b, out, T::max),
-        BinaryOp::Minimum => two(a, b, out, T::min),
+        FloorDivide => two!(T => T: a, b, out, |a, b| a.floor_divide(b)),
+        TruncDivide => two!(T => T: a, b, out, |a, b| a.trunc_divide(b)),
+        Fmod => two!(T => T: a, b, out, |a, b| a.fmod(b)),
+        Remainder => two!(T => T: a, b, out, |a, b| a.remainder(b)),
+        BinaryOp::Pow => two!(T => T: a, b, out, |a, b| a.power(b)),
+        BinaryOp::Add => two!(T => T: a, b, out, |a, b| a.plus(b)),
+        BinaryOp::Sub => two!(T => T: a, b, out, |a, b| a.minus(b)),
+        BinaryOp::Mul => two!(T => T: a, b, out, |a, b| a.times(b)),
+        BinaryOp::Maximum => two!(T => T: a, b, out, |a, b| a.max(b)),
+        BinaryOp::Minimum => two!(T => T: a, b, out, |a, b| a.min(b)),
         _ => Err(Error::Contract("map: this operation is not defined for integers")),
     }
 }
@@ -94,12 +95,12 @@ pub fn compare<T: Number>(
     out: &mut [u8],
 ) -> Result<()> {
     match op {
-        CompareOp::Eq => two(a, b, out, |a, b| (a == b) as u8),
-        CompareOp::Ne => two(a, b, out, |a, b| (a != b) as u8),
-        CompareOp::Lt => two(a, b, out, |a, b| (a < b) as u8),
-        CompareOp::Le => two(a, b, out, |a, b| (a <= b) as u8),
-        CompareOp::Gt => two(b, a, out, |b, a| (b < a) as u8),
-        CompareOp::Ge => two(b, a, out, |b, a| (b <= a) as u8),
+        CompareOp::Eq => two!(T => u8: a, b, out, |a, b| (a == b) as u8),
+        CompareOp::Ne => two!(T => u8: a, b, out, |a, b| (a != b) as u8),
+        CompareOp::Lt => two!(T => u8: a, b, out, |a, b| (a < b) as u8),
+        CompareOp::Le => two!(T => u8: a, b, out, |a, b| (a <= b) as u8),
+        CompareOp::Gt => compare(CompareOp::Lt, b, a, out),
+        CompareOp::Ge => compare(CompareOp::Le, b, a, out),
     }
 }
 
@@ -109,9 +110,9 @@ pub fn compare<T: Number>(
 /// [`Contract`](Error::Contract) if the shapes differ.
 pub fn logical(op: LogicalOp, a: View<'_, u8>, b: View<'_, u8>, out: &mut [u8]) -> Result<()> {
     match op {
-        LogicalOp::And => two(a, b, out, |a, b| ((a != 0) & (b != 0)) as u8),
-        LogicalOp::Or => two(a, b, out, |a, b| (a | b != 0) as u8),
-        LogicalOp::Xor => two(a, b, out, |a, b| ((a != 0) ^ (b != 0)) as u8),
+        LogicalOp::And => two!(u8 => u8: a, b, out, |a, b| ((a != 0) & (b != 0)) as u8),
+        LogicalOp::Or => two!(u8 => u8: a, b, out, |a, b| (a | b != 0) as u8),
+        LogicalOp::Xor => two!(u8 => u8: a, b, out, |a, b| ((a != 0) ^ (b != 0)) as u8),
     }
 }
 

@@ -102,7 +102,7 @@ const COST: u64 = 200;
 pub(super) fn one<A: Pod, O: Pod>(
     x: View<'_, A>,
     out: &mut [O],
-    f: &(dyn Fn(&[A], &mut [O]) + Sync),
+    f: fn(&[A], &mut [O]),
 ) -> Result<()> {
     same_length(&x, out.len())?;
     let target = Pointer(out.as_mut_ptr());
@@ -146,14 +146,14 @@ pub(super) fn widened<A: Number>(x: View<'_, A>, write: &(dyn Fn(usize, &[A::Wid
 }
 
 /// A formula of two slices.
-type Two<'f, A, B, O> = dyn Fn(&[A], &[B], &mut [O]) + Sync + 'f;
+type Two<A, B, O> = fn(&[A], &[B], &mut [O]);
 
 /// `out = f(a, b)`, tile by tile.
 pub(super) fn two<A: Pod, B: Pod, O: Pod>(
     a: View<'_, A>,
     b: View<'_, B>,
     out: &mut [O],
-    f: &Two<'_, A, B, O>,
+    f: Two<A, B, O>,
 ) -> Result<()> {
     require(a.shape() == b.shape(), "map: the operands' shapes differ")?;
     same_length(&a, out.len())?;

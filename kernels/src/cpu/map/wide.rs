@@ -1,5 +1,5 @@
 //! Rows of the table that stand in f64 alone: f32 is widened tile by tile, and its results rounded
-//! once. A formula is instantiated once an ISA, without AVX-512's own: its results are AVX2's.
+//! once. A formula is instantiated once an ISA.
 
 use std::marker::PhantomData;
 
@@ -60,12 +60,12 @@ impl<F: WideBinaryFormula> Kernel<f64> for TwoTiles<'_, F> {
 
 /// The formula `F` of a tile.
 pub(super) fn one<F: WideUnaryFormula>(x: &Tile, y: &mut Tile, n: usize) {
-    isa::dispatch_narrow(OneTile(x, y, n, PhantomData::<F>));
+    isa::dispatch(OneTile(x, y, n, PhantomData::<F>));
 }
 
 /// The formula `F` of two tiles.
 pub(super) fn two<F: WideBinaryFormula>(a: &Tile, b: &Tile, y: &mut Tile, n: usize) {
-    isa::dispatch_narrow(TwoTiles(a, b, y, n, PhantomData::<F>));
+    isa::dispatch(TwoTiles(a, b, y, n, PhantomData::<F>));
 }
 
 /// `len` elements of `out = f(x)`; `x` may be `out`.

@@ -4,7 +4,8 @@ use super::work;
 use crate::buffer::Buffer;
 use crate::cpu::isa::Kernel;
 use crate::cpu::parallel::{self, Shared};
-use crate::cpu::reduce::columns::ROWS;
+use crate::cpu::reduce::columns::{ROWS, pair_tree};
+use crate::cpu::reduce::lanes::{Fold, Sum};
 use crate::cpu::simd::Simd;
 use crate::element::Float;
 use crate::error::{Error, Result};
@@ -26,28 +27,8 @@ pub(super) fn weight<T: Float>(grad: &[T], x: &[T], stats: &[T], out: &mut [T]) 
     let partial = partial.as_mut_slice::<T>();
     partial.fill(T::ZERO);
     grid.run(partial);
-    pair_tree(partial, out);
+    pair_tree(partial, out, Sum::values);
     Ok(())
-}
-
-/// The pair tree of ADR 001 over the rows of `partial`, element by element.
-fn pair_tree<T: Float>(partial: &mut [T], out: &mut [T]) {
-    let columns = out.len().max(1);
-    let mut left = partial.len() / columns;
-    while left > 1 {
-        for i in 0..left / 2 {
-            let (done, rest) = partial.split_at_mut((2 * i + 1) * columns);
-            let (first, target) = (2 * i * columns, i * columns);
-            for (column, &second) in rest[..columns].iter().enumerate() {
-                done[target + column] = done[first + column] + second;
-            }
-        }
-        if left % 2 == 1 {
-            partial.copy_within((left - 1) * columns..left * columns, left / 2 * columns);
-        }
-        left = left.div_ceil(2);
-    }
-    out.copy_from_slice(&partial[..out.len()]);
 }
 
 /// The tasks `(chunk, column block)`, numbered in this order.

@@ -2,6 +2,7 @@
 
 use super::sums::{Terms, sums};
 use crate::cpu::isa::Kernel;
+use crate::cpu::reduce::lanes::LANES;
 use crate::cpu::simd::Simd;
 use crate::element::Float;
 
@@ -23,6 +24,32 @@ unsafe fn load<T: Float, S: Simd<T>>(simd: S, from: *const T, width: usize) -> S
 unsafe fn store<T: Float, S: Simd<T>>(simd: S, to: *mut T, x: S::V, width: usize) {
     // SAFETY: the caller's guarantee.
     unsafe { if width == S::LANES { simd.store(to, x) } else { simd.store_first(to, x, width) } }
+}
+
+/// A parameter, or one value in its stead: an identity of what is done with it (`* 1`, `+ -0`). So that there is one instance.
+#[derive(Clone, Copy)]
+struct Parameter<T> {
+    start: *const T,
+    mask: usize,
+}
+
+impl<T: Float> Parameter<T> {
+    /// `spread`: the value as often as a vector may hold it, kept while the parameter is used.
+    #[inline(always)]
+    fn new(given: Option<&[T]>, spread: &[T; LANES]) -> Self {
+        match given {
+            Some(given) => Parameter { start: given.as_ptr(), mask: usize::MAX },
+            None => Parameter { start: spread.as_ptr(), mask: 0 },
+        }
+    }
+
+    /// # Safety
+    /// - A given parameter must have the places `k .. k + width`, and `width <= S::LANES`.
+    #[inline(always)]
+    unsafe fn load<S: Simd<T>>(self, simd: S, k: usize, width: usize) -> S::V {
+        // SAFETY: the caller's guarantee.
+        unsafe { load(simd, self.start.add(k & self.mask), width) }
+    }
 }
 
 /// `x`
@@ -70,8 +97,9 @@ impl<T: Float> Kernel<T> for LayerNorm<'_, T> {
     fn run<S: Simd<T>>(self, simd: S) {
         let size = self.size;
         let (count, eps) = (T::from_f64(size as f64), T::from_f64(self.eps));
-        let [weight, bias] =
-            [self.weight, self.bias].map(|p| p.map_or(std::ptr::null(), <[T]>::as_ptr));
+        let (ones, zeros) = ([T::ONE; LANES], [-T::ZERO; LANES]);
+        let (weight, bias) =
+            (Parameter::new(self.weight, &ones), Parameter::new(self.bias, &zeros));
         for (row, stats) in self.stats.chunks_exact_mut(2).enumerate() {
             // SAFETY: x, out: `[rows, size]`; weight and bias, if they are there: `[size]`.
             unsafe {
@@ -84,84 +112,66 @@ impl<T: Float> Kernel<T> for LayerNorm<'_, T> {
                 let root = simd.sqrt(simd.splat(sum / count + eps));
                 let rstd = simd.div(simd.splat(T::ONE), root);
                 simd.store_first(&mut stats[1], rstd, 1);
-                let line = Line { x, weight, bias, out, size };
-                match (self.weight, self.bias) {
-                    (None, _) => line.write::<S, false, false>(simd, mean, rstd),
-                    (_, None) => line.write::<S, true, false>(simd, mean, rstd),
-                    _ => line.write::<S, true, true>(simd, mean, rstd),
-                }
+                write(simd, [mean, rstd], [weight, bias], x, out, size);
             }
         }
     }
 }
 
-/// A row and where its result goes.
-struct Line<T> {
+/// `out = (x - mean) * rstd * weight + bias`
+///
+/// # Safety
+/// - All must hold `size` elements.
+#[inline(always)]
+unsafe fn write<T: Float, S: Simd<T>>(
+    simd: S,
+    [mean, rstd]: [S::V; 2],
+    [weight, bias]: [Parameter<T>; 2],
     x: *const T,
-    weight: *const T,
-    bias: *const T,
     out: *mut T,
     size: usize,
-}
-
-impl<T: Float> Line<T> {
-    /// # Safety
-    /// - All pointers must hold `size` elements, but for a weight and a bias that are not asked for.
-    #[inline(always)]
-    unsafe fn write<S: Simd<T>, const WEIGHT: bool, const BIAS: bool>(
-        self,
-        simd: S,
-        mean: S::V,
-        rstd: S::V,
-    ) {
-        let mut k = 0;
-        while k < self.size {
-            let width = S::LANES.min(self.size - k);
-            // SAFETY: `k + width <= size`, and the caller's guarantee.
-            unsafe {
-                let x = load(simd, self.x.add(k), width);
-                let mut y = simd.mul(simd.sub(x, mean), rstd);
-                if WEIGHT {
-                    y = simd.mul(y, load(simd, self.weight.add(k), width));
-                }
-                if BIAS {
-                    y = simd.add(y, load(simd, self.bias.add(k), width));
-                }
-                store(simd, self.out.add(k), y, width);
-            }
-            k += width;
+) {
+    let mut k = 0;
+    while k < size {
+        let width = S::LANES.min(size - k);
+        // SAFETY: `k + width <= size`, and the caller's guarantee.
+        unsafe {
+            let x = load(simd, x.add(k), width);
+            let y = simd.mul(simd.sub(x, mean), rstd);
+            let y = simd.mul(y, weight.load(simd, k, width));
+            let y = simd.add(y, bias.load(simd, k, width));
+            store(simd, out.add(k), y, width);
         }
+        k += width;
     }
 }
 
 /// A row's `v = grad * weight` and `x^ = (x - mean) * rstd`.
 #[derive(Clone, Copy)]
-struct Pair<T, V, const WEIGHT: bool> {
+struct Pair<T, V> {
     grad: *const T,
-    weight: *const T,
+    weight: Parameter<T>,
     x: *const T,
     mean: V,
     rstd: V,
 }
 
-impl<T: Float, V: Copy, const WEIGHT: bool> Pair<T, V, WEIGHT> {
+impl<T: Float, V: Copy> Pair<T, V> {
     /// # Safety
     /// - The row has the places `k .. k + width`.
     #[inline(always)]
     unsafe fn values<S: Simd<T, V = V>>(self, simd: S, k: usize, width: usize) -> [V; 2] {
         // SAFETY: the caller's guarantee.
         unsafe {
-            let mut v = load(simd, self.grad.add(k), width);
-            if WEIGHT {
-                v = simd.mul(v, load(simd, self.weight.add(k), width));
-            }
+            let grad = load(simd, self.grad.add(k), width);
+            let v = simd.mul(grad, self.weight.load(simd, k, width));
             let centered = simd.sub(load(simd, self.x.add(k), width), self.mean);
             [v, simd.mul(centered, self.rstd)]
         }
     }
 }
 
-impl<T: Float, S: Simd<T>, const WEIGHT: bool> Terms<T, S, 2> for Pair<T, S::V, WEIGHT> {
+impl<T: Float, S: Simd<T>> Terms<T, S, 2> for Pair<T, S::V> {
     #[inline(always)]
     unsafe fn at(self, simd: S, k: usize, width: usize) -> [S::V; 2] {
         // SAFETY: the caller's guarantee.
@@ -184,17 +194,8 @@ impl<T: Float> Kernel<T> for Input<'_, T> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd<T>>(self, simd: S) {
-        match self.weight {
-            Some(weight) => self.rows::<S, true>(simd, weight.as_ptr()),
-            None => self.rows::<S, false>(simd, std::ptr::null()),
-        }
-    }
-}
-
-impl<T: Float> Input<'_, T> {
-    /// `weight` holds `size` elements if `WEIGHT`.
-    #[inline(always)]
-    fn rows<S: Simd<T>, const WEIGHT: bool>(self, simd: S, weight: *const T) {
+        let ones = [T::ONE; LANES];
+        let weight = Parameter::new(self.weight, &ones);
         let size = self.size;
         let count = T::from_f64(size as f64);
         let stats = self.stats.chunks_exact(2);
@@ -204,7 +205,7 @@ impl<T: Float> Input<'_, T> {
                 let (grad, x) =
                     (self.grad.as_ptr().add(row * size), self.x.as_ptr().add(row * size));
                 let (mean, rstd) = (simd.splat(stats[0]), simd.splat(stats[1]));
-                let pair = Pair::<T, S::V, WEIGHT> { grad, weight, x, mean, rstd };
+                let pair = Pair { grad, weight, x, mean, rstd };
                 let means = sums(simd, size, pair).map(|sum| simd.splat(sum / count));
                 project(simd, pair, means, out);
             }
@@ -217,9 +218,9 @@ impl<T: Float> Input<'_, T> {
 /// # Safety
 /// - The row of `pair` has as many places as `out`.
 #[inline(always)]
-unsafe fn project<T: Float, S: Simd<T>, const WEIGHT: bool>(
+unsafe fn project<T: Float, S: Simd<T>>(
     simd: S,
-    pair: Pair<T, S::V, WEIGHT>,
+    pair: Pair<T, S::V>,
     means: [S::V; 2],
     out: &mut [T],
 ) {

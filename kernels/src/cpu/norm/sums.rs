@@ -1,6 +1,6 @@
 //! Sums of computed terms in the order R3: as reductions, without the terms in memory.
 
-use crate::cpu::reduce::lanes::{self, CHUNK, LANES, PairTree, Sum};
+use crate::cpu::reduce::lanes::{self, CHUNK, LANES, PairTree, Sum, Values};
 use crate::cpu::simd::Simd;
 use crate::element::Float;
 
@@ -23,27 +23,23 @@ pub(super) unsafe fn sums<T: Float, S: Simd<T>, E: Terms<T, S, N>, const N: usiz
     n: usize,
     terms: E,
 ) -> [T; N] {
-    if n <= CHUNK {
-        // SAFETY: the caller's guarantee.
-        return unsafe { chunk(simd, 0, n, terms) };
-    }
-    let mut trees = [PairTree::new(simd.splat(T::ZERO)); N];
+    let mut trees = [const { PairTree::new() }; N];
     let mut k = 0;
-    while k < n {
+    loop {
         let len = CHUNK.min(n - k);
         // SAFETY: `k + len <= n`.
         let leaves = unsafe { chunk(simd, k, len, terms) };
+        if len == n {
+            return leaves;
+        }
         for (tree, leaf) in trees.iter_mut().zip(leaves) {
-            tree.push::<T, S, Sum>(simd, simd.splat(leaf));
+            tree.push(leaf, Values::<Sum>::JOIN);
         }
         k += len;
+        if k == n {
+            return trees.map(|tree| tree.finish(Values::<Sum>::JOIN).unwrap_or(T::ZERO));
+        }
     }
-    let mut roots = [T::ZERO; N];
-    for (root, tree) in roots.iter_mut().zip(&trees) {
-        // SAFETY: one element.
-        unsafe { simd.store_first(root, tree.finish::<T, S, Sum>(simd), 1) };
-    }
-    roots
 }
 
 /// The sums over the places `start .. start + len`, at most one chunk of R3.
@@ -60,7 +56,7 @@ unsafe fn chunk<T: Float, S: Simd<T>, E: Terms<T, S, N>, const N: usize>(
     let mut sums = [lanes::start::<T, S, Sum>(simd); N];
     let mut k = 0;
     while k + LANES <= len {
-        for i in 0..LANES / S::LANES {
+        for i in 0..lanes::vectors::<T, S>() {
             // SAFETY: `k + 64 <= len`.
             let found = unsafe { terms.at(simd, start + k + i * S::LANES, S::LANES) };
             for (sum, term) in sums.iter_mut().zip(found) {
@@ -69,7 +65,7 @@ unsafe fn chunk<T: Float, S: Simd<T>, E: Terms<T, S, N>, const N: usize>(
         }
         k += LANES;
     }
-    for i in 0..LANES / S::LANES {
+    for i in 0..lanes::vectors::<T, S>() {
         if k >= len {
             break;
         }

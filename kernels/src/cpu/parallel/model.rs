@@ -104,7 +104,7 @@ fn a_call_from_inside_a_piece_does_not_lead() {
 fn a_panic_comes_out_at_the_leader_and_the_next_job_runs() {
     with_helpers(&[2], |offer| {
         let cells = Cells((0..2).map(|_| UnsafeCell::new(0)).collect());
-        let body = |piece| {
+        let body = |piece: usize| {
             cells.add(piece);
             std::panic::resume_unwind(Box::new(piece));
         };

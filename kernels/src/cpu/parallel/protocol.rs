@@ -16,7 +16,7 @@ use std::sync::{Mutex, PoisonError};
 use super::sync::{AtomicBool, AtomicUsize, Line, UnsafeCell, constructor, wait};
 
 /// What a job runs for every piece.
-type Body<'a> = dyn Fn(usize) + Sync + 'a;
+type AnyBody<'a> = dyn super::Body + 'a;
 
 /// What a panic carries.
 type Payload = Box<dyn Any + Send>;
@@ -49,7 +49,7 @@ struct Posted {
 #[derive(Clone, Copy)]
 struct Job {
     /// Its lifetime is erased: valid while a piece of the job is claimed and not finished.
-    body: *const Body<'static>,
+    body: *const AnyBody<'static>,
     pieces: usize,
 }
 
@@ -77,7 +77,7 @@ impl Offer {
     /// wake some. False, and nothing done, if another leader is at work. A panic in any piece comes out here, when all
     /// claimed pieces have ended; pieces not yet claimed when the leader's own piece panics are not run.
     #[inline]
-    pub(super) fn lead(&self, pieces: usize, body: &Body<'_>, published: impl FnOnce()) -> bool {
+    pub(super) fn lead(&self, pieces: usize, body: &AnyBody<'_>, published: impl FnOnce()) -> bool {
         // Looked at first: a failing swap would take the line away from the leader.
         if self.busy.0.load(Relaxed) || self.busy.0.swap(true, Acquire) {
             return false;
@@ -85,7 +85,7 @@ impl Offer {
         let mut round = Round { offer: self, pieces, own: 0 };
         // SAFETY: only the lifetime changes. `round` lives until the end of this function, normal or unwinding, and its end
         // waits until no helper uses the body (see `Round::settle`).
-        let body_erased: *const Body<'static> = unsafe { std::mem::transmute(body) };
+        let body_erased: *const AnyBody<'static> = unsafe { std::mem::transmute(body) };
         self.outcome.0.finished.store(0, Relaxed);
         // SAFETY: we hold `busy`, and no piece is claimed: the last holder settled its job before it gave `busy` up.
         self.job.0.job.with_mut(|job| unsafe { *job = Job { body: body_erased, pieces } });
@@ -93,7 +93,7 @@ impl Offer {
         published();
         while let Some(left) = self.claim() {
             round.own += 1;
-            body(pieces - left);
+            body.piece(pieces - left);
         }
         if let Some(payload) = round.settle() {
             drop(round);
@@ -114,7 +114,7 @@ impl Offer {
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             // SAFETY: the leader keeps the body alive until we add to `finished`, which is after its last use.
             let body = unsafe { &*job.body };
-            body(job.pieces - left);
+            body.piece(job.pieces - left);
         }));
         if let Err(payload) = outcome {
             self.outcome.0.report(payload);
@@ -167,8 +167,8 @@ impl Outcome {
 }
 
 /// Stands in until the first job.
-const NOTHING: *const Body<'static> = {
-    const NOTHING: &Body<'static> = &|_| {};
+const NOTHING: *const AnyBody<'static> = {
+    const NOTHING: &AnyBody<'static> = &|_: usize| {};
     NOTHING
 };
 

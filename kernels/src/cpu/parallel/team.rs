@@ -58,7 +58,7 @@ static TEAM: Team = Team {
 
 /// Runs the pieces on the caller and the members that come. False, and nothing done, if the team is in use.
 #[inline]
-pub(super) fn run(pieces: usize, work_ns: u64, body: &(dyn Fn(usize) + Sync)) -> bool {
+pub(super) fn run(pieces: usize, work_ns: u64, body: &dyn super::Body) -> bool {
     TEAM.offer.lead(pieces, body, || {
         if TEAM.grown.load(Relaxed) < threads() {
             TEAM.grow();

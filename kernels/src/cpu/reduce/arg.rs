@@ -38,17 +38,20 @@ pub(super) fn arg_reduce<T: Float, F: Fold<T>>(
         // SAFETY: pieces are disjoint.
         let out = unsafe { shared.part(first, per_piece) };
         let kept = kept.as_slice();
-        T::dispatch(Piece::<T, F> { x, kept, n, stride, first, out, fold: PhantomData });
+        if stride == 1 {
+            T::dispatch(Piece::<T, F> { x, kept, n, first, out, fold: PhantomData });
+        } else {
+            strided::<T, F>(x, kept, [n, first], stride, out);
+        }
     });
     Ok(())
 }
 
-/// The results `first .. first + out.len()`.
+/// The results `first .. first + out.len()`, of contiguous rows.
 struct Piece<'a, T, F> {
     x: View<'a, T>,
     kept: &'a [Dim],
     n: usize,
-    stride: isize,
     first: usize,
     out: &'a mut [i64],
     fold: PhantomData<F>,
@@ -60,30 +63,39 @@ impl<T: Float, F: Fold<T>> Kernel<T> for Piece<'_, T, F> {
     fn run<S: Simd<T>>(self, simd: S) {
         // SAFETY: the view's first element lies in its data.
         let from = unsafe { self.x.data().as_ptr().add(self.x.offset()) };
-        if self.stride == 1 {
-            for (i, place) in self.out.iter_mut().enumerate() {
-                let at = offset(self.kept, self.first + i);
-                // SAFETY: a row of the view: `n` elements, one after the other.
-                *place = unsafe { row::<T, S, F>(simd, from.offset(at), self.n) };
-            }
-            return;
+        for (i, place) in self.out.iter_mut().enumerate() {
+            let at = offset(self.kept, self.first + i);
+            // SAFETY: a row of the view: `n` elements, one after the other.
+            *place = unsafe { row::<T, S, F>(simd, from.offset(at), self.n) };
         }
-        let mut places = [0isize; BLOCK];
-        let mut best = [F::START; BLOCK];
-        for (block, out) in self.out.chunks_mut(BLOCK).enumerate() {
-            for (i, place) in places.iter_mut().enumerate().take(out.len()) {
-                *place = offset(self.kept, self.first + block * BLOCK + i);
-                // SAFETY: an element of the view.
-                best[i] = unsafe { *from.offset(*place) };
-            }
-            out.fill(0);
-            for k in 1..self.n {
-                for ((index, best), &place) in out.iter_mut().zip(&mut best).zip(&places) {
-                    // SAFETY: element `k` of a row of the view.
-                    let x = unsafe { *from.offset(place + k as isize * self.stride) };
-                    if !best.is_nan() && (x.is_nan() || differs::<T, F>(*best, x)) {
-                        (*index, *best) = (k as i64, x);
-                    }
+    }
+}
+
+/// The results `first .. first + out.len()`, of rows anywhere.
+fn strided<T: Float, F: Fold<T>>(
+    x: View<'_, T>,
+    kept: &[Dim],
+    [n, first]: [usize; 2],
+    stride: isize,
+    out: &mut [i64],
+) {
+    // SAFETY: the view's first element lies in its data.
+    let from = unsafe { x.data().as_ptr().add(x.offset()) };
+    let mut places = [0isize; BLOCK];
+    let mut best = [F::START; BLOCK];
+    for (block, out) in out.chunks_mut(BLOCK).enumerate() {
+        for (i, place) in places.iter_mut().enumerate().take(out.len()) {
+            *place = offset(kept, first + block * BLOCK + i);
+            // SAFETY: an element of the view.
+            best[i] = unsafe { *from.offset(*place) };
+        }
+        out.fill(0);
+        for k in 1..n {
+            for ((index, best), &place) in out.iter_mut().zip(&mut best).zip(&places) {
+                // SAFETY: element `k` of a row of the view.
+                let x = unsafe { *from.offset(place + k as isize * stride) };
+                if !best.is_nan() && (x.is_nan() || differs::<T, F>(*best, x)) {
+                    (*index, *best) = (k as i64, x);
                 }
             }
         }

@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 
 use super::dims::{Dim, count, is_unit, offset};
-use super::lanes::{Fold, PairTree, load_part};
+use super::lanes::{Fold, load_part};
 use crate::buffer::Buffer;
 use crate::cpu::isa::Kernel;
 use crate::cpu::parallel::{self, Shared};
@@ -47,7 +47,11 @@ pub(super) unsafe fn reduce<T: Float, F: Fold<T>>(
     let mut partial = Buffer::new(bytes.ok_or(overflow)?)?;
     let partial = partial.as_mut_slice::<T>();
     grid.run_all::<F>(partial);
-    T::dispatch(Trees::<T, F> { partial, chunks, columns, out, fold: PhantomData });
+    for (partial, out) in
+        partial.chunks_exact_mut(chunks * columns).zip(out.chunks_exact_mut(columns))
+    {
+        pair_tree(partial, out, F::values);
+    }
     Ok(())
 }
 
@@ -263,37 +267,22 @@ unsafe fn strided<T: Float, F: Fold<T>>(
     }
 }
 
-/// The pair trees over chunks, element by element. partial: `[outer, chunks, columns]`; out: `[outer, columns]`.
-struct Trees<'a, T, F> {
-    partial: &'a [T],
-    chunks: usize,
-    columns: usize,
-    out: &'a mut [T],
-    fold: PhantomData<F>,
-}
-
-impl<T: Float, F: Fold<T>> Kernel<T> for Trees<'_, T, F> {
-    type Output = ();
-    #[inline(always)]
-    fn run<S: Simd<T>>(self, simd: S) {
-        let lines = self.partial.chunks_exact(self.chunks * self.columns);
-        for (partial, out) in lines.zip(self.out.chunks_exact_mut(self.columns)) {
-            let mut column = 0;
-            while column < self.columns {
-                let width = S::LANES.min(self.columns - column);
-                let mut tree = PairTree::new(simd.splat(F::START));
-                for chunk in 0..self.chunks {
-                    let at = chunk * self.columns + column;
-                    // SAFETY: `at + width` lies in the line `[chunks, columns]`.
-                    let leaf =
-                        unsafe { load_part::<T, S, F>(simd, partial.as_ptr().add(at), width) };
-                    tree.push::<T, S, F>(simd, leaf);
-                }
-                let root = tree.finish::<T, S, F>(simd);
-                // SAFETY: `column + width <= columns`.
-                unsafe { simd.store_first(out.as_mut_ptr().add(column), root, width) };
-                column += width;
+/// The pair tree of ADR 001 over the rows of `partial`, element by element.
+pub(crate) fn pair_tree<T: Float>(partial: &mut [T], out: &mut [T], fold: impl Fn(T, T) -> T) {
+    let columns = out.len().max(1);
+    let mut left = partial.len() / columns;
+    while left > 1 {
+        for i in 0..left / 2 {
+            let (done, rest) = partial.split_at_mut((2 * i + 1) * columns);
+            let (first, target) = (2 * i * columns, i * columns);
+            for (column, &second) in rest[..columns].iter().enumerate() {
+                done[target + column] = fold(done[first + column], second);
             }
         }
+        if left % 2 == 1 {
+            partial.copy_within((left - 1) * columns..left * columns, left / 2 * columns);
+        }
+        left = left.div_ceil(2);
     }
+    out.copy_from_slice(&partial[..out.len()]);
 }

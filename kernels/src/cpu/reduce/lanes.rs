@@ -1,5 +1,8 @@
 //! The order R3 of one contiguous run: 64 interleaved lanes, the fixed fold, and the pair tree over chunks.
 
+use std::marker::PhantomData;
+use std::mem::MaybeUninit;
+
 use crate::cpu::simd::Simd;
 use crate::element::Float;
 
@@ -104,6 +107,12 @@ pub(crate) unsafe fn load_part<T: Float, S: Simd<T>, F: Fold<T>>(
 /// The 64 lanes; only the first `64 / S::LANES` vectors are used (an array's length can't say so).
 pub(crate) type Lanes<V> = [V; LANES];
 
+/// The vectors that hold the lanes. How many one-lane vectors is kept from the compiler, which would unroll them all.
+#[inline(always)]
+pub(crate) fn vectors<T, S: Simd<T>>() -> usize {
+    if S::LANES == 1 { std::hint::black_box(LANES) } else { LANES / S::LANES }
+}
+
 /// Lanes of nothing.
 #[inline(always)]
 pub(crate) fn start<T: Float, S: Simd<T>, F: Fold<T>>(simd: S) -> Lanes<S::V> {
@@ -123,13 +132,13 @@ pub(crate) unsafe fn accumulate<T: Float, S: Simd<T>, F: Fold<T>>(
 ) {
     let mut k = 0;
     while k + LANES <= n {
-        for (i, lane) in lanes.iter_mut().enumerate().take(LANES / S::LANES) {
+        for (i, lane) in lanes.iter_mut().enumerate().take(vectors::<T, S>()) {
             // SAFETY: `k + 64 <= n`.
             *lane = F::vectors(simd, *lane, unsafe { simd.load(from.add(k + i * S::LANES)) });
         }
         k += LANES;
     }
-    for lane in lanes.iter_mut().take(LANES / S::LANES) {
+    for lane in lanes.iter_mut().take(vectors::<T, S>()) {
         if k >= n {
             break;
         }
@@ -143,7 +152,7 @@ pub(crate) unsafe fn accumulate<T: Float, S: Simd<T>, F: Fold<T>>(
 /// The fixed fold: `lane[i] += lane[i + w]`, `w = 32, 16, 8, 4, 2, 1`.
 #[inline(always)]
 pub(crate) fn fold<T: Float, S: Simd<T>, F: Fold<T>>(simd: S, lanes: &mut Lanes<S::V>) -> T {
-    let mut width = LANES / S::LANES / 2;
+    let mut width = vectors::<T, S>() / 2;
     while width > 0 {
         for i in 0..width {
             lanes[i] = F::vectors(simd, lanes[i], lanes[i + width]);
@@ -170,25 +179,15 @@ pub(crate) unsafe fn chunk<T: Float, S: Simd<T>, F: Fold<T>>(
     // Lanes meet out of order: of zeros with different signs the first must be looked up.
     if F::PICKS && picked == T::ZERO {
         // SAFETY: the caller's guarantee.
-        return unsafe { first_zero(from, n) };
+        return first_zero(unsafe { std::slice::from_raw_parts(from, n) }).unwrap_or(picked);
     }
     picked
 }
 
-/// The first zero of `n` elements, sign and all.
-///
-/// # Safety
-/// - `from .. from + n` must be readable.
-#[inline(always)]
-unsafe fn first_zero<T: Float>(from: *const T, n: usize) -> T {
-    // SAFETY: the caller's guarantee.
-    let row = unsafe { std::slice::from_raw_parts(from, n) };
-    for &x in row {
-        if x == T::ZERO {
-            return x;
-        }
-    }
-    T::ZERO
+/// The first zero, sign and all.
+#[inline(never)]
+pub(crate) fn first_zero<T: Float>(row: &[T]) -> Option<T> {
+    row.iter().copied().find(|x| *x == T::ZERO)
 }
 
 /// A whole contiguous row: chunks of 16,384, their results through the pair tree.
@@ -197,64 +196,99 @@ unsafe fn first_zero<T: Float>(from: *const T, n: usize) -> T {
 /// - `from .. from + n` must be readable.
 #[inline(always)]
 pub(crate) unsafe fn row<T: Float, S: Simd<T>, F: Fold<T>>(simd: S, from: *const T, n: usize) -> T {
-    if n <= CHUNK {
-        // SAFETY: the caller's guarantee.
-        return unsafe { chunk::<T, S, F>(simd, from, n) };
-    }
-    let mut tree = PairTree::new(simd.splat(T::ZERO));
+    let mut tree = PairTree::new();
     let mut k = 0;
-    while k < n {
-        // SAFETY: `k < n`, and the chunk ends at `n` at the latest.
-        let value = unsafe { chunk::<T, S, F>(simd, from.add(k), CHUNK.min(n - k)) };
-        tree.push::<T, S, F>(simd, simd.splat(value));
-        k += CHUNK;
+    loop {
+        let len = CHUNK.min(n - k);
+        // SAFETY: `k + len <= n`.
+        let value = unsafe { chunk::<T, S, F>(simd, from.add(k), len) };
+        if len == n {
+            return value;
+        }
+        tree.push(value, Values::<F>::JOIN);
+        k += len;
+        if k == n {
+            return tree.finish(Values::<F>::JOIN).unwrap_or(F::START);
+        }
     }
-    let root = tree.finish::<T, S, F>(simd);
-    let mut value = [T::ZERO; LANES];
-    // SAFETY: a vector has at most LANES lanes.
-    unsafe { simd.store(value.as_mut_ptr(), root) };
-    value[0]
+}
+
+/// How a [`PairTree`] makes one of two.
+pub(crate) trait Join<V>: Copy {
+    /// `left` precedes `right`.
+    fn join(self, left: V, right: V) -> V;
+}
+
+/// [`Fold::values`].
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Values<F>(PhantomData<F>);
+
+impl<F> Values<F> {
+    /// The only value.
+    pub(crate) const JOIN: Self = Values(PhantomData);
+}
+
+impl<T: Float, F: Fold<T>> Join<T> for Values<F> {
+    #[inline(always)]
+    fn join(self, left: T, right: T) -> T {
+        F::values(left, right)
+    }
+}
+
+/// The sum of vectors.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sums<T, S>(pub(crate) S, pub(crate) PhantomData<T>);
+
+impl<T: Float, S: Simd<T>> Join<S::V> for Sums<T, S> {
+    #[inline(always)]
+    fn join(self, left: S::V, right: S::V) -> S::V {
+        self.0.add(left, right)
+    }
 }
 
 /// The pair tree, fed in ascending order: the same pairs as level by level with the odd last one carried over.
-#[derive(Debug, Clone, Copy)]
 pub(crate) struct PairTree<V> {
-    /// Complete subtrees, the largest first; 2^48 leaves are more than memory holds.
-    stack: [V; 48],
+    /// Complete subtrees, the largest first; 2^48 leaves are more than memory holds. The first `depth` are there.
+    stack: [MaybeUninit<V>; 48],
     depth: usize,
     count: u64,
 }
 
 impl<V: Copy> PairTree<V> {
-    /// A tree without leaves (`filler`: any value).
+    /// A tree without leaves.
     #[inline(always)]
-    pub(crate) fn new(filler: V) -> Self {
-        PairTree { stack: [filler; 48], depth: 0, count: 0 }
+    pub(crate) const fn new() -> Self {
+        PairTree { stack: [const { MaybeUninit::uninit() }; 48], depth: 0, count: 0 }
+    }
+
+    #[inline(always)]
+    fn pop(&mut self) -> Option<V> {
+        self.depth = self.depth.checked_sub(1)?;
+        // SAFETY: it was below `depth`, to which `push` wrote.
+        Some(unsafe { self.stack[self.depth].assume_init() })
     }
 
     /// The next leaf.
     #[inline(always)]
-    pub(crate) fn push<T: Float, S: Simd<T, V = V>, F: Fold<T>>(&mut self, simd: S, leaf: V) {
+    pub(crate) fn push(&mut self, leaf: V, join: impl Join<V>) {
         self.count += 1;
         let mut value = leaf;
         for _ in 0..self.count.trailing_zeros() {
-            self.depth -= 1;
-            value = F::vectors(simd, self.stack[self.depth], value);
+            if let Some(left) = self.pop() {
+                value = join.join(left, value);
+            }
         }
-        self.stack[self.depth] = value;
+        self.stack[self.depth].write(value);
         self.depth += 1;
     }
 
-    /// The root: what is left is folded from the last on. [`Fold::START`] without leaves.
+    /// The root: what is left is folded from the last on. `None` without leaves.
     #[inline(always)]
-    pub(crate) fn finish<T: Float, S: Simd<T, V = V>, F: Fold<T>>(&self, simd: S) -> V {
-        let Some((&last, lefts)) = self.stack[..self.depth].split_last() else {
-            return simd.splat(F::START);
-        };
-        let mut value = last;
-        for &left in lefts.iter().rev() {
-            value = F::vectors(simd, left, value);
+    pub(crate) fn finish(mut self, join: impl Join<V>) -> Option<V> {
+        let mut value = self.pop()?;
+        while let Some(left) = self.pop() {
+            value = join.join(left, value);
         }
-        value
+        Some(value)
     }
 }

@@ -1,9 +1,10 @@
 //! Groups that hold the innermost dim: every row is cut into chunks of 16,384.
 
 use std::marker::PhantomData;
+use std::mem::MaybeUninit;
 
 use super::dims::{Dim, count, is_unit, offset};
-use super::lanes::{self, CHUNK, Fold};
+use super::lanes::{self, CHUNK, Fold, first_zero};
 use crate::buffer::Buffer;
 use crate::cpu::isa::Kernel;
 use crate::cpu::parallel::{self, Shared};
@@ -110,12 +111,8 @@ impl<T: Float, F: Fold<T>> Kernel<T> for Range<'_, T, F> {
             let len = CHUNK.min(n - start);
             // SAFETY: the caller of `reduce` guarantees the row's place; the chunk lies inside the row.
             *result = unsafe {
-                if unit {
-                    let from = data.as_ptr().offset(at + start as isize);
-                    lanes::chunk::<T, S, F>(simd, from, len)
-                } else {
-                    gathered::<T, S, F>(simd, data.as_ptr().offset(at), group, start, len)
-                }
+                let row = data.as_ptr().offset(at);
+                segments::<T, S, F>(simd, row, (!unit).then_some(group), start, len)
             };
             chunk += 1;
             if chunk == chunks {
@@ -125,52 +122,66 @@ impl<T: Float, F: Fold<T>> Kernel<T> for Range<'_, T, F> {
     }
 }
 
-/// A chunk whose elements do not lie one after the other.
+/// A chunk: in one go, or, if its elements do not lie one after the other but as `group` says, gathered segment by segment.
 ///
 /// # Safety
-/// - Every offset of `group` must be readable from `row`.
+/// - Every offset of the group must be readable from `row`.
 #[inline(always)]
-unsafe fn gathered<T: Float, S: Simd<T>, F: Fold<T>>(
+unsafe fn segments<T: Float, S: Simd<T>, F: Fold<T>>(
     simd: S,
     row: *const T,
-    group: &[Dim],
+    group: Option<&[Dim]>,
     start: usize,
     len: usize,
 ) -> T {
-    let mut segment = [T::ZERO; SEGMENT];
+    let mut segment = [MaybeUninit::uninit(); SEGMENT];
     let mut lanes = lanes::start::<T, S, F>(simd);
     let mut zero = None;
     let mut k = 0;
     while k < len {
-        let taken = SEGMENT.min(len - k);
-        // SAFETY: the caller's guarantee; `k + taken <= len`.
-        unsafe { gather(row, group, start + k, &mut segment[..taken]) };
-        // SAFETY: the segment holds `taken` elements; all but the last segment hold a multiple of 64.
-        unsafe { lanes::accumulate::<T, S, F>(simd, &mut lanes, segment.as_ptr(), taken) };
-        if F::PICKS && zero.is_none() {
-            zero = segment[..taken].iter().copied().find(is_zero);
+        // SAFETY: the caller's guarantee; all but the last segment hold a multiple of 64 elements.
+        let elements = unsafe {
+            match group {
+                None => std::slice::from_raw_parts(row.add(start), len),
+                Some(group) => gather(row, group, start + k, &mut segment[..SEGMENT.min(len - k)]),
+            }
+        };
+        // SAFETY: a slice.
+        unsafe {
+            lanes::accumulate::<T, S, F>(simd, &mut lanes, elements.as_ptr(), elements.len());
         }
-        k += taken;
+        if F::PICKS && group.is_some() && zero.is_none() {
+            zero = first_zero(elements);
+        }
+        k += elements.len();
     }
     let picked = lanes::fold::<T, S, F>(simd, &mut lanes);
-    match zero {
-        Some(first) if picked == T::ZERO => first,
-        _ => picked,
+    // Lanes meet out of order: of zeros with different signs the first must be looked up.
+    if F::PICKS && picked == T::ZERO {
+        if group.is_none() {
+            // SAFETY: the caller's guarantee.
+            zero = first_zero(unsafe { std::slice::from_raw_parts(row.add(start), len) });
+        }
+        return zero.unwrap_or(picked);
     }
-}
-
-#[inline(always)]
-fn is_zero<T: Float>(x: &T) -> bool {
-    *x == T::ZERO
+    picked
 }
 
 /// Copies the elements `start ..` of the group.
 ///
 /// # Safety
 /// - The offsets of elements `start .. start + out.len()` must be readable from `row`.
-#[inline(always)]
-unsafe fn gather<T: Float>(row: *const T, group: &[Dim], start: usize, out: &mut [T]) {
-    let Some((inner, outer)) = group.split_last() else { return };
+#[inline(never)]
+unsafe fn gather<'a, T: Float>(
+    row: *const T,
+    group: &[Dim],
+    start: usize,
+    out: &'a mut [MaybeUninit<T>],
+) -> &'a [T] {
+    let (inner, outer) = match group.split_last() {
+        Some((&inner, outer)) => (inner, outer),
+        None => (Dim { size: 1, stride: 0, reduced: true }, group),
+    };
     let mut done = 0;
     while done < out.len() {
         let index = start + done;
@@ -180,8 +191,10 @@ unsafe fn gather<T: Float>(row: *const T, group: &[Dim], start: usize, out: &mut
         for (i, place) in out[done..done + taken].iter_mut().enumerate() {
             let at = line_offset + (column + i) as isize * inner.stride;
             // SAFETY: element `start + done + i` of the group, which the caller guarantees.
-            *place = unsafe { *row.offset(at) };
+            place.write(unsafe { *row.offset(at) });
         }
         done += taken;
     }
+    // SAFETY: every element was written.
+    unsafe { std::slice::from_raw_parts(out.as_ptr().cast(), out.len()) }
 }

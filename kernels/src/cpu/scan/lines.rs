@@ -55,7 +55,7 @@ impl Lines {
     }
 
     /// Hands out all lines in pieces; `cost`: nanoseconds an element.
-    pub(crate) fn run(&self, cost: u64, body: &(dyn Fn(Range<usize>) + Sync)) {
+    pub(crate) fn run(&self, cost: u64, body: &(impl Fn(Range<usize>) + Sync)) {
         let per_piece = (PIECE / self.n.clamp(1, PIECE)).next_multiple_of(super::BLOCK);
         let elements = (self.count as u64).saturating_mul(self.n as u64);
         parallel::run(self.count.div_ceil(per_piece), elements.saturating_mul(cost), &|piece| {

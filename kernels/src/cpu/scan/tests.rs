@@ -102,3 +102,21 @@ fn wrong_lengths_are_refused() {
     let none = View::new(&x, 0, &[0, 3], &[3, 1]).unwrap();
     scan(ScanOp::Sum, none, 0, &mut []).unwrap();
 }
+
+#[test]
+fn integers_wrap() {
+    let x = [3, i64::MAX, -5, 7, 2, 2];
+    let view = View::new(&x, 0, &[2, 3], &[1, 2]).unwrap();
+    let (mut sum, mut product) = ([0; 6], [0; 6]);
+    scan_integers(ScanOp::Sum, view, 1, &mut sum).unwrap();
+    scan_integers(ScanOp::Prod, view, 1, &mut product).unwrap();
+    assert_eq!(sum, [3, -2, 0, i64::MAX, i64::MIN + 6, i64::MIN + 8]);
+    assert_eq!(product, [3, -15, -30, i64::MAX, i64::MAX - 6, i64::MAX.wrapping_mul(14)]);
+    let (mut best, mut index) = ([0; 6], [0; 6]);
+    extremes(ScanOp::Max, view, 1, &mut best, &mut index).unwrap();
+    assert_eq!((best, index), ([3, 3, 3, i64::MAX, i64::MAX, i64::MAX], [0; 6]));
+    let view = View::new(&x, 0, &[6], &[1]).unwrap();
+    extremes(ScanOp::Min, view, 0, &mut best, &mut index).unwrap();
+    assert_eq!((best, index), ([3, 3, -5, -5, -5, -5], [0, 0, 2, 2, 2, 2]));
+    assert!(scan_integers(ScanOp::Max, view, 0, &mut [0; 6]).is_err());
+}

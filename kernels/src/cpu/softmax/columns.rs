@@ -1,16 +1,17 @@
 //! Softmax over a middle dim: `[size, inner]` planes, a vector of columns at a time.
 
+use std::marker::PhantomData;
+
 use super::exponential::{exp, log};
-use super::rows::Form;
 use crate::cpu::isa::Kernel;
 use crate::cpu::reduce::columns::ROWS;
-use crate::cpu::reduce::lanes::{Fold, Max, PairTree, Sum, load_part};
+use crate::cpu::reduce::lanes::{Fold, Max, PairTree, Sums, load_part};
 use crate::cpu::simd::Simd;
 use crate::element::Float;
 
 /// Planes of `[size, inner]`.
 pub(super) struct Planes<'a, T> {
-    pub(super) form: Form,
+    pub(super) log: bool,
     pub(super) size: usize,
     pub(super) inner: usize,
     pub(super) x: &'a [T],
@@ -21,7 +22,7 @@ impl<T: Float> Kernel<T> for Planes<'_, T> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd<T>>(self, simd: S) {
-        let Planes { form, size, inner, .. } = self;
+        let Planes { log, size, inner, .. } = self;
         let plane = size * inner;
         for (x, out) in self.x.chunks_exact(plane).zip(self.out.chunks_exact_mut(plane)) {
             let mut column = 0;
@@ -30,7 +31,7 @@ impl<T: Float> Kernel<T> for Planes<'_, T> {
                 // SAFETY: columns `column .. column + width` of a plane of `size` rows.
                 unsafe {
                     let (x, out) = (x.as_ptr().add(column), out.as_mut_ptr().add(column));
-                    columns(simd, form, [size, inner, width], x, out);
+                    columns(simd, log, [size, inner, width], x, out);
                 }
                 column += width;
             }
@@ -46,7 +47,7 @@ impl<T: Float> Kernel<T> for Planes<'_, T> {
 #[inline(always)]
 unsafe fn columns<T: Float, S: Simd<T>>(
     simd: S,
-    form: Form,
+    is_log: bool,
     [size, stride, width]: [usize; 3],
     x: *const T,
     out: *mut T,
@@ -57,22 +58,22 @@ unsafe fn columns<T: Float, S: Simd<T>>(
         for k in 0..size {
             m = Max::vectors(simd, m, load_part::<T, S, Max>(simd, x.add(k * stride), width));
         }
-        let mut tree = PairTree::new(m);
+        let mut tree = PairTree::new();
         let mut sum = simd.splat(T::ZERO);
         for k in 0..size {
             if k > 0 && k % ROWS == 0 {
-                tree.push::<T, S, Sum>(simd, sum);
+                tree.push(sum, Sums::<T, S>(simd, PhantomData));
                 sum = simd.splat(T::ZERO);
             }
             let e = exp(simd, simd.sub(simd.load_first(x.add(k * stride), width), m));
-            if form == Form::Softmax {
+            if !is_log {
                 simd.store_first(out.add(k * stride), e, width);
             }
             sum = simd.add(sum, e);
         }
-        tree.push::<T, S, Sum>(simd, sum);
-        let s = tree.finish::<T, S, Sum>(simd);
-        if form == Form::Softmax {
+        tree.push(sum, Sums::<T, S>(simd, PhantomData));
+        let s = tree.finish(Sums::<T, S>(simd, PhantomData)).unwrap_or(sum);
+        if !is_log {
             for k in 0..size {
                 let to = out.add(k * stride);
                 simd.store_first(to, simd.div(simd.load_first(to, width), s), width);

@@ -2,22 +2,27 @@
 
 use super::exponential::{exp, log};
 use crate::cpu::isa::Kernel;
-use crate::cpu::reduce::lanes::{self, CHUNK, LANES, Max, PairTree, Sum};
+use crate::cpu::reduce::lanes::{self, CHUNK, LANES, Max, PairTree, Sum, Values};
 use crate::cpu::simd::Simd;
 use crate::element::Float;
 
-/// What a row becomes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Form {
+/// What becomes of a row `x` with the maximum `m`, the exponentials `e = exp(x - m)` and their sum `s`. Every target lies
+/// inside the row.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Form<'a, T> {
     /// `e / s`.
     Softmax,
     /// `(x - m) - log(s)`.
     Log,
+    /// `log(s) - (x[t] - m)`, one element a row.
+    Loss { targets: &'a [i64] },
+    /// `(e / s - [it is t]) * weight`; one weight, or one a row.
+    Gradient { targets: &'a [i64], weight: &'a [T] },
 }
 
-/// Rows of `size` elements.
+/// Rows of `size` elements. All forms are one kernel, so that there is one instance of the exponentials.
 pub(super) struct Rows<'a, T> {
-    pub(super) form: Form,
+    pub(super) form: Form<'a, T>,
     pub(super) size: usize,
     pub(super) x: &'a [T],
     pub(super) out: &'a mut [T],
@@ -27,95 +32,101 @@ impl<T: Float> Kernel<T> for Rows<'_, T> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd<T>>(self, simd: S) {
-        let rows = self.x.chunks_exact(self.size).zip(self.out.chunks_exact_mut(self.size));
-        for (x, out) in rows {
-            // SAFETY: both rows hold `size` elements.
-            unsafe {
-                let m = simd.splat(lanes::row::<T, S, Max>(simd, x.as_ptr(), x.len()));
-                if self.form == Form::Softmax {
-                    let s = exp_sum::<T, S, true>(simd, x, out.as_mut_ptr(), m);
-                    divide(simd, out, simd.splat(s));
-                } else {
-                    let s = exp_sum::<T, S, false>(simd, x, out.as_mut_ptr(), m);
-                    subtract(simd, x, out, m, simd.splat(log(s)));
+        let size = self.size;
+        let mut nowhere = [T::ZERO; LANES];
+        for (i, x) in self.x.chunks_exact(size).enumerate() {
+            let (out, to, mask) = match self.form {
+                Form::Softmax | Form::Gradient { .. } => {
+                    let out = &mut self.out[i * size..][..size];
+                    let to = out.as_mut_ptr();
+                    (out, to, usize::MAX)
+                }
+                Form::Log => (&mut self.out[i * size..][..size], nowhere.as_mut_ptr(), 0),
+                Form::Loss { .. } => (&mut self.out[i..=i], nowhere.as_mut_ptr(), 0),
+            };
+            // SAFETY: the row; what is written has room for it, or for a vector if the mask is 0.
+            let (m, s) = unsafe {
+                let m = lanes::row::<T, S, Max>(simd, x.as_ptr(), x.len());
+                (m, exp_sum(simd, x, to, mask, simd.splat(m)))
+            };
+            match self.form {
+                Form::Softmax => divide(simd, out, simd.splat(s)),
+                Form::Log => subtract(simd, x, out, simd.splat(m), simd.splat(log(s))),
+                Form::Loss { targets } => out[0] = log(s) - (x[targets[i] as usize] - m),
+                Form::Gradient { targets, weight } => {
+                    let weight = if weight.len() == 1 { weight[0] } else { weight[i] };
+                    let target = targets[i] as usize;
+                    let hit = (out[target] / s - T::ONE) * weight;
+                    divide_and_scale(simd, out, simd.splat(s), simd.splat(weight));
+                    out[target] = hit;
                 }
             }
         }
     }
 }
 
-/// `sum(exp(x - m))` in the order R3; the exponentials go to `out` if `STORE`.
+/// `sum(exp(x - m))` in the order R3; exponential `i` goes to `out[i & mask]`.
 ///
 /// # Safety
-/// - If `STORE`, `out .. out + x.len()` must be writable.
+/// - `out` must be writable for `x.len()` elements, or for [`LANES`] if `mask` is 0; no other mask but that of all bits.
 #[inline(always)]
-unsafe fn exp_sum<T: Float, S: Simd<T>, const STORE: bool>(
-    simd: S,
-    x: &[T],
-    out: *mut T,
-    m: S::V,
-) -> T {
+unsafe fn exp_sum<T: Float, S: Simd<T>>(simd: S, x: &[T], out: *mut T, mask: usize, m: S::V) -> T {
     let n = x.len();
-    if n <= CHUNK {
-        // SAFETY: the caller's guarantee.
-        return unsafe { exp_chunk::<T, S, STORE>(simd, x.as_ptr(), out, n, m) };
-    }
-    let mut tree = PairTree::new(m);
+    let mut tree = PairTree::new();
     let mut k = 0;
-    while k < n {
+    loop {
         let len = CHUNK.min(n - k);
         // SAFETY: `k + len <= n`.
-        let sum = unsafe {
-            exp_chunk::<T, S, STORE>(simd, x.as_ptr().add(k), out.wrapping_add(k), len, m)
-        };
-        tree.push::<T, S, Sum>(simd, simd.splat(sum));
+        let sum = unsafe { exp_chunk(simd, x.as_ptr().add(k), out.add(k & mask), mask, len, m) };
+        if len == n {
+            return sum;
+        }
+        tree.push(sum, Values::<Sum>::JOIN);
         k += len;
+        if k == n {
+            return tree.finish(Values::<Sum>::JOIN).unwrap_or(T::ZERO);
+        }
     }
-    let root = tree.finish::<T, S, Sum>(simd);
-    let mut value = [T::ZERO; LANES];
-    // SAFETY: a vector has at most LANES lanes.
-    unsafe { simd.store(value.as_mut_ptr(), root) };
-    value[0]
 }
 
 /// One chunk of [`exp_sum`].
 ///
 /// # Safety
-/// - `x .. x + n` must be readable and, if `STORE`, `out .. out + n` writable.
+/// - `x .. x + n` must be readable; `out` as in [`exp_sum`].
 #[inline(always)]
-unsafe fn exp_chunk<T: Float, S: Simd<T>, const STORE: bool>(
+unsafe fn exp_chunk<T: Float, S: Simd<T>>(
     simd: S,
     x: *const T,
     out: *mut T,
+    mask: usize,
     n: usize,
     m: S::V,
 ) -> T {
     let mut sums = lanes::start::<T, S, Sum>(simd);
     let mut k = 0;
     while k + LANES <= n {
-        for (i, sum) in sums.iter_mut().enumerate().take(LANES / S::LANES) {
+        for (i, sum) in sums.iter_mut().enumerate().take(lanes::vectors::<T, S>()) {
             let at = k + i * S::LANES;
             // SAFETY: `k + 64 <= n`.
-            let e = exp(simd, simd.sub(unsafe { simd.load(x.add(at)) }, m));
-            if STORE {
-                // SAFETY: as above.
-                unsafe { simd.store(out.add(at), e) };
+            unsafe {
+                let e = exp(simd, simd.sub(simd.load(x.add(at)), m));
+                simd.store(out.add(at & mask), e);
+                *sum = simd.add(*sum, e);
             }
-            *sum = simd.add(*sum, e);
         }
         k += LANES;
     }
-    for sum in sums.iter_mut().take(LANES / S::LANES) {
+    for sum in sums.iter_mut().take(lanes::vectors::<T, S>()) {
         if k >= n {
             break;
         }
         let width = S::LANES.min(n - k);
         // SAFETY: `k + width <= n`.
-        let e = exp(simd, simd.sub(unsafe { simd.load_first(x.add(k), width) }, m));
-        if STORE {
-            // SAFETY: as above.
-            unsafe { simd.store_first(out.add(k), e, width) };
-        }
+        let e = unsafe {
+            let e = exp(simd, simd.sub(simd.load_first(x.add(k), width), m));
+            simd.store_first(out.add(k & mask), e, width);
+            e
+        };
         *sum = simd.add(*sum, simd.select(simd.first(width), e, simd.splat(T::ZERO)));
         k += S::LANES;
     }
@@ -152,60 +163,6 @@ fn subtract<T: Float, S: Simd<T>>(simd: S, x: &[T], out: &mut [T], m: S::V, log_
             simd.store_first(out.as_mut_ptr().add(k), y, width);
         }
         k += width;
-    }
-}
-
-/// The loss of each row; every target lies in `0..classes`.
-pub(super) struct CrossEntropy<'a, T> {
-    pub(super) classes: usize,
-    pub(super) logits: &'a [T],
-    pub(super) targets: &'a [i64],
-    pub(super) loss: &'a mut [T],
-}
-
-impl<T: Float> Kernel<T> for CrossEntropy<'_, T> {
-    type Output = ();
-    #[inline(always)]
-    fn run<S: Simd<T>>(self, simd: S) {
-        let rows = self.logits.chunks_exact(self.classes).zip(self.targets);
-        for ((x, &target), loss) in rows.zip(self.loss.iter_mut()) {
-            // SAFETY: the row; nothing is stored.
-            let (m, s) = unsafe {
-                let m = lanes::row::<T, S, Max>(simd, x.as_ptr(), x.len());
-                let nowhere = std::ptr::null_mut();
-                (m, exp_sum::<T, S, false>(simd, x, nowhere, simd.splat(m)))
-            };
-            *loss = log(s) - (x[target as usize] - m);
-        }
-    }
-}
-
-/// The gradient of each row; every target lies in `0..classes`, `weight` has one element or one a row.
-pub(super) struct CrossEntropyGrad<'a, T> {
-    pub(super) classes: usize,
-    pub(super) logits: &'a [T],
-    pub(super) targets: &'a [i64],
-    pub(super) weight: &'a [T],
-    pub(super) out: &'a mut [T],
-}
-
-impl<T: Float> Kernel<T> for CrossEntropyGrad<'_, T> {
-    type Output = ();
-    #[inline(always)]
-    fn run<S: Simd<T>>(self, simd: S) {
-        let rows = self.logits.chunks_exact(self.classes);
-        let rows = rows.zip(self.out.chunks_exact_mut(self.classes)).zip(self.targets);
-        for (i, ((x, out), &target)) in rows.enumerate() {
-            let weight = if self.weight.len() == 1 { self.weight[0] } else { self.weight[i] };
-            // SAFETY: both rows hold `classes` elements.
-            let s = unsafe {
-                let m = simd.splat(lanes::row::<T, S, Max>(simd, x.as_ptr(), x.len()));
-                exp_sum::<T, S, true>(simd, x, out.as_mut_ptr(), m)
-            };
-            let hit = (out[target as usize] / s - T::ONE) * weight;
-            divide_and_scale(simd, out, simd.splat(s), simd.splat(weight));
-            out[target as usize] = hit;
-        }
     }
 }
 

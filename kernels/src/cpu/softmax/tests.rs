@@ -41,19 +41,24 @@ fn any_rows() {
 fn same_bits_on_every_isa() {
     let x: Vec<f64> = data(3 * 77, 9, false);
     let single: Vec<f32> = x.iter().map(|&x| x as f32).collect();
-    for form in [Form::Softmax, Form::Log] {
+    for log in [false, true] {
+        let form = if log { Form::Log } else { Form::Softmax };
+        let form32 = if log { Form::Log } else { Form::Softmax };
         for isa in Isa::ALL {
             let (mut got, mut want) = (vec![0.0; x.len()], vec![0.0; x.len()]);
             dispatch_on(isa, rows::Rows { form, size: 77, x: &x, out: &mut got });
             dispatch_on(Isa::Scalar, rows::Rows { form, size: 77, x: &x, out: &mut want });
             assert_eq!(got, want, "f64 rows {isa:?}");
-            let planes = |out| columns::Planes { form, size: 7, inner: 11, x: &x, out };
+            let planes = |out| columns::Planes { log, size: 7, inner: 11, x: &x, out };
             dispatch_on(isa, planes(&mut got));
             dispatch_on(Isa::Scalar, planes(&mut want));
             assert_eq!(got, want, "f64 planes {isa:?}");
             let (mut got, mut want) = (vec![0.0; x.len()], vec![0.0; x.len()]);
-            dispatch_on(isa, rows::Rows { form, size: 77, x: &single, out: &mut got });
-            dispatch_on(Isa::Scalar, rows::Rows { form, size: 77, x: &single, out: &mut want });
+            dispatch_on(isa, rows::Rows { form: form32, size: 77, x: &single, out: &mut got });
+            dispatch_on(
+                Isa::Scalar,
+                rows::Rows { form: form32, size: 77, x: &single, out: &mut want },
+            );
             assert_eq!(got, want, "f32 rows {isa:?}");
         }
     }

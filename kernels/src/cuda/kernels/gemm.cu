@@ -36,7 +36,7 @@ DEVICE void gemm(const T* a, const T* b, const T* row_bias, const T* column_bias
 }
 
 #define GEMM(size, dtype, ...)                                                                                              \
-    KERNEL_BOUNDED((Tiling<dtype, __VA_ARGS__>::THREADS), gemm_##size##_##dtype, const dtype* __restrict__ a,               \
+    KERNEL_OF_REGISTERS((Tiling<dtype, __VA_ARGS__>::THREADS), gemm_##size##_##dtype, const dtype* __restrict__ a,               \
                    const dtype* __restrict__ b, const dtype* __restrict__ row_bias, const dtype* __restrict__ column_bias,  \
                    dtype* c, Compute<dtype>::type* parts, const Gemm plan) {                                                \
         gemm<Tiling<dtype, __VA_ARGS__>>(a, b, row_bias, column_bias, c, parts, plan);                                      \
@@ -48,13 +48,15 @@ DEVICE void gemm(const T* a, const T* b, const T* row_bias, const T* column_bias
     }
 // Warps, lanes along m, elements a thread, BK.
 #define SMALLER(dtype)                     \
-    GEMM(medium, dtype, 2, 2, 8, 4, 8, 16) /* 64 x 64 */ \
     GEMM(small, dtype, 1, 2, 8, 4, 4, 16)  /* 32 x 32 */ \
     GEMM(skinny, dtype, 1, 4, 1, 4, 1, 16) /* 4 x 128 */ \
     FOLD(dtype)
-GEMM(large, f32, 2, 4, 8, 8, 8, 16) // 128 x 128
+GEMM(large, f32, 2, 4, 8, 8, 8, 16)  // 128 x 128
+GEMM(medium, f32, 2, 2, 8, 4, 8, 16) // 64 x 64
 SMALLER(f32)
+GEMM(large, f16, 2, 4, 8, 4, 4, 16) // 64 x 64
 SMALLER(f16)
+GEMM(large, bf16, 2, 4, 8, 4, 4, 16)
 SMALLER(bf16)
 GEMM(large, f64, 2, 4, 8, 4, 4, 16)  // 64 x 64
 GEMM(small, f64, 1, 2, 8, 4, 4, 16)  // 32 x 32

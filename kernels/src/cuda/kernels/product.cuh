@@ -25,6 +25,13 @@ template <class T, int N> struct alignas(N * sizeof(T)) Vector {
     T at[N];
 };
 
+// A kernel whose registers count more than how many blocks a multiprocessor holds: it may use all of them.
+#ifdef CUDA_EMU
+#define KERNEL_OF_REGISTERS(threads, name, ...) KERNEL(name, __VA_ARGS__)
+#else
+#define KERNEL_OF_REGISTERS(threads, name, ...) extern "C" __global__ void __launch_bounds__(threads, 1) name(__VA_ARGS__)
+#endif
+
 // n / d for n < 2^31 by a multiplication; magic and shift come from the host.
 struct Divisor {
     u32 d, magic, shift;

@@ -1,4 +1,5 @@
-// Drives the stand-in driver through its API, as the library does: check <libcuda.so.1> <folder of PTX> [what]
+// Drives the stand-in driver through its API, as the library does: check <libcuda.so.1> <folder of PTX> [case]
+//
 // scripts/cuda-emulator --check runs it in every thread order, with planted faults, and with each variable it obeys.
 #include <cstdint>
 #include <cstdio>
@@ -158,6 +159,24 @@ static void refusals(Handle module) {
     EXPECT(cuda("cuGetErrorName", 12345, &name) == 1);
 }
 
+// PTX that is not what is compiled in, host memory given to a kernel, writing beside a block.
+static void stale() {
+    Handle module = nullptr, found = nullptr;
+    const char* image = ".version 7.0\n.entry copy_fill_4(.param .u64 a, .param .align 8 .b8 b[100]){ret;}\n.entry not_compiled(){ret;}";
+    EXPECT(cuda("cuModuleLoadData", &module, (const void*)"no PTX") == 200);
+    EXPECT(cuda("cuModuleLoadData", &module, (const void*)".version 9.0") == 222);
+    OK("cuModuleLoadData", &module, (const void*)image);
+    EXPECT(cuda("cuModuleGetFunction", &found, module, "copy_fill_4") == 500);
+    EXPECT(cuda("cuModuleGetFunction", &found, module, "not_compiled") == 500);
+}
+static void misuse(Handle module, const std::string& what) {
+    const Buffer<int> to(64);
+    static int host[64];
+    const Pointer place = what == "host" ? (Pointer)host : to.place;
+    EXPECT(launch(function(module, "copy_fill_4"), {1}, {32}, 0, nullptr, place, Strided(), 1, what == "host" ? 64ll : 65ll) == 0);
+    EXPECT(cuda("cuCtxSynchronize") == 700);
+}
+
 static void graphs(Handle module) {
     Handle stream = nullptr, graph = nullptr, executable = nullptr;
     OK("cuStreamCreate", &stream, 1u);
@@ -180,6 +199,23 @@ static void graphs(Handle module) {
     OK("cuGraphExecDestroy", executable);
     OK("cuGraphDestroy", graph);
     OK("cuStreamDestroy_v2", stream);
+}
+
+// Pinned memory is used when the work is done; other memory at once.
+static void laziness(bool lazy) {
+    int *pinned = nullptr, plain = 1;
+    OK("cuMemAllocHost_v2", (void**)&pinned, size_t(8));
+    const Buffer<int> to(2);
+    pinned[0] = 1, pinned[1] = 0;
+    OK("cuMemcpyHtoDAsync_v2", to.place, (const void*)pinned, size_t(4), (Handle)nullptr);
+    OK("cuMemcpyHtoDAsync_v2", to.place + 4, (const void*)&plain, size_t(4), (Handle)nullptr);
+    OK("cuMemcpyDtoHAsync_v2", (void*)(pinned + 1), to.place + 4, size_t(4), (Handle)nullptr);
+    EXPECT(pinned[1] == (lazy ? 0 : 1));
+    pinned[0] = plain = 2;
+    OK("cuCtxSynchronize");
+    EXPECT(pinned[1] == 1);
+    EXPECT(to.read() == (std::vector<int>{lazy ? 2 : 1, 1}));
+    OK("cuMemFreeHost", (void*)pinned);
 }
 
 static void threads(Handle module, Handle context) {
@@ -215,16 +251,18 @@ static void injected(Handle module, bool launches) {
     EXPECT(cuda("cuCtxSynchronize") == code);
 }
 
-// One planted fault of faults.cu: how it ends.
-static void planted(const std::string& name) {
-    const Handle module = load("faults");
+// A kernel of samples.cu: how it ends.
+static void sample(const std::string& name) {
+    const std::string image = ".version 7.0\n.target sm_75\n.visible .entry " + name + "(\n.param .u64 x,\n.param .u64 out\n)\n{\nret;\n}\n";
+    Handle module = nullptr;
+    OK("cuModuleLoadData", &module, (const void*)image.c_str());
     const Buffer<float> x(std::vector<float>(256, 1.f)), out(256);
     const int error = launch(function(module, name.c_str()), {2}, {64}, 256, nullptr, x.place, out.place);
     const int fault = error ? error : cuda("cuCtxSynchronize");
     bool right = !fault;
     if (!fault)
         for (const float v : out.read()) right &= v == 1.f;
-    std::printf("%s: %s\n", name.c_str(), fault ? "fault" : right ? "passes" : "wrong");
+    std::puts(fault ? "fault" : right ? "right" : "wrong");
 }
 
 int main(int count, char** arguments) {
@@ -238,24 +276,28 @@ int main(int count, char** arguments) {
     Handle context = nullptr;
     EXPECT(cuda("cuDeviceGetCount", &devices) == 3);
     const int started = cuda("cuInit", 0u);
-    if (what == "none") return started == 100 ? 0 : 1;
+    if (what == "none") return std::puts(started == 100 ? "none" : "some") < 0;
     EXPECT(started == 0);
     EXPECT(cuda("cuCtxSynchronize") == 201);
     OK("cuDeviceGetCount", &devices);
     OK("cuDevicePrimaryCtxRetain", &context, devices - 1);
     OK("cuCtxSetCurrent", context);
-    if (what.starts_with("planted_")) {
-        planted(what);
+    if (what.starts_with("planted_") || what.starts_with("sample_")) {
+        sample(what);
         return 0;
     }
     const Handle module = load("copy");
-    if (what == "launch" || what == "copy") {
+    if (what == "host" || what == "beside") {
+        misuse(module, what);
+    } else if (what == "launch" || what == "copy") {
         injected(module, what == "launch");
     } else {
         copies<uint8_t>(module), copies<uint16_t>(module), copies<uint32_t>(module), copies<uint64_t>(module);
         transposes<uint8_t>(module), transposes<uint16_t>(module), transposes<uint32_t>(module), transposes<uint64_t>(module);
         refusals(module);
+        stale();
         graphs(module);
+        laziness(std::getenv("FERROTAPE_EMULATED_LAZY") != nullptr);
         threads(module, context);
     }
     std::printf("%d failures\n", failures);

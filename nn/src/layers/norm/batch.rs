@@ -3,6 +3,7 @@
 use ferrotape_tensor::chain::{BinaryChain, UnaryChain};
 use ferrotape_tensor::{DType, Error, ErrorKind, Operand, Result, Tensor};
 
+use super::check_eps;
 use crate::Module;
 use crate::ctx::Ctx;
 use crate::module::{Buffer, Forward, Param};
@@ -72,8 +73,9 @@ pub type BatchNorm2dConfig = BatchNormConfig<2>;
 pub type BatchNorm3dConfig = BatchNormConfig<3>;
 
 impl<const D: usize> BatchNormConfig<D> {
-    /// For this many channels: eps 1e-5, momentum 0.1, affine, with running statistics, f32.
-    pub fn new(channels: usize) -> Self {
+    /// For so many features (channels): eps 1e-5, momentum 0.1, affine, with running statistics, f32.
+    pub fn new(num_features: usize) -> Self {
+        let channels = num_features;
         let (affine, track) = (true, true);
         let (eps, momentum) = (1e-5, Some(0.1));
         BatchNormConfig { channels, eps, momentum, affine, track, dtype: DType::F32 }
@@ -112,8 +114,15 @@ impl<const D: usize> BatchNormConfig<D> {
     /// The layer.
     ///
     /// # Errors
-    /// Memory over the limit.
+    /// No features; an eps or a momentum that is negative or not finite; memory over the limit.
     pub fn build(self) -> Result<BatchNorm<D>> {
+        let name = format!("batch_norm{D}d");
+        check_eps(&name, self.eps)?;
+        if self.channels == 0 || self.momentum.is_some_and(|m| !(m.is_finite() && m >= 0.0)) {
+            let (features, momentum) = (self.channels, self.momentum);
+            let message = format!("{name}: {features} features, momentum {momentum:?}");
+            return Err(Error::new(ErrorKind::Module(message)));
+        }
         let full = |value| Tensor::full([self.channels], value, self.dtype);
         let param = |value| full(value).map(Param::new);
         let buffer = |value| full(value).map(Buffer::new);
@@ -134,12 +143,12 @@ impl<const D: usize> BatchNormConfig<D> {
 }
 
 impl<const D: usize> BatchNorm<D> {
-    /// For this many channels, f32; see [`BatchNormConfig`] for other settings.
+    /// For so many features (channels), f32; see [`BatchNormConfig`] for other settings.
     ///
     /// # Errors
-    /// Memory over the limit.
-    pub fn new(channels: usize) -> Result<Self> {
-        BatchNormConfig::new(channels).build()
+    /// No features; memory over the limit.
+    pub fn new(num_features: usize) -> Result<Self> {
+        BatchNormConfig::new(num_features).build()
     }
 
     /// Moves the running statistics towards the batch's.

@@ -6,7 +6,7 @@ use super::stack::{Settings, Weights};
 use crate::module::{Module, Visitor, VisitorMut};
 
 macro_rules! cell {
-    ($(#[$doc:meta])* $cell:ident, $kind:expr) => {
+    ($(#[$doc:meta])* $cell:ident, $config:ident, $kind:expr) => {
         $(#[$doc])*
         #[derive(Debug, Clone)]
         pub struct $cell {
@@ -20,30 +20,47 @@ macro_rules! cell {
             /// # Errors
             /// A size of 0; memory over the limit.
             pub fn new(input_size: usize, hidden_size: usize, rng: &mut Generator) -> Result<Self> {
-                Self::with(input_size, hidden_size, true, DType::F32, rng)
+                $config::new(input_size, hidden_size).build(rng)
             }
 
-            /// With or without biases, of this type.
+        }
+
+        #[doc = concat!("Settings of an [`", stringify!($cell), "`].")]
+        #[derive(Debug, Clone, Copy)]
+        pub struct $config(Settings);
+
+        impl $config {
+            /// From `input_size` to `hidden_size` features, with biases, f32.
+            pub fn new(input_size: usize, hidden_size: usize) -> Self {
+                $config(Settings::new($kind, input_size, hidden_size))
+            }
+
+            /// With or without biases.
+            pub fn bias(mut self, bias: bool) -> Self {
+                self.0.bias = bias;
+                self
+            }
+
+            /// Type of the parameters.
+            pub fn dtype(mut self, dtype: DType) -> Self {
+                self.0.dtype = dtype;
+                self
+            }
+
+            /// The cell, its parameters uniform within `1 / sqrt(hidden_size)`.
             ///
             /// # Errors
-            /// A size of 0; memory over the limit.
-            pub fn with(
-                input_size: usize,
-                hidden_size: usize,
-                bias: bool,
-                dtype: DType,
-                rng: &mut Generator,
-            ) -> Result<Self> {
-                let settings = Settings::new($kind, input_size, hidden_size);
-                let settings = Settings { bias, dtype, ..settings };
-                settings.check()?;
-                let weights = Weights::new(&settings, input_size, rng)?;
-                Ok($cell { settings, weights })
+            /// A size of 0; an integer type; memory over the limit.
+            pub fn build(self, rng: &mut Generator) -> Result<$cell> {
+                self.0.check()?;
+                let weights = Weights::new(&self.0, self.0.input, rng)?;
+                Ok($cell { settings: self.0, weights })
             }
         }
 
         impl Module for $cell {
             fn visit<'a>(&'a self, visitor: &mut dyn Visitor<'a>) {
+                visitor.module(std::any::type_name::<Self>());
                 for (name, param) in self.weights.named() {
                     visitor.enter(name);
                     visitor.param(param);
@@ -63,15 +80,15 @@ macro_rules! cell {
 
 cell! {
     /// One step of an [`LSTM`](crate::LSTM): PyTorch's `nn.LSTMCell`.
-    LSTMCell, RecurrentCell::Lstm
+    LSTMCell, LSTMCellConfig, RecurrentCell::Lstm
 }
 cell! {
     /// One step of a [`GRU`](crate::GRU): PyTorch's `nn.GRUCell`.
-    GRUCell, RecurrentCell::Gru
+    GRUCell, GRUCellConfig, RecurrentCell::Gru
 }
 cell! {
     /// One step of an [`RNN`](crate::RNN): PyTorch's `nn.RNNCell`.
-    RNNCell, RecurrentCell::RnnTanh
+    RNNCell, RNNCellConfig, RecurrentCell::RnnTanh
 }
 
 /// One step of `x` `[batch, input]` or `[input]`, from states of the same rank or of 0.
@@ -139,13 +156,15 @@ impl GRUCell {
     }
 }
 
-impl RNNCell {
+impl RNNCellConfig {
     /// `max(x, 0)` instead of tanh: PyTorch's `nonlinearity="relu"`.
     pub fn relu(mut self, relu: bool) -> Self {
-        self.settings.cell = if relu { RecurrentCell::RnnRelu } else { RecurrentCell::RnnTanh };
+        self.0.cell = if relu { RecurrentCell::RnnRelu } else { RecurrentCell::RnnTanh };
         self
     }
+}
 
+impl RNNCell {
     /// The next state `[batch, hidden]`, from x `[batch, input]` (or without the batch) and a state; `None`: of 0.
     ///
     /// # Errors

@@ -21,6 +21,9 @@ impl<M: Method> Groups<M> {
             let key = |name: &str| format!("state.{}.{name}", slot.path);
             let count = i64::try_from(slot.count).unwrap_or(i64::MAX);
             named.insert(key("step"), Tensor::from(count));
+            if let Some(name) = M::PRODUCT {
+                named.insert(key(name), Tensor::from(slot.product));
+            }
             for (name, state) in M::STATES.iter().zip(&slot.state) {
                 if let Some(state) = state {
                     named.insert(key(name), state.clone());
@@ -81,6 +84,7 @@ impl<M: Method> Groups<M> {
             path: path.to_string(),
             group: None,
             count: 0,
+            product: f64::NAN,
             state: [const { None }; 3],
         });
         if name == "step" {
@@ -90,6 +94,10 @@ impl<M: Method> Groups<M> {
                 return Err(format!("{steps} is no number of steps"));
             }
             slot.count = steps as u64;
+            return Ok(());
+        }
+        if M::PRODUCT == Some(name) {
+            slot.product = number()?;
             return Ok(());
         }
         let place = M::STATES.iter().position(|known| *known == name).ok_or("unexpected")?;
@@ -104,6 +112,11 @@ impl<M: Method> Groups<M> {
         slot.group = self.group_of(&slot.path).map_err(|error| error.to_string())?;
         if slot.count == 0 {
             return Err(format!("state.{}.step: missing or 0", slot.path));
+        }
+        if let Some(name) = M::PRODUCT
+            && !slot.product.is_finite()
+        {
+            return Err(format!("state.{}.{name}: missing or not finite", slot.path));
         }
         let used = self.settings(slot.group).used();
         let first = slot.state.iter().flatten().next().map(Tensor::meta);

@@ -36,7 +36,8 @@ fn matmul(op: &Op, inputs: &[Input<'_>], out: &mut Output<'_>) -> Option<Result<
         Err(error) => return Some(Err(error)),
     };
     let lead = out.meta.shape.len().saturating_sub(2);
-    let (a, b) = (Batched::new(a, &out.meta.shape[..lead]), Batched::new(b, &out.meta.shape[..lead]));
+    let (a, b) =
+        (Batched::new(a, &out.meta.shape[..lead]), Batched::new(b, &out.meta.shape[..lead]));
     let known = |x: &Batched<'_>| Strided::new(0, &x.shape[..lead], &x.strides[..lead]).is_ok();
     if !known(&a) || !known(&b) {
         return None;
@@ -104,7 +105,8 @@ fn linear(
     };
     let w = array(op, w)?;
     let (across, across_strides) = ([features, outputs], [feature_stride, output_stride]);
-    let b = Array::new(w.buffer(), w.kind(), w.offset(), &across, &across_strides).map_err(failed)?;
+    let b =
+        Array::new(w.buffer(), w.kind(), w.offset(), &across, &across_strides).map_err(failed)?;
     let bias = match inputs.len() {
         3 => Some(Dense::new(op, tensor(op, inputs, 2)?)?),
         _ => None,

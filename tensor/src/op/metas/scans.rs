@@ -14,7 +14,9 @@ pub(super) fn output(op: &Op, inputs: &[Meta]) -> Result<Meta> {
     let (name, input) = (op.name(), &inputs[0]);
     match op {
         Op::Scan(scan, dim) => {
-            require_float(name, input.dtype)?;
+            if input.dtype != DType::I64 || *scan == ScanOp::Linear {
+                require_float(name, input.dtype)?;
+            }
             shape::check_dim(name, *dim, input.shape.len())?;
             if *scan == ScanOp::Linear && inputs[1].shape != input.shape {
                 let message = format!("{:?} and {:?} differ", input.shape, inputs[1].shape);

@@ -145,6 +145,7 @@ fn indexed(op: &'static str, index: &IndexOp, inputs: &[Meta]) -> Result<Meta> {
             return Ok(like(input, shape));
         }
         IndexOp::Scatter { dim, how } => return scattered(op, *dim, *how, inputs),
+        IndexOp::ScatterAdd { .. } if input.dtype == DType::I64 => {}
         IndexOp::Add { .. } | IndexOp::ScatterAdd { .. } => require_float(op, input.dtype)?,
         _ => {}
     }
@@ -225,7 +226,7 @@ fn scattered(op: &'static str, dim: usize, how: ScatterOp, inputs: &[Meta]) -> R
     let [x, index, source] = inputs else {
         return Err(Error::argument(op, "three operands expected"));
     };
-    if how != ScatterOp::Last {
+    if how != ScatterOp::Last && x.dtype != DType::I64 {
         require_float(op, x.dtype)?;
     }
     require_dtype(op, index.dtype, DType::I64)?;

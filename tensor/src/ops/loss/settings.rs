@@ -132,4 +132,60 @@ settings! {
         /// How far apart the dissimilar should be; 1.
         margin: f64 = 1.0,
     }
+
+    /// Settings of [`cosine_embedding_loss_with`](Tensor::cosine_embedding_loss_with): PyTorch's `CosineEmbeddingLoss`.
+    CosineEmbeddingLoss {
+        /// The cosine up to which the dissimilar are let be; 0.
+        margin: f64 = 0.0,
+    }
+
+    /// Settings of [`margin_ranking_loss_with`](Tensor::margin_ranking_loss_with): PyTorch's `MarginRankingLoss`.
+    MarginRankingLoss {
+        /// By how much one should be above the other; 0.
+        margin: f64 = 0.0,
+    }
+
+    /// Settings of [`triplet_margin_loss_with`](Tensor::triplet_margin_loss_with): PyTorch's `TripletMarginLoss`.
+    TripletMarginLoss {
+        /// By how much the negative should be farther; 1.
+        margin: f64 = 1.0,
+        /// Of the norm; 2.
+        p: f64 = 2.0,
+        /// Added to the differences; 1e-6.
+        eps: f64 = 1e-6,
+        /// The distance from positive to negative counts if it is smaller; false.
+        swap: bool = false,
+    }
+
+    /// Settings of [`multi_margin_loss_with`](Tensor::multi_margin_loss_with): PyTorch's `MultiMarginLoss`.
+    MultiMarginLoss<'a> [
+        /// `[classes]`: a factor for each class.
+        weight,
+    ] {
+        /// The power, 1 or 2; 1.
+        p: u32 = 1,
+        /// By how much the right class should be above the others; 1.
+        margin: f64 = 1.0,
+    }
+
+    /// Settings of [`multilabel_margin_loss_with`](Tensor::multilabel_margin_loss_with): PyTorch's `MultiLabelMarginLoss`.
+    MultiLabelMarginLoss {}
+
+    /// Settings of [`soft_margin_loss_with`](Tensor::soft_margin_loss_with): PyTorch's `SoftMarginLoss`.
+    SoftMarginLoss {}
+
+    /// Settings of [`multilabel_soft_margin_loss_with`](Tensor::multilabel_soft_margin_loss_with): PyTorch's `MultiLabelSoftMarginLoss`.
+    MultiLabelSoftMarginLoss<'a> [
+        /// `[classes]`: a factor for each class.
+        weight,
+    ] {
+    }
+
+    /// Settings of [`gaussian_nll_loss_with`](Tensor::gaussian_nll_loss_with): PyTorch's `GaussianNLLLoss`.
+    GaussianNLLLoss {
+        /// With the constant `log(2 pi) / 2`; false.
+        full: bool = false,
+        /// The least variance; 1e-6.
+        eps: f64 = 1e-6,
+    }
 }
