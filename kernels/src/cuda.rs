@@ -5,11 +5,14 @@
 //! block that was freed may be handed out again while kernels that read it still run.
 
 pub mod array;
+pub mod conv;
 pub mod copy;
 pub mod driver;
+pub mod gemm;
 pub mod launch;
 pub mod map;
 pub mod memory;
+mod product;
 pub mod reduce;
 pub mod softmax;
 #[cfg(test)]

@@ -33,7 +33,9 @@ macro_rules! families {
     };
 }
 families! {
+    Conv = "conv";
     Copy = "copy";
+    Gemm = "gemm";
     Map = "map";
     MapCast = "map_cast";
     MapUnary = "map_unary";

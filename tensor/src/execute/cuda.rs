@@ -2,7 +2,10 @@
 //! that happened is counted.
 
 mod copies;
+mod dense;
+mod images;
 mod maps;
+mod products;
 mod reductions;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -41,6 +44,8 @@ fn native(op: &Op, inputs: &[Input<'_>], outputs: &mut [Output<'_>]) -> Option<R
     copies::execute(op, inputs, outputs)
         .or_else(|| maps::execute(op, inputs, outputs))
         .or_else(|| reductions::execute(op, inputs, outputs))
+        .or_else(|| products::execute(op, inputs, outputs))
+        .or_else(|| images::execute(op, inputs, outputs))
 }
 
 /// The kernels' name of an element type.
