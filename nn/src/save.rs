@@ -73,7 +73,7 @@ use std::collections::BTreeMap;
 use std::panic::Location;
 use std::path::{Path, PathBuf};
 
-use ferrotape_tensor::{DType, Error, ErrorKind, Generator, Result, Tensor};
+use ferrotape_tensor::{DType, Device, Error, ErrorKind, Generator, Result, Tensor};
 
 pub use folder::{Checkpoints, Latest};
 
@@ -229,7 +229,9 @@ impl Checkpoint {
     /// # Errors
     /// No such part; names that are missing, unexpected or of another shape or type, all of them. Then nothing has changed.
     pub fn load_model<M: Module + ?Sized>(&self, part: &str, model: &mut M) -> Result<()> {
-        load_state_dict(model, self.tensors(part)?).map_err(|error| self.wrong(part, error))
+        let own = state_dict(model);
+        let placed = self.placed(part, |name| own.get(name).map(Tensor::device))?;
+        load_state_dict(model, &placed).map_err(|error| self.wrong(part, error))
     }
 
     /// Gives the optimizer of `model` its state back.
@@ -243,16 +245,23 @@ impl Checkpoint {
         optimizer: &mut O,
         model: &M,
     ) -> Result<()> {
-        let state = self.tensors(part)?;
         let parameters: BTreeMap<String, _> =
             parameters(model).into_iter().map(|(path, param)| (path, param.meta())).collect();
+        // Of the state of a parameter: its path, and what of it this is.
+        let of = |key: &str| {
+            let (path, name) = key.strip_prefix("state.")?.rsplit_once('.')?;
+            Some((path.to_string(), name != "step"))
+        };
+        let state = self.placed(part, |key| {
+            let (path, alike) = of(key)?;
+            parameters.get(&path).filter(|_| alike).map(|meta| meta.device)
+        })?;
         let mut wrong = Vec::new();
-        for (key, tensor) in state {
-            let of = key.strip_prefix("state.").and_then(|rest| rest.rsplit_once('.'));
-            let Some((path, name)) = of else { continue };
-            match parameters.get(path) {
+        for (key, tensor) in &state {
+            let Some((path, alike)) = of(key) else { continue };
+            match parameters.get(&path) {
                 None => wrong.push(format!("{key}: the model has no parameter {path}")),
-                Some(meta) if name != "step" && *meta != tensor.meta() => wrong.push(format!(
+                Some(meta) if alike && *meta != tensor.meta() => wrong.push(format!(
                     "{key}: {:?} {}, the parameter is {:?} {}",
                     tensor.shape(),
                     tensor.dtype(),
@@ -265,7 +274,7 @@ impl Checkpoint {
         if !wrong.is_empty() {
             return Err(self.wrong(part, wrong.join("; ")));
         }
-        optimizer.load_state_dict(state).map_err(|error| self.wrong(part, error))
+        optimizer.load_state_dict(&state).map_err(|error| self.wrong(part, error))
     }
 
     /// Puts a schedule where it stood, and sets its learning rates.
@@ -356,6 +365,17 @@ impl Checkpoint {
         <[T; N]>::try_from(numbers).map_err(|numbers| {
             self.wrong(part, format!("{name}: {} numbers, {N} expected", numbers.len()))
         })
+    }
+
+    /// The tensors of a part, each on the device that `device` says of its name, if it says one.
+    fn placed(&self, part: &str, device: impl Fn(&str) -> Option<Device>) -> Result<Named> {
+        let mut placed = self.tensors(part)?.clone();
+        for (name, tensor) in &mut placed {
+            if let Some(device) = device(name).filter(|device| *device != tensor.device()) {
+                *tensor = tensor.to_device(device)?;
+            }
+        }
+        Ok(placed)
     }
 
     fn wrong(&self, part: &str, what: impl std::fmt::Display) -> Error {
