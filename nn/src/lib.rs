@@ -31,12 +31,13 @@ mod layers;
 mod model;
 mod module;
 mod optim;
+mod pack;
 pub mod save;
 mod schedule;
 mod state;
 mod step;
 mod summary;
-mod utils;
+mod vector;
 mod watch;
 
 pub use average::AveragedModel;
@@ -53,6 +54,7 @@ pub use optim::{
     AdamaxConfig, NAdam, NAdamConfig, Optimizer, RAdam, RAdamConfig, RMSprop, RMSpropConfig, SGD,
     SGDConfig,
 };
+pub use pack::pad_sequence;
 pub use schedule::{
     Anneal, ConstantLR, CosineAnnealingLR, CosineAnnealingWarmRestarts, ExponentialLR, LambdaLR,
     LinearLR, MultiStepLR, OneCycleLR, PlateauMode, PolynomialLR, ReduceLROnPlateau, Schedule,
@@ -64,5 +66,5 @@ pub use state::{
 };
 pub use step::{Gradients, Step, value_and_grad, value_and_grad_aux};
 pub use summary::{Summary, SummaryRow};
-pub use utils::{pad_sequence, parameters_to_vector, vector_to_parameters};
+pub use vector::{parameters_to_vector, vector_to_parameters};
 pub use watch::NanWatch;

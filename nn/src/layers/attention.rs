@@ -303,7 +303,7 @@ impl MultiheadAttention {
         let (q, k, v) = (split(q)?, split(k)?, split(v)?);
         let mut scores = q.mul((width as f64).sqrt().recip()).matmul(k.t())?;
         if masks.is_causal {
-            let ahead = Tensor::ones([queries, keys], DType::Bool)?.triu(1)?;
+            let ahead = Tensor::ones([queries, keys], (DType::Bool, scores.device()))?.triu(1)?;
             scores = masked(&scores, &ahead)?;
         }
         if let Some(mask) = masks.attn_mask {

@@ -132,8 +132,8 @@ fn col2im(
         }
     }
     let channels = rows / taps;
-    let flat = Tensor::zeros([n, channels, area], x.dtype())?;
-    let index = Tensor::from_vec(index, [count])?;
+    let flat = Tensor::zeros([n, channels, area], x)?;
+    let index = Tensor::from_vec(index, [count])?.to_device(x.device())?;
     let summed = flat.index_add(2, &index, x.reshape([n, channels, count])?)?;
     let image = summed.reshape([n, channels, padded[0], padded[1]])?;
     let [up, left] = settings.padding;
