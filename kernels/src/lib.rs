@@ -1,7 +1,7 @@
 //! Kernels of ferrotape: slices, strides and pointers in, the caller's buffer out.
 //!
-//! This crate has never heard of a tensor. It holds all `unsafe` code of the project: vector intrinsics, foreign memory and
-//! the thread team. Every kernel computes its sums in the order of `docs/adr/001-order-of-every-sum.md`, whatever the ISA
+//! This crate has never heard of a tensor. It holds all `unsafe` code of the project: vector intrinsics, foreign memory, the
+//! thread team and the NVIDIA driver. Every kernel computes its sums in the order of `docs/adr/001-order-of-every-sum.md`, whatever the ISA
 //! and the number of threads; [`mod@reference`] is the obviously right version that tests compare with.
 
 pub mod buffer;

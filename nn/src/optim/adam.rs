@@ -2,7 +2,7 @@
 
 use ferrotape_tensor::{AdamStep, OptimizeOp};
 
-use super::method::{Method, Wrong, below_one, not_negative, optimizer};
+use super::method::{Method, Wrong, check_moments, optimizer};
 
 /// Both at PyTorch's common defaults.
 const fn settings(decoupled: bool, weight_decay: f64) -> AdamStep {
@@ -78,11 +78,7 @@ macro_rules! method {
 
             fn check(&self) -> Result<(), Wrong> {
                 let step = &self.0;
-                not_negative("lr", step.lr)?;
-                not_negative("eps", step.eps)?;
-                not_negative("weight_decay", step.weight_decay)?;
-                below_one("the first of betas", step.beta1)?;
-                below_one("the second of betas", step.beta2)
+                check_moments(step.lr, [step.beta1, step.beta2], step.eps, step.weight_decay)
             }
 
             fn used(&self) -> [bool; 3] {

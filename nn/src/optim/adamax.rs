@@ -4,7 +4,7 @@ use ferrotape_tensor::chain::BinaryChain;
 use ferrotape_tensor::{Result, Tensor};
 
 use super::expression::{followed, penalised, power};
-use super::method::{Method, Now, Wrong, below_one, not_negative, optimizer};
+use super::method::{Method, Now, Wrong, check_moments, optimizer};
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Settings {
@@ -43,12 +43,8 @@ impl Method for AdamaxConfig {
     const EXPRESSED: bool = true;
 
     fn check(&self) -> Result<(), Wrong> {
-        let Settings { lr, betas: [beta1, beta2], eps, weight_decay, .. } = self.0;
-        not_negative("lr", lr)?;
-        not_negative("eps", eps)?;
-        not_negative("weight_decay", weight_decay)?;
-        below_one("the first of betas", beta1)?;
-        below_one("the second of betas", beta2)
+        let Settings { lr, betas, eps, weight_decay, .. } = self.0;
+        check_moments(lr, betas, eps, weight_decay)
     }
 
     fn used(&self) -> [bool; 3] {

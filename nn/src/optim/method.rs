@@ -21,6 +21,20 @@ pub(super) fn below_one(name: &str, value: f64) -> Result<(), Wrong> {
     }
 }
 
+/// What the relatives of Adam ask of their settings.
+pub(super) fn check_moments(
+    lr: f64,
+    [beta1, beta2]: [f64; 2],
+    eps: f64,
+    weight_decay: f64,
+) -> Result<(), Wrong> {
+    not_negative("lr", lr)?;
+    not_negative("eps", eps)?;
+    not_negative("weight_decay", weight_decay)?;
+    below_one("the first of betas", beta1)?;
+    below_one("the second of betas", beta2)
+}
+
 /// A step of a method that is made of expressions.
 pub(super) struct Now<'a> {
     /// Its number, from 1.
