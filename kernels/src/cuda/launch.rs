@@ -36,6 +36,7 @@ families! {
     Conv = "conv";
     Copy = "copy";
     Gemm = "gemm";
+    GemmTensor = "gemm_tensor";
     Map = "map";
     MapCast = "map_cast";
     MapUnary = "map_unary";
