@@ -206,9 +206,9 @@ impl<'a> Array<'a> {
         self.shape.contains(&0)
     }
 
-    /// True if its elements lie row-major without gaps.
+    /// True if its elements lie row-major without gaps (as none do).
     pub fn is_contiguous(&self) -> bool {
-        strided::is_contiguous(self.shape, self.strides)
+        self.is_empty() || strided::is_contiguous(self.shape, self.strides)
     }
 
     /// As kernels take it.
