@@ -3,6 +3,7 @@
 
 mod drawn;
 mod maps;
+mod precision;
 
 use ferrotape::nn::ModuleExt;
 use ferrotape::nn::data::Dataset;
