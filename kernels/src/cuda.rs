@@ -9,15 +9,19 @@ pub mod conv;
 pub mod copy;
 pub mod driver;
 pub mod gemm;
+pub mod graph;
 pub mod launch;
 pub mod map;
 pub mod memory;
 mod product;
 pub mod reduce;
 pub mod softmax;
+mod staging;
+mod stream;
 #[cfg(test)]
 mod testing;
 
 pub use array::{Array, Strided, Type};
 pub use driver::{Gpu, Info, count, gpu};
+pub use graph::Graph;
 pub use memory::DeviceBuffer;
