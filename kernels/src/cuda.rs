@@ -12,6 +12,8 @@ pub mod gemm;
 pub mod launch;
 pub mod map;
 pub mod memory;
+pub mod norm;
+pub mod pool;
 mod product;
 pub mod reduce;
 pub mod softmax;
