@@ -35,10 +35,13 @@ struct RowThreads {
     template <class C> DEVICE C known(unsigned char* shared, i32 warp, C found) const {
         return block ? reinterpret_cast<C*>(shared)[8 + warp] : team.first(found);
     }
-    // The largest, NaN above all; which of equal zeros is open. For blocks of 256.
+    // The largest, NaN above all; which of equal zeros is open. Includes a `sync`. For blocks of 256.
     template <class C> DEVICE C largest(unsigned char* shared, C x) const {
         for (i32 w = team.width >> 1; w > 0; w >>= 1) x = maximum(x, __shfl_xor_sync(WARP, x, w));
-        if (!block) return x;
+        if (!block) {
+            __syncwarp();
+            return x;
+        }
         C* const slots = reinterpret_cast<C*>(shared);
         if (team.lane == 0) slots[threadIdx.x / 32] = x;
         __syncthreads();
