@@ -13,6 +13,8 @@ pub mod graph;
 pub mod launch;
 pub mod map;
 pub mod memory;
+pub mod norm;
+pub mod pool;
 mod product;
 pub mod reduce;
 pub mod softmax;

@@ -211,6 +211,15 @@ impl<'a> Array<'a> {
         self.is_empty() || strided::is_contiguous(self.shape, self.strides)
     }
 
+    /// The address of the first of elements that lie row-major without gaps.
+    ///
+    /// # Errors
+    /// [`Contract`](Error::Contract) if they don't.
+    pub(super) fn start(&self) -> Result<u64> {
+        require(self.is_contiguous(), "cuda: an operand is not row-major")?;
+        Ok(self.buffer.address() + (self.offset * self.kind.size()) as u64)
+    }
+
     /// As kernels take it.
     ///
     /// # Errors

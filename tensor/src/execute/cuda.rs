@@ -5,6 +5,8 @@ mod copies;
 mod dense;
 mod images;
 mod maps;
+mod norms;
+mod pools;
 mod products;
 mod reductions;
 
@@ -46,6 +48,8 @@ fn native(op: &Op, inputs: &[Input<'_>], outputs: &mut [Output<'_>]) -> Option<R
         .or_else(|| reductions::execute(op, inputs, outputs))
         .or_else(|| products::execute(op, inputs, outputs))
         .or_else(|| images::execute(op, inputs, outputs))
+        .or_else(|| norms::execute(op, inputs, outputs))
+        .or_else(|| pools::execute(op, inputs, outputs))
 }
 
 /// The kernels' name of an element type.
