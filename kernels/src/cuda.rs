@@ -9,12 +9,15 @@ pub mod conv;
 pub mod copy;
 pub mod driver;
 pub mod gemm;
+pub mod index;
 pub mod launch;
 pub mod map;
 pub mod memory;
 mod product;
 pub mod reduce;
+pub mod scan;
 pub mod softmax;
+pub mod sort;
 #[cfg(test)]
 mod testing;
 

@@ -36,12 +36,15 @@ families! {
     Conv = "conv";
     Copy = "copy";
     Gemm = "gemm";
+    Index = "index";
     Map = "map";
     MapCast = "map_cast";
     MapUnary = "map_unary";
     MapWide = "map_wide";
     Reduce = "reduce";
+    Scan = "scan";
     Softmax = "softmax";
+    Sort = "sort";
 }
 
 /// The modules that are loaded, and their functions by name.
