@@ -10,6 +10,7 @@ pub mod copy;
 pub mod driver;
 pub mod gemm;
 pub mod graph;
+pub mod index;
 pub mod launch;
 pub mod map;
 pub mod memory;
@@ -17,9 +18,11 @@ pub mod norm;
 pub mod pool;
 mod product;
 pub mod reduce;
+pub mod scan;
 pub mod softmax;
 mod staging;
 mod stream;
+pub mod sort;
 #[cfg(test)]
 mod testing;
 

@@ -36,6 +36,7 @@ families! {
     Conv = "conv";
     Copy = "copy";
     Gemm = "gemm";
+    Index = "index";
     Map = "map";
     MapCast = "map_cast";
     MapUnary = "map_unary";
@@ -43,7 +44,9 @@ families! {
     Norm = "norm";
     Pool = "pool";
     Reduce = "reduce";
+    Scan = "scan";
     Softmax = "softmax";
+    Sort = "sort";
 }
 
 /// The modules that are loaded, and their functions by name. Those that are known are found without a lock: lists that only grow.
