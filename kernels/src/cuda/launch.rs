@@ -36,6 +36,7 @@ families! {
     Conv = "conv";
     Copy = "copy";
     Gemm = "gemm";
+    GemmTensor = "gemm_tensor";
     Index = "index";
     Map = "map";
     MapCast = "map_cast";
