@@ -90,7 +90,8 @@ impl Lt {
             return Ok(lt);
         }
         let functions = Functions::loaded()?;
-        gpu.bind()?;
+        // It may wait for the device.
+        let _no_recording = gpu.pause()?;
         let mut handle: Handle = std::ptr::null_mut();
         // SAFETY: a place for a handle; the device's context is this thread's.
         functions::check("cublasLtCreate", unsafe { (functions.create)(&mut handle) })?;
@@ -238,28 +239,33 @@ pub(super) fn multiply(
         |lines: &Lines<'_>| pointer(lines.address() + (lines.offset * operands.size()) as u64);
     let (one, beta) = (1f32, if product.target.accumulate == 0 { 0f32 } else { 1f32 });
     let ([layout_a, layout_b, layout_d], d) = (plan.layouts, pointer(out.address()));
-    // SAFETY: descriptors that say where the operands lie, which is inside their buffers; the factors are read before it returns;
-    // operands, result and workspace are given back to the pool no earlier than now, and the stream orders their next use.
-    let code = unsafe {
-        (lt.functions.matmul)(
-            lt.handle,
-            plan.desc,
-            std::ptr::from_ref(&one).cast(),
-            place(&b),
-            layout_a,
-            place(&a),
-            layout_b,
-            std::ptr::from_ref(&beta).cast(),
-            d,
-            layout_d,
-            d,
-            layout_d,
-            plan.algorithm.as_ptr().cast(),
-            pointer(workspace.address()),
-            plan.workspace,
-            gpu.stream,
-        )
-    };
+    let mut code = 0;
+    gpu.enqueue("cublasLtMatmul", |_, stream| {
+        // SAFETY: descriptors that say where the operands lie, which is inside their buffers; the factors are read before it returns;
+        // operands, result and workspace are given back to the pool no earlier than now, and the stream orders their next use.
+        code = unsafe {
+            (lt.functions.matmul)(
+                lt.handle,
+                plan.desc,
+                std::ptr::from_ref(&one).cast(),
+                place(&b),
+                layout_a,
+                place(&a),
+                layout_b,
+                std::ptr::from_ref(&beta).cast(),
+                d,
+                layout_d,
+                d,
+                layout_d,
+                plan.algorithm.as_ptr().cast(),
+                pointer(workspace.address()),
+                plan.workspace,
+                stream,
+            )
+        };
+        // Its words are its own, not the driver's.
+        0
+    })?;
     functions::check("cublasLtMatmul", code)
 }
 

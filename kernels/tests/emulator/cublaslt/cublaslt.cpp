@@ -5,8 +5,9 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstring>
+#include <deque>
 #include <dlfcn.h>
-#include <initializer_list>
+#include <mutex>
 
 #define API extern "C" __attribute__((visibility("default"))) int
 
@@ -116,7 +117,6 @@ void compute(void* data) {
                 if (desc.epilogue & RELU) sum = sum < 0 ? 0 : sum;
                 write(at_d, to, d.type, sum);
             }
-    delete work;
 }
 
 // What both the heuristic and the product hold the descriptors to.
@@ -230,6 +230,11 @@ API cublasLtMatmul(void* handle, const Descriptor* desc, const float* alpha, con
         if (x->columns > 1 && x->pitch * int64_t(size_of(x->type)) % 16) return refuse("lines that are not aligned");
     if (!stream) return refuse("the stream");
     const auto enqueue = driver<int (*)(void*, void (*)(void*), void*)>("cuLaunchHostFunc");
-    auto* const work = new Work{*desc, *a, *b, *d, at_a, at_b, at_c, at_d, *alpha, *beta, desc->transposed[0] ? a->rows : a->columns};
+    static auto& all = *new std::deque<Work>; // kept: a graph may run it again
+    static std::mutex lock;
+    lock.lock();
+    all.push_back(Work{*desc, *a, *b, *d, at_a, at_b, at_c, at_d, *alpha, *beta, desc->transposed[0] ? a->rows : a->columns});
+    Work* const work = &all.back();
+    lock.unlock();
     return enqueue && enqueue(stream, compute, work) == 0 ? SUCCESS : EXECUTION_FAILED;
 }
