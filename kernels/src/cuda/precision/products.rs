@@ -269,6 +269,7 @@ fn aligned(mut check: impl FnMut(Case)) {
         [Lie::Wide; 2],
     ] {
         check(case([64, 136, 72], lies));
+        check(case([136, 72, 136], lies));
         check(Case { column_bias: true, relu: true, ..case([264, 88, 264], lies) });
         check(Case { row_bias: true, accumulate: true, ..case([24, 1160, 40], lies) });
     }
