@@ -3,6 +3,7 @@
 
 mod drawn;
 mod maps;
+mod norms;
 
 use ferrotape::nn::ModuleExt;
 use ferrotape::nn::data::Dataset;
