@@ -3,6 +3,7 @@
 
 mod drawn;
 mod maps;
+mod norms;
 mod steps;
 
 use ferrotape::nn::ModuleExt;
