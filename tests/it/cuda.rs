@@ -2,6 +2,7 @@
 //! `scripts/cuda-emulator`) only the words are tested that say so; with `FERROTAPE_TEST_DEVICE=cuda` there must be one.
 
 mod drawn;
+mod indices;
 mod maps;
 mod norms;
 mod steps;
