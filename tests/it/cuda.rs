@@ -5,6 +5,7 @@ mod drawn;
 mod indices;
 mod maps;
 mod norms;
+mod precision;
 mod steps;
 
 use ferrotape::nn::ModuleExt;

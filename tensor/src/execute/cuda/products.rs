@@ -2,6 +2,7 @@
 
 use ferrotape_kernels::cpu::gemm::Activation;
 use ferrotape_kernels::cuda::gemm::{self, Product};
+use ferrotape_kernels::cuda::precision;
 use ferrotape_kernels::cuda::{Array, Strided};
 
 use super::dense::Dense;
@@ -51,7 +52,7 @@ fn matmul(op: &Op, inputs: &[Input<'_>], out: &mut Output<'_>) -> Option<Result<
             accumulate: false,
             activation: Activation::None,
         };
-        told(op, gemm::gemm(&product, target(op, out)?))
+        told(op, precision::multiply(&product, target(op, out)?))
     };
     Some(run())
 }
@@ -117,5 +118,5 @@ fn linear(
         None => None,
     };
     let product = Product { a, b, row_bias: None, column_bias, accumulate: false, activation };
-    told(op, gemm::gemm(&product, target(op, out)?))
+    told(op, precision::multiply(&product, target(op, out)?))
 }
