@@ -12,7 +12,9 @@ pub mod gemm;
 pub mod launch;
 pub mod map;
 pub mod memory;
+pub mod optimize;
 mod product;
+pub mod random;
 pub mod reduce;
 pub mod softmax;
 #[cfg(test)]

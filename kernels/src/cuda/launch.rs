@@ -40,6 +40,8 @@ families! {
     MapCast = "map_cast";
     MapUnary = "map_unary";
     MapWide = "map_wide";
+    Optimize = "optimize";
+    Random = "random";
     Reduce = "reduce";
     Softmax = "softmax";
 }

@@ -3,10 +3,13 @@
 
 mod copies;
 mod dense;
+mod halves;
 mod images;
 mod maps;
 mod products;
+mod random;
 mod reductions;
+mod updates;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -33,10 +36,9 @@ static FALLBACKS: AtomicU64 = AtomicU64::new(0);
 
 /// Runs the kernel of `op`, or the CPU's on copies.
 pub(super) fn execute(op: &Op, inputs: &[Input<'_>], outputs: &mut [Output<'_>]) -> Result<()> {
-    match native(op, inputs, outputs) {
-        Some(done) => done,
-        None => on_host(op, inputs, outputs),
-    }
+    native(op, inputs, outputs)
+        .or_else(|| halves::execute(op, inputs, outputs))
+        .unwrap_or_else(|| on_host(op, inputs, outputs))
 }
 
 /// The GPU's kernel; `None` where it has none for these operands. One family after another; each knows its operations.
@@ -46,6 +48,8 @@ fn native(op: &Op, inputs: &[Input<'_>], outputs: &mut [Output<'_>]) -> Option<R
         .or_else(|| reductions::execute(op, inputs, outputs))
         .or_else(|| products::execute(op, inputs, outputs))
         .or_else(|| images::execute(op, inputs, outputs))
+        .or_else(|| random::execute(op, outputs))
+        .or_else(|| updates::execute(op, inputs, outputs))
 }
 
 /// The kernels' name of an element type.
