@@ -9,6 +9,7 @@ pub mod conv;
 pub mod copy;
 pub mod driver;
 pub mod gemm;
+pub mod integers;
 pub mod launch;
 pub mod map;
 pub mod memory;

@@ -36,6 +36,7 @@ families! {
     Conv = "conv";
     Copy = "copy";
     Gemm = "gemm";
+    Integers = "integers";
     Map = "map";
     MapCast = "map_cast";
     MapUnary = "map_unary";
