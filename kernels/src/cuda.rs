@@ -17,6 +17,7 @@ pub mod optimize;
 mod product;
 pub mod random;
 pub mod reduce;
+pub mod sequence;
 pub mod softmax;
 #[cfg(test)]
 mod testing;

@@ -44,6 +44,7 @@ families! {
     Optimize = "optimize";
     Random = "random";
     Reduce = "reduce";
+    Sequence = "sequence";
     Softmax = "softmax";
 }
 

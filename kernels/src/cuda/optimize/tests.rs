@@ -20,8 +20,12 @@ fn check<T: Element + Float>(
             state.truncate(if used { n } else { 0 });
         }
         let mut there = upload(gpu, &weight);
-        let mut states_there: Vec<DeviceBuffer> =
-            states.iter().zip(used).filter(|(_, used)| *used).map(|(s, _)| upload(gpu, s)).collect();
+        let mut states_there: Vec<DeviceBuffer> = states
+            .iter()
+            .zip(used)
+            .filter(|(_, used)| *used)
+            .map(|(s, _)| upload(gpu, s))
+            .collect();
         for (i, &one) in steps.iter().enumerate() {
             // The gradient begins inside its buffer.
             let grad = values::<T>(n + 3, 10 + i as u64);
