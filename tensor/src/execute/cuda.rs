@@ -9,6 +9,7 @@ mod maps;
 mod products;
 mod random;
 mod reductions;
+mod sequence;
 mod updates;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -50,6 +51,7 @@ fn native(op: &Op, inputs: &[Input<'_>], outputs: &mut [Output<'_>]) -> Option<R
         .or_else(|| images::execute(op, inputs, outputs))
         .or_else(|| random::execute(op, outputs))
         .or_else(|| updates::execute(op, inputs, outputs))
+        .or_else(|| sequence::execute(op, inputs, outputs))
 }
 
 /// The kernels' name of an element type.

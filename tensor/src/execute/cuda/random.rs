@@ -22,5 +22,7 @@ pub(super) fn execute(op: &Op, outputs: &mut [Output<'_>]) -> Option<Result<()>>
         RandomOp::Normal { mean, std } => Distribution::Normal { mean, std },
         RandomOp::Bernoulli { p, value } => Distribution::Bernoulli { p, value },
     };
-    Some(target(op, out).and_then(|out| told(op, random::draw(distribution, *at, kind(dtype), out))))
+    Some(
+        target(op, out).and_then(|out| told(op, random::draw(distribution, *at, kind(dtype), out))),
+    )
 }
