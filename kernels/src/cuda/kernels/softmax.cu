@@ -3,26 +3,9 @@
 // and then by `reduce_tree`.
 #include "row.cuh"
 #include "math.cuh"
+#include "transform.cuh"
 
-// log(x) of a sum of exponentials: at least 1, or NaN. In f64, so that f32 is rounded once (kernels/src/cpu/random/transform.rs).
-DEVICE f64 log_of(f64 x) {
-    const u64 bits = bits_of(x);
-    const i32 high = (i32)(u32)(bits >> 32) - 0x3fe6a09e;
-    const u64 fraction = (u64)(u32)((high & 0xfffff) + 0x3fe6a09e);
-    const f64 f = float_of(fraction << 32 | (bits & 0xffffffffull)) - 1.0;
-    const f64 k = (f64)(high >> 20);
-    const f64 s = f / (2.0 + f), z = s * s;
-    f64 r = 1.4798198605116586e-1;
-    r = fma(r, z, 1.5313837699209373e-1);
-    r = fma(r, z, 1.818357216161805e-1);
-    r = fma(r, z, 2.2222198432149784e-1);
-    r = fma(r, z, 2.857142874366239e-1);
-    r = fma(r, z, 3.999999999940942e-1);
-    r = fma(r, z, 6.666666666666735e-1);
-    r *= z;
-    const f64 half = 0.5 * f * f;
-    return k * 6.931471803691238e-1 - ((half - (s * (half + r) + k * 1.9082149292705877e-10)) - f);
-}
+// log(x) of a sum of exponentials: at least 1, or NaN. In f64, so that f32 is rounded once.
 template <class C> DEVICE C log_sum(C x) { return x - x == C(0) ? (C)log_of((f64)x) : x; }
 
 // What becomes of a row x with the maximum m, e = exp(x - m) and their sum s: e / s (0), (x - m) - log(s) (1), log(s) - (x[t] - m), one
