@@ -27,7 +27,7 @@ struct Windows {
 
 impl Windows {
     fn new(windows: &pool::Windows, divisor: Divisor) -> Result<Windows> {
-        let beyond = Error::Contract("cuda pool: sizes beyond counting");
+        let beyond = Error::Beyond("more than 2^31 - 1 places along a dim");
         // Products of two such still fit 63 bits.
         let small = |x: usize| i64::try_from(x).ok().filter(|&x| x < 1 << 31);
         let both = |[a, b]: [usize; 2]| Some([small(a)?, small(b)?]);
@@ -90,7 +90,7 @@ unsafe fn over(
 /// `out = max` of each window, `index = kh * kernel_width + kw` of the winner (NaN wins, then the lowest index): u8.
 ///
 /// # Errors
-/// [`Contract`](Error::Contract) as [`pool::max_pool2d`]; [`Cuda`](Error::Cuda).
+/// [`Contract`](Error::Contract) as [`pool::max_pool2d`]; [`Beyond`](Error::Beyond); [`Cuda`](Error::Cuda).
 pub fn max_pool2d(
     shape: &Pool2dShape,
     x: Array<'_>,
@@ -122,7 +122,7 @@ pub fn max_pool2d(
 /// `index = row * width + column` of the maximum of each window (NaN wins, then the lowest index): i64.
 ///
 /// # Errors
-/// [`Contract`](Error::Contract) as [`pool::max_pool2d_index`]; [`Cuda`](Error::Cuda).
+/// [`Contract`](Error::Contract) as [`pool::max_pool2d_index`]; [`Beyond`](Error::Beyond); [`Cuda`](Error::Cuda).
 pub fn max_pool2d_index(
     windows: &pool::Windows,
     x: Array<'_>,
@@ -148,7 +148,7 @@ pub fn max_pool2d_index(
 /// The backward pass: adds each output's gradient to its winner; inputs that never won get 0.
 ///
 /// # Errors
-/// [`Contract`](Error::Contract) as [`pool::max_pool2d_grad`]; [`Cuda`](Error::Cuda). Waits for the device if
+/// [`Contract`](Error::Contract) as [`pool::max_pool2d_grad`]; [`Beyond`](Error::Beyond); [`Cuda`](Error::Cuda). Waits for the device if
 /// the index is not known from [`max_pool2d`]: it is checked.
 pub fn max_pool2d_grad(
     shape: &Pool2dShape,
@@ -232,7 +232,7 @@ fn told(bad: Option<DeviceBuffer>) -> Result<()> {
 /// `out = (sum of each window) / divisor`, the sum in ascending order of the window's elements, from `+0`.
 ///
 /// # Errors
-/// [`Contract`](Error::Contract) as [`pool::average_pool2d`]; [`Cuda`](Error::Cuda).
+/// [`Contract`](Error::Contract) as [`pool::average_pool2d`]; [`Beyond`](Error::Beyond); [`Cuda`](Error::Cuda).
 pub fn average_pool2d(
     windows: &pool::Windows,
     divisor: Divisor,
