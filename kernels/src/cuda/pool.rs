@@ -26,7 +26,7 @@ struct Windows {
 
 impl Windows {
     fn new(windows: &pool::Windows, divisor: Divisor) -> Result<Windows> {
-        let beyond = Error::Contract("cuda pool: sizes beyond counting");
+        let beyond = Error::Beyond("sizes beyond counting");
         // Products of two such still fit 63 bits.
         let small = |x: usize| i64::try_from(x).ok().filter(|&x| x < 1 << 31);
         let both = |[a, b]: [usize; 2]| Some([small(a)?, small(b)?]);
