@@ -5,10 +5,14 @@ mod copies;
 mod dense;
 mod halves;
 mod images;
+mod indices;
 mod maps;
+mod norms;
+mod pools;
 mod products;
 mod random;
 mod reductions;
+mod scans;
 mod sequence;
 mod updates;
 
@@ -35,11 +39,13 @@ pub(crate) fn host_fallbacks() -> u64 {
 
 static FALLBACKS: AtomicU64 = AtomicU64::new(0);
 
-/// Runs the kernel of `op`, or the CPU's on copies.
+/// Runs the kernel of `op`, or the CPU's on copies: also where the layouts are beyond what the kernel takes.
 pub(super) fn execute(op: &Op, inputs: &[Input<'_>], outputs: &mut [Output<'_>]) -> Result<()> {
-    native(op, inputs, outputs)
-        .or_else(|| halves::execute(op, inputs, outputs))
-        .unwrap_or_else(|| on_host(op, inputs, outputs))
+    match native(op, inputs, outputs).or_else(|| halves::execute(op, inputs, outputs)) {
+        Some(Err(error)) if error.is_beyond_kernels() => on_host(op, inputs, outputs),
+        Some(done) => done,
+        None => on_host(op, inputs, outputs),
+    }
 }
 
 /// The GPU's kernel; `None` where it has none for these operands. One family after another; each knows its operations.
@@ -47,8 +53,12 @@ fn native(op: &Op, inputs: &[Input<'_>], outputs: &mut [Output<'_>]) -> Option<R
     copies::execute(op, inputs, outputs)
         .or_else(|| maps::execute(op, inputs, outputs))
         .or_else(|| reductions::execute(op, inputs, outputs))
+        .or_else(|| indices::execute(op, inputs, outputs))
+        .or_else(|| scans::execute(op, inputs, outputs))
         .or_else(|| products::execute(op, inputs, outputs))
         .or_else(|| images::execute(op, inputs, outputs))
+        .or_else(|| norms::execute(op, inputs, outputs))
+        .or_else(|| pools::execute(op, inputs, outputs))
         .or_else(|| random::execute(op, outputs))
         .or_else(|| updates::execute(op, inputs, outputs))
         .or_else(|| sequence::execute(op, inputs, outputs))
