@@ -61,6 +61,7 @@ pub use ferrotape_kernels::{
     cpu::reduce::{ArgOp, ReduceOp},
     cpu::scan::ScanOp,
     cpu::sequence::RecurrentCell,
+    cuda::{MatmulBackend, Precision},
     elementwise::{BinaryOp, CompareOp, LogicalOp, UnaryOp},
 };
 

@@ -2,8 +2,11 @@
 //! `scripts/cuda-emulator`) only the words are tested that say so; with `FERROTAPE_TEST_DEVICE=cuda` there must be one.
 
 mod drawn;
+mod indices;
 mod learning;
 mod maps;
+mod norms;
+mod precision;
 mod steps;
 
 use ferrotape::nn::ModuleExt;

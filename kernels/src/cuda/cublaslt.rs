@@ -90,7 +90,8 @@ impl Lt {
             return Ok(lt);
         }
         let functions = Functions::loaded()?;
-        gpu.bind()?;
+        // It may wait for the device.
+        let _no_recording = gpu.pause()?;
         let mut handle: Handle = std::ptr::null_mut();
         // SAFETY: a place for a handle; the device's context is this thread's.
         functions::check("cublasLtCreate", unsafe { (functions.create)(&mut handle) })?;

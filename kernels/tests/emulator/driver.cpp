@@ -274,6 +274,14 @@ API cuStreamWaitEvent(Stream* stream, Event* event, unsigned) {
     return records(stream) ? spoil(stream) : int(SUCCESS); // recording over several streams is not emulated
 }
 
+// Other stand-ins (cublaslt.cpp) compute by it.
+API cuLaunchHostFunc(Stream* stream, void (*function)(void*), void* data) {
+    const Call call;
+    if (!call) return call.error();
+    if (!function) return INVALID_VALUE;
+    return enqueue(call.device(), stream, Kind::Other, [=](Device&) { function(data); });
+}
+
 // ---- events ----
 
 API cuEventCreate(Event** event, unsigned flags) {

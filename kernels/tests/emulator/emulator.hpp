@@ -34,6 +34,7 @@ __attribute__((weak, visibility("hidden"))) extern char EMU_JOIN(__stop_, EMU_SH
     static void name(__VA_ARGS__)
 #endif
 #define KERNEL_BOUNDED(threads, name, ...) KERNEL(name, __VA_ARGS__)
+#define KERNEL_RESIDENT(threads, blocks, name, ...) KERNEL_BOUNDED(threads, name, __VA_ARGS__)
 #define DYNAMIC_SHARED(T, name) T* const name = reinterpret_cast<T*>(emu::dynamic_shared)
 
 // ---- keywords ----

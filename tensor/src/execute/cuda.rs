@@ -41,7 +41,8 @@ static FALLBACKS: AtomicU64 = AtomicU64::new(0);
 
 /// Runs the kernel of `op`, or the CPU's on copies: also where the layouts are beyond what the kernel takes.
 pub(super) fn execute(op: &Op, inputs: &[Input<'_>], outputs: &mut [Output<'_>]) -> Result<()> {
-    match native(op, inputs, outputs).or_else(|| halves::execute(op, inputs, outputs)) {
+    let done = native(op, inputs, outputs).or_else(|| halves::execute(op, inputs, outputs));
+    match done {
         Some(Err(error)) if error.is_beyond_kernels() => on_host(op, inputs, outputs),
         Some(done) => done,
         None => on_host(op, inputs, outputs),

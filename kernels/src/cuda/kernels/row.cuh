@@ -53,26 +53,30 @@ struct RowThreads {
 
 // `row` runs over the rows that this thread's team has; all of a warp go through the loop together, `have` being false where there is
 // none left (then `row` is some other).
-#define EACH_ROW(row, have, rows, width)                                                                                       \
-    for (i64 row##_teams = blockDim.x / (width), row##_together = (width) < 32 ? 32 / (width) : 1,                             \
-             row##_own = blockIdx.x * row##_teams + threadIdx.x / (width), row##_first = row##_own / row##_together * row##_together; \
-         row##_first < (rows); row##_first += row##_teams * gridDim.x)                                                         \
-        if (const i64 row##_mine = row##_first + row##_own % row##_together; true)                                             \
-            if (const bool have = row##_mine < (rows); true)                                                                   \
-                if (const i64 row = have ? row##_mine : (rows) - 1; true)
+#define EACH_ROW(row, have, rows, width)                                                                         \
+    for (i64 row##_first = threadIdx.x / (width) + (i64)blockIdx.x * (blockDim.x / (width)),                     \
+             row##_part = (width) < 32 ? threadIdx.x % 32 / (width) : 0;                                         \
+         row##_first - row##_part < (rows); row##_first += (i64)gridDim.x * (blockDim.x / (width)))              \
+        if (const bool have = row##_first < (rows); true)                                                        \
+            if (const i64 row = have ? row##_first : (rows) - 1; true)
+
+// Four neighbours into shared memory at once. (As a struct, the compiler would take it apart.)
+DEVICE void put(f32* to, const Four<f32>& v) { *reinterpret_cast<float4*>(to) = float4{v.x, v.y, v.z, v.w}; }
+DEVICE void put(f64* to, const Four<f64>& v) { store(to, v); }
 
 // `of(k, four)` gets the elements k .. k + 4 of a row, in groups; `one(k, x)` those that are left, or all where they don't lie at
-// places for groups. Four groups are on their way at once.
+// places for groups. 64 bytes a thread are on their way at once.
 template <class T, class G, class O> DEVICE void read_row(const T* from, i32 n, bool groups, const RowThreads& threads, const G& of, const O& one) {
+    constexpr i32 AT_ONCE = sizeof(T) == 8 ? 2 : 4;
     const i32 whole = groups ? n & ~3 : 0, step = threads.count * 4;
 #pragma unroll 1
-    for (i32 k = threads.rank * 4; k < whole; k += step * 4) {
-        Four<T> x[4];
+    for (i32 k = threads.rank * 4; k < whole; k += step * AT_ONCE) {
+        Four<T> x[AT_ONCE];
 #pragma unroll
-        for (i32 j = 0; j < 4; ++j)
+        for (i32 j = 0; j < AT_ONCE; ++j)
             if (k + j * step < whole) x[j] = load(from + k + j * step);
 #pragma unroll
-        for (i32 j = 0; j < 4; ++j)
+        for (i32 j = 0; j < AT_ONCE; ++j)
             if (k + j * step < whole) of(k + j * step, x[j]);
     }
 #pragma unroll 2

@@ -12,25 +12,29 @@ template <class C> DEVICE C log_sum(C x) { return x - x == C(0) ? (C)log_of((f64
 // element a row (2), (e / s - [it is t]) * w (3).
 enum Form { QUOTIENT, LOGARITHM, LOSS, GRADIENT };
 
-// All that an element of the result is made of; s is log(s) where that is asked for.
-template <class C> struct Known {
+// All that an element of the result is made of; s is log(s) where that is asked for. `I` counts a row's elements; a target that is
+// none of them is -1 (and told of by `softmax_classes`).
+template <class C, class I> struct Known {
     C m, s, weight;
-    i64 target;
+    I target;
     i32 form;
-    DEVICE Known(C m, C s, const i64* targets, i64 row, i32 form, C weight) : m(m), weight(weight), form(form) {
-        this->s = form == LOGARITHM || form == LOSS ? log_sum(s) : s;
-        target = targets != nullptr ? targets[row] : -1;
+    DEVICE Known(C m, C s, i32 form) : m(m), s(form == LOGARITHM || form == LOSS ? log_sum(s) : s), weight(C(1)), target(-1), form(form) {}
+    template <class T> DEVICE void look(const i64* targets, const T* weights, i64 row, i64 step, I n) {
+        if (targets != nullptr) {
+            const i64 found = targets[row];
+            target = (u64)found < (u64)n ? (I)found : I(-1);
+        }
+        if (weights != nullptr) weight = widen(weights[row * step]);
     }
     // Element k, from its exponential, or from itself for the logarithm.
-    template <class T> DEVICE T of(C e, i64 k) const {
+    template <class T> DEVICE T of(C e, I k) const {
         if (form == LOGARITHM) return narrow<T>((e - m) - s);
-        const C y = e / s;
-        return narrow<T>(form == GRADIENT ? (y - (k == target ? C(1) : C(0))) * weight : y);
+        C y = e / s;
+        if (form == GRADIENT) y = (y - (k == target ? C(1) : C(0))) * weight;
+        return narrow<T>(y);
     }
-    // A row's loss. (A target that is no class is told of by `softmax_classes`.)
-    template <class T> DEVICE T loss(const T* x, i64 n) const {
-        return narrow<T>(s - (((u64)target < (u64)n ? widen(x[target]) : C(0)) - m));
-    }
+    // A row's loss.
+    template <class T> DEVICE T loss(const T* x) const { return narrow<T>(s - ((target >= 0 ? widen(x[target]) : C(0)) - m)); }
 };
 
 template <class T>
@@ -50,7 +54,7 @@ DEVICE void softmax_rows(const T* __restrict__ x, const i64* __restrict__ target
             [&](i32 k, const Four<T>& f) {
                 const Four<C> v{widen(f.x), widen(f.y), widen(f.z), widen(f.w)};
                 most = maximum(most, maximum(maximum(v.x, v.y), maximum(v.z, v.w)));
-                store(row + k, v);
+                put(row + k, v);
             },
             [&](i32 k, T f) {
                 most = maximum(most, widen(f));
@@ -65,15 +69,16 @@ DEVICE void softmax_rows(const T* __restrict__ x, const i64* __restrict__ target
         threads.sync();
         const C s = threads.known(shared, 0, sum);
         if (have) {
-            const Known<C> known(m, s, targets, line, form, weight != nullptr ? widen(weight[line * step]) : C(1));
+            Known<C, i32> known(m, s, opaque(form)); // else the compiler copies what follows for each
+            known.look(targets, weight, line, step, n);
             T* const to = out + line * n;
-            if (form == LOSS) {
-                if (threads.rank == 0) out[line] = known.loss(from, n);
+            if (known.form == LOSS) {
+                if (threads.rank == 0) out[line] = known.loss(from);
             } else if (neat) {
 #pragma unroll 1
                 for (i32 k = threads.rank * 4; k < n; k += threads.count * 4) {
                     Four<C> e = load((const C*)row + k);
-                    if (form == LOGARITHM) { // the caches still have it
+                    if (known.form == LOGARITHM) { // the caches still have it
                         const Four<T> f = load(from + k);
                         e = Four<C>{widen(f.x), widen(f.y), widen(f.z), widen(f.w)};
                     }
@@ -83,7 +88,7 @@ DEVICE void softmax_rows(const T* __restrict__ x, const i64* __restrict__ target
             } else {
 #pragma unroll 1
                 for (i32 k = threads.rank; k < n; k += threads.count)
-                    to[k] = known.template of<T>(form == LOGARITHM ? widen(from[k]) : row[k], k);
+                    to[k] = known.template of<T>(known.form == LOGARITHM ? widen(from[k]) : row[k], k);
             }
         }
         threads.sync(); // the row is written again
@@ -132,9 +137,10 @@ DEVICE void softmax_finish(const T* __restrict__ x, const C* __restrict__ maxima
 #pragma unroll 1
     GRID_STRIDE(i, n) {
         const i64 outer = divided(i, plane), rest = i - outer * plane, k = divided(rest, inner), place = outer * inner + (rest - k * inner);
-        const Known<C> known(maxima[place], sums[place], targets, place, form, weight != nullptr ? widen(weight[place * step]) : C(1));
+        Known<C, i64> known(maxima[place], sums[place], form);
+        known.look(targets, weight, place, step, size);
         if (form == LOSS) {
-            out[i] = known.loss(x + place * size, size);
+            out[i] = known.loss(x + place * size);
         } else {
             const C value = widen(x[i]);
             out[i] = known.template of<T>(form == LOGARITHM ? value : math::exp(value - known.m), k);
@@ -148,8 +154,8 @@ KERNEL(softmax_classes, const i64* targets, u64* bad, i64 rows, i64 classes) {
     GRID_STRIDE(i, rows) if ((u64)targets[i] >= (u64)classes) atomicMax(bad, (u64)(rows - i));
 }
 
-#define SOFTMAX(T)                                                                                                         \
-    KERNEL_BOUNDED(256, softmax_rows_##T, const T* x, const i64* targets, const T* weight, T* out, i32 n, i64 rows, i32 width, i32 form, \
+#define SOFTMAX(T, resident)                                                                                                        \
+    KERNEL_RESIDENT(256, resident, softmax_rows_##T, const T* x, const i64* targets, const T* weight, T* out, i32 n, i64 rows, i32 width, i32 form, \
                    i64 step) {                                                                                             \
         softmax_rows(x, targets, weight, out, n, rows, width, form, step);                                                 \
     }                                                                                                                      \
@@ -160,4 +166,4 @@ KERNEL(softmax_classes, const i64* targets, u64* bad, i64 rows, i64 classes) {
                    const T* weight, T* out, i64 size, i64 inner, i64 n, i32 form, i64 step) {                              \
         softmax_finish(x, maxima, sums, targets, weight, out, size, inner, n, form, step);                                 \
     }
-SOFTMAX(f32) SOFTMAX(f64) SOFTMAX(f16) SOFTMAX(bf16)
+SOFTMAX(f32, 4) SOFTMAX(f64, 2) SOFTMAX(f16, 4) SOFTMAX(bf16, 4)

@@ -2,7 +2,7 @@
 
 use ferrotape_kernels::cpu::gemm::Activation;
 use ferrotape_kernels::cuda::gemm::{self, Product};
-use ferrotape_kernels::cuda::{Array, Strided, integers};
+use ferrotape_kernels::cuda::{Array, Strided, integers, precision};
 
 use super::dense::Dense;
 use super::{array, kind, target};
@@ -55,7 +55,7 @@ fn matmul(op: &Op, inputs: &[Input<'_>], out: &mut Output<'_>) -> Option<Result<
             accumulate: false,
             activation: Activation::None,
         };
-        told(op, gemm::gemm(&product, target(op, out)?))
+        told(op, precision::multiply(&product, target(op, out)?))
     };
     Some(run())
 }
@@ -121,5 +121,5 @@ fn linear(
         None => None,
     };
     let product = Product { a, b, row_bias: None, column_bias, accumulate: false, activation };
-    told(op, gemm::gemm(&product, target(op, out)?))
+    told(op, precision::multiply(&product, target(op, out)?))
 }
