@@ -3,6 +3,7 @@
 
 mod drawn;
 mod indices;
+mod learning;
 mod maps;
 mod norms;
 mod precision;
