@@ -1,7 +1,9 @@
 //! What the benches share: data, interleaved timing, tables, the record.
 
+mod networks;
 mod profile;
 
+pub use networks::{Training, cnn, cross_entropy, done, mlp, mse, recurrent, xor};
 pub use profile::profile;
 
 use std::io::Write;
@@ -45,6 +47,31 @@ impl<'a> Contender<'a> {
 /// Median seconds of one run of each contender. They take turns in rounds, so that a slow moment of the machine hits all of
 /// them; a turn is as many runs as fit into `turn`. Under [`once`] each runs once.
 pub fn interleaved(contenders: &mut [Contender<'_>], turn: Duration, rounds: usize) -> Vec<f64> {
+    interleaved_by(
+        if threads() == 1 { Clock::Thread } else { Clock::Wall },
+        contenders,
+        turn,
+        rounds,
+    )
+}
+
+/// What a run's seconds are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Clock {
+    /// This thread's processor time, where the system tells it: a busy machine does not count.
+    Thread,
+    /// The clock on the wall.
+    Wall,
+}
+
+/// [`interleaved`] by this clock.
+pub fn interleaved_by(
+    clock: Clock,
+    contenders: &mut [Contender<'_>],
+    turn: Duration,
+    rounds: usize,
+) -> Vec<f64> {
+    let seconds = |contender: &mut Contender<'_>, count| seconds(clock, contender, count);
     let mut counts = Vec::new();
     for contender in contenders.iter_mut() {
         let first = seconds(contender, 1);
@@ -65,15 +92,15 @@ pub fn interleaved(contenders: &mut [Contender<'_>], turn: Duration, rounds: usi
     times.iter_mut().map(|times| median(times)).collect()
 }
 
-/// Seconds of `count` runs: of this thread's processor time, so that a busy machine does not count, unless there is a team.
-fn seconds(contender: &mut Contender<'_>, count: usize) -> f64 {
+/// Seconds of `count` runs.
+fn seconds(clock: Clock, contender: &mut Contender<'_>, count: usize) -> f64 {
     let (wall, cpu) = (Instant::now(), thread_time());
     for _ in 0..count {
         (contender.run)();
     }
     let wall = wall.elapsed();
     match (cpu, thread_time()) {
-        (Some(from), Some(to)) if threads() == 1 => (to - from).as_secs_f64(),
+        (Some(from), Some(to)) if clock == Clock::Thread => (to - from).as_secs_f64(),
         _ => wall.as_secs_f64(),
     }
 }

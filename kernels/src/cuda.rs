@@ -7,15 +7,23 @@
 pub mod array;
 pub mod conv;
 pub mod copy;
+mod cublaslt;
 pub mod driver;
 pub mod gemm;
+mod gemm_tensor;
 pub mod graph;
+pub mod index;
 pub mod launch;
 pub mod map;
 pub mod memory;
+pub mod norm;
+pub mod pool;
+pub mod precision;
 mod product;
 pub mod reduce;
+pub mod scan;
 pub mod softmax;
+pub mod sort;
 mod staging;
 mod stream;
 #[cfg(test)]
@@ -25,3 +33,4 @@ pub use array::{Array, Strided, Type};
 pub use driver::{Gpu, Info, count, gpu};
 pub use graph::Graph;
 pub use memory::DeviceBuffer;
+pub use precision::{MatmulBackend, Precision};

@@ -83,7 +83,10 @@ fn accounts_are_exact() {
     let (a, b) = (Buffer::new(100).unwrap(), Buffer::new(3 << 20).unwrap());
     let both = 128 + (3 << 20);
     let requests = before.requests + 2;
-    assert_eq!(memory_stats(), MemoryStats { live: both, peak: both, cached: 0, requests, pinned: 0 });
+    assert_eq!(
+        memory_stats(),
+        MemoryStats { live: both, peak: both, cached: 0, requests, pinned: 0 }
+    );
     drop(b);
     let cached = 3 << 20;
     assert_eq!(memory_stats(), MemoryStats { live: 128, peak: both, cached, requests, pinned: 0 });

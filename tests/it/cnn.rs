@@ -1,7 +1,5 @@
 //! The MNIST network of the examples, the embedded digits, and hashes of tensors, for several topics.
 
-use std::path::Path;
-
 use ferrotape::nn::data::Mnist;
 use ferrotape::nn::state_dict;
 use ferrotape::prelude::*;
@@ -41,7 +39,7 @@ impl Forward for Cnn {
 
 /// The first `count` of the embedded training digits.
 pub(crate) fn digits(count: usize) -> Mnist {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/data/mnist10k");
+    let folder = crate::root().join("examples/data/mnist10k");
     Mnist::train(folder).unwrap().first(count).unwrap()
 }
 

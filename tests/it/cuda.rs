@@ -1,10 +1,12 @@
 //! GPUs: devices, their memory, and the CPU's bits for everything. Without an NVIDIA driver (or the one that stands in for it: see
 //! `scripts/cuda-emulator`) only the words are tested that say so; with `FERROTAPE_TEST_DEVICE=cuda` there must be one.
 
+mod drawn;
 mod maps;
 mod steps;
 
 use ferrotape::nn::ModuleExt;
+use ferrotape::nn::data::Dataset;
 use ferrotape::prelude::*;
 use ferrotape::{ErrorKind, TensorOptions, f16};
 
@@ -212,4 +214,68 @@ fn networks_learn_the_same_bits() {
         trained(&mut make(), device, &x, |y| y.cross_entropy(&target))
     });
     assert_eq!(here, there);
+}
+
+/// The first weights, and what ten steps make of them, here and there.
+fn ten_steps<M: Forward>(
+    gpu: Device,
+    make: impl Fn() -> M,
+    x: &Tensor,
+    target: &Tensor,
+    loss: impl Fn(&Tensor, &Tensor) -> ferrotape::Result<Tensor>,
+) {
+    let [here, there] = [Device::Cpu, gpu].map(|device| {
+        let (mut model, mut rng) = (make(), Generator::new(3));
+        model.to(device).unwrap();
+        let (x, target) = (x.to_device(device).unwrap(), target.to_device(device).unwrap());
+        let mut optimizer = Adam::new(0.01);
+        for _ in 0..10 {
+            let forward = |m: &M, ctx: &mut Ctx<'_>| loss(&m.forward(&x, ctx)?, &target);
+            let step = value_and_grad(&model, &mut rng, forward).unwrap();
+            optimizer.step(&mut model, &step).unwrap();
+        }
+        model.state_dict().values().map(bits).collect::<Vec<_>>()
+    });
+    assert_eq!(here, there);
+}
+
+/// The network of the flights example.
+#[derive(Module)]
+struct Forecast {
+    lstm: LSTM,
+    fc: Linear,
+}
+
+impl Forward for Forecast {
+    fn forward(&self, x: &Tensor, ctx: &mut Ctx<'_>) -> ferrotape::Result<Tensor> {
+        let (_, (h_n, _)) = self.lstm.forward(x, ctx)?;
+        self.fc.forward(&h_n.squeeze(0)?, ctx)
+    }
+}
+
+#[test]
+fn networks_of_the_examples_learn_the_same_bits() {
+    let Some(gpu) = gpu() else { return };
+    let mut rng = Generator::new(2);
+    let rows = Tensor::from([[0f32, 0.], [0., 1.], [1., 0.], [1., 1.]]);
+    let xor = || {
+        let mut rng = Generator::new(1);
+        let hidden = Sequential::new().then(Linear::new(2, 2, &mut rng).unwrap()).then(Tanh);
+        hidden.then(Linear::new(2, 1, &mut rng).unwrap()).then(Sigmoid)
+    };
+    let right = Tensor::from([[0f32], [1.], [1.], [0.]]);
+    ten_steps(gpu, xor, &rows, &right, |y, target| y.mse_loss(target));
+
+    let forecast = || {
+        let mut rng = Generator::new(1);
+        let (lstm, fc) = (LSTM::new(1, 32, &mut rng), Linear::new(32, 1, &mut rng));
+        Forecast { lstm: lstm.unwrap(), fc: fc.unwrap() }
+    };
+    let windows = rng.normal([12, 20, 1], 0.0, 1.0, DType::F32).unwrap();
+    let next = rng.normal([20, 1], 0.0, 1.0, DType::F32).unwrap();
+    ten_steps(gpu, forecast, &windows, &next, |y, target| y.mse_loss(target));
+
+    let (digits, labels) = crate::cnn::digits(8).batch(&(0..8).collect::<Vec<_>>()).unwrap();
+    let cnn = || crate::cnn::Cnn::new(&mut Generator::new(1));
+    ten_steps(gpu, cnn, &digits, &labels, |y, target| y.cross_entropy(target));
 }

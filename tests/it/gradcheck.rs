@@ -255,7 +255,7 @@ fn entry(op: &Op) -> String {
 
 /// The variants of an enum, read from its source: an operation that is added tomorrow is missed here by no one.
 fn variants(file: &str, name: &str) -> Vec<String> {
-    let text = fs::read_to_string(format!("{}/{file}", env!("CARGO_MANIFEST_DIR"))).unwrap();
+    let text = fs::read_to_string(crate::root().join(file)).unwrap();
     let body = text.split(&format!("pub enum {name} {{\n")).nth(1).unwrap();
     let body = body.split("\n}").next().unwrap();
     let variant = |line: &str| {

@@ -1,7 +1,5 @@
 //! Layers: batch norm against PyTorch, dropout, initial values, what train and eval mean.
 
-use std::path::Path;
-
 use ferrotape::nn::{LinearConfig, Param, buffers, parameters, state_dict, to_dtype};
 use ferrotape::prelude::*;
 
@@ -30,7 +28,7 @@ fn follow<M: Module>(model: &mut M, step: &ferrotape::nn::Step) {
 
 #[test]
 fn batch_norm_is_that_of_pytorch() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/batch_norm.safetensors");
+    let path = crate::root().join("tests/data/batch_norm.safetensors");
     let torch = ferrotape::io::load_safetensors(path).unwrap();
     let mut norm = norm(&torch["weight"], &torch["bias"]);
     let mut rng = Generator::new(0);

@@ -38,3 +38,8 @@ mod tidy;
 mod trajectories;
 mod windows;
 mod wrong_calls;
+
+/// The package's folder: where these tests were packed for another machine, not where they were built.
+fn root() -> std::path::PathBuf {
+    std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or(env!("CARGO_MANIFEST_DIR").into()).into()
+}

@@ -60,18 +60,29 @@ const VARIANTS: &[&str] = &[
 ];
 const MORE_VARIANTS: [&str; 3] = ["Optimize", "StopGradient", "Custom"];
 
-fn variants() -> impl Iterator<Item = &'static str> {
+pub(crate) fn variants() -> impl Iterator<Item = &'static str> {
     VARIANTS.iter().copied().chain(MORE_VARIANTS)
 }
 
-struct Rng(u64);
+pub(crate) struct Rng {
+    state: u64,
+    /// Where tensors are drawn.
+    device: Device,
+}
 
 impl Rng {
+    pub(crate) fn new(state: u64, device: Device) -> Rng {
+        Rng { state, device }
+    }
+    /// A state to draw from.
+    pub(crate) fn seed(&mut self) -> u64 {
+        self.next() << 16 | 1
+    }
     fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 16
+        self.state ^= self.state << 13;
+        self.state ^= self.state >> 7;
+        self.state ^= self.state << 17;
+        self.state.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 16
     }
     fn below(&mut self, n: usize) -> usize {
         (self.next() % n as u64) as usize
@@ -121,7 +132,7 @@ impl Rng {
     /// Elements of this type and shape, in memory of any layout.
     fn tensor(&mut self, shape: &[usize], dtype: DType) -> Tensor {
         if shape.contains(&0) {
-            return Tensor::zeros(shape, dtype).unwrap();
+            return Tensor::zeros(shape, (dtype, self.device)).unwrap();
         }
         // A huge size is only there beside a zero.
         let shape: Vec<usize> = shape.iter().map(|&s| if s > 100 { 2 } else { s }).collect();
@@ -145,7 +156,7 @@ impl Rng {
             }
             _ => Tensor::from_vec((0..len).map(|_| self.chance(2)).collect(), &shape[..]),
         };
-        self.laid_out(plain.unwrap())
+        self.laid_out(plain.to_device(self.device).unwrap())
     }
 
     fn laid_out(&mut self, plain: Tensor) -> Tensor {
@@ -295,7 +306,7 @@ fn draw_random(rng: &mut Rng) -> Op {
     if let Some(size) = shape.first_mut().filter(|_| rng.chance(10)) {
         *size = rng.huge();
     }
-    Op::Random(kind, at, Meta { shape, dtype: rng.dtype(), device: Device::Cpu })
+    Op::Random(kind, at, Meta { shape, dtype: rng.dtype(), device: rng.device })
 }
 
 /// A step, and how many states it has.
@@ -341,7 +352,7 @@ fn draw_optimize(rng: &mut Rng) -> (OptimizeOp, usize) {
 }
 
 /// An operation of this variant, and operands of which at least the first may fit.
-fn draw_op(rng: &mut Rng, variant: &str) -> (Op, Vec<Tensor>) {
+pub(crate) fn draw_op(rng: &mut Rng, variant: &str) -> (Op, Vec<Tensor>) {
     let activation = rng.pick(&[Activation::None, Activation::Relu]);
     let x = rng.any();
     let shape = x.shape().to_vec();
@@ -552,14 +563,15 @@ fn draw_sequence(rng: &mut Rng, variant: &str, dtype: DType) -> (Op, Vec<Tensor>
         let batch = if batch > 100 { 0 } else { batch };
         let longest = if rng.chance(4) { steps + 2 } else { steps };
         let all = (0..batch).map(|_| rng.below(longest) as i64 + i64::from(longest == steps));
-        operands.push(Tensor::from_vec(all.collect(), [batch]).unwrap());
+        let all = Tensor::from_vec(all.collect(), [batch]).to_device(rng.device);
+        operands.push(all.unwrap());
     }
     let op = if variant == "Sequence" { Op::Sequence } else { Op::SequenceBackward };
     (op(settings), operands)
 }
 
 /// Makes some operands wrong.
-fn spoil(rng: &mut Rng, operands: &mut Vec<Tensor>) {
+pub(crate) fn spoil(rng: &mut Rng, operands: &mut Vec<Tensor>) {
     match rng.below(8) {
         0 => drop(operands.pop()),
         1 => operands.push(rng.any()),
@@ -621,7 +633,7 @@ fn inspect(op: &Op, tensors: &[Tensor], outcome: &Result<Outputs>, plain: bool) 
 
 #[test]
 fn every_variant_of_op_is_drawn() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tensor/src/op.rs");
+    let path = crate::root().join("tensor/src/op.rs");
     let source = std::fs::read_to_string(path).unwrap();
     let body = source.split("pub enum Op {").nth(1).unwrap().split("\n}").next().unwrap();
     let names = body.lines().filter_map(|line| {
@@ -640,14 +652,14 @@ fn no_operation_panics() {
     std::panic::set_hook(Box::new(|panic| {
         *PLACE.lock().unwrap() = panic.location().map_or(String::new(), ToString::to_string);
     }));
-    let mut rng = Rng(0x9e37_79b9_7f4a_7c15);
+    let mut rng = Rng::new(0x9e37_79b9_7f4a_7c15, Device::Cpu);
     let (one, two) = (Tensor::from([1f32, 2.]), Tensor::from([3f32]));
     let mut counts: BTreeMap<&str, [usize; 2]> = BTreeMap::new();
     let mut panics = BTreeMap::new();
     let names: Vec<&str> = variants().collect();
     for case in 0..CASES {
         let name = names[case % names.len()];
-        let before = rng.0;
+        let before = rng.state;
         let told = catch_unwind(AssertUnwindSafe(|| {
             let (op, mut tensors) = draw_op(&mut rng, name);
             spoil(&mut rng, &mut tensors);
@@ -680,7 +692,7 @@ fn no_operation_panics() {
 
 /// The case again, in words.
 fn describe(state: u64, name: &str) -> String {
-    let mut rng = Rng(state);
+    let mut rng = Rng::new(state, Device::Cpu);
     let drawn = catch_unwind(AssertUnwindSafe(|| {
         let (op, mut tensors) = draw_op(&mut rng, name);
         spoil(&mut rng, &mut tensors);

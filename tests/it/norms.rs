@@ -1,7 +1,6 @@
 //! Normalisation layers, embedding and dropout of planes, against PyTorch's numbers (tests/data/norms.py).
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use ferrotape::nn::{
     BatchNorm1d, BatchNorm1dConfig, BatchNorm2dConfig, BatchNorm3d, EmbeddingConfig,
@@ -15,7 +14,7 @@ use crate::cnn::bits;
 type Store = BTreeMap<String, Tensor>;
 
 fn torch() -> Store {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/norms.safetensors");
+    let path = crate::root().join("tests/data/norms.safetensors");
     ferrotape::io::load_safetensors(path).unwrap()
 }
 

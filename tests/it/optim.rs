@@ -12,8 +12,8 @@ const STEPS: usize = 20;
 
 pub(crate) fn recorded() -> BTreeMap<String, Tensor> {
     let load = |name: &str| {
-        let root = env!("CARGO_MANIFEST_DIR");
-        load_safetensors(format!("{root}/tests/data/optim/{name}.safetensors")).unwrap()
+        load_safetensors(crate::root().join(format!("tests/data/optim/{name}.safetensors")))
+            .unwrap()
     };
     let mut all = load("optim");
     all.append(&mut load("more"));

@@ -9,8 +9,7 @@ use ferrotape::prelude::*;
 type Named = BTreeMap<String, Tensor>;
 
 fn recorded() -> Named {
-    let root = env!("CARGO_MANIFEST_DIR");
-    load_safetensors(format!("{root}/tests/data/layers/layers.safetensors")).unwrap()
+    load_safetensors(crate::root().join("tests/data/layers/layers.safetensors")).unwrap()
 }
 
 fn close(name: &str, found: &Tensor, expected: &Tensor) {

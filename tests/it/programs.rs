@@ -16,8 +16,7 @@ struct Recorded(BTreeMap<String, Tensor>);
 
 impl Recorded {
     fn new(name: &str) -> Self {
-        let root = env!("CARGO_MANIFEST_DIR");
-        let all = load_safetensors(format!("{root}/tests/data/programs/programs.safetensors"));
+        let all = load_safetensors(crate::root().join("tests/data/programs/programs.safetensors"));
         let prefix = format!("{name}/");
         let named = all.unwrap().into_iter();
         Recorded(

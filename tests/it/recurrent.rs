@@ -118,7 +118,7 @@ impl Layer {
 
 #[test]
 fn results_and_all_gradients_are_pytorchs() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/recurrent/recurrent.safetensors");
+    let path = crate::root().join("tests/data/recurrent/recurrent.safetensors");
     let cases = load_safetensors(path).unwrap();
     assert_eq!(cases.len(), 160);
     for (name, expected) in &cases {

@@ -45,7 +45,7 @@ fn boxed(schedule: impl Schedule + 'static) -> Box<dyn Schedule> {
 
 #[test]
 fn the_recorded_trajectory() {
-    let path = format!("{}/tests/data/trajectories/trajectories.json", env!("CARGO_MANIFEST_DIR"));
+    let path = crate::root().join("tests/data/trajectories/trajectories.json");
     let json = std::fs::read_to_string(path).unwrap();
     let schedules = [
         ("step", boxed(StepLR::new(10, 0.5))),

@@ -100,7 +100,7 @@ fn a_long_tape_drops_on_a_small_stack() {
 
 fn data() -> BTreeMap<String, Tensor> {
     let path = "tests/data/second_order/second_order.safetensors";
-    load_safetensors(format!("{}/{path}", env!("CARGO_MANIFEST_DIR"))).unwrap()
+    load_safetensors(crate::root().join(path)).unwrap()
 }
 
 const WEIGHTS: [&str; 4] = ["fc1.weight", "fc1.bias", "fc2.weight", "fc2.bias"];

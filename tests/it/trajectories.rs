@@ -13,7 +13,7 @@ const RELATIVE: f64 = 1e-8;
 const ABSOLUTE: f64 = 1e-12;
 
 fn data(file: &str) -> Named {
-    load_safetensors(format!("{}/tests/data/{file}", env!("CARGO_MANIFEST_DIR"))).unwrap()
+    load_safetensors(crate::root().join("tests/data").join(file)).unwrap()
 }
 
 /// The tensors of `run` under `part/`.

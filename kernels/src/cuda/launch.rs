@@ -36,12 +36,18 @@ families! {
     Conv = "conv";
     Copy = "copy";
     Gemm = "gemm";
+    GemmTensor = "gemm_tensor";
+    Index = "index";
     Map = "map";
     MapCast = "map_cast";
     MapUnary = "map_unary";
     MapWide = "map_wide";
+    Norm = "norm";
+    Pool = "pool";
     Reduce = "reduce";
+    Scan = "scan";
     Softmax = "softmax";
+    Sort = "sort";
 }
 
 /// The modules that are loaded, and their functions by name. Those that are known are found without a lock: lists that only grow.

@@ -236,7 +236,9 @@ fn contiguous(outer: &[Dim], inner: usize) -> Result<Dims> {
 /// Dims as kernels take them.
 fn strided(dims: &[Dim]) -> Result<Strided> {
     let (mut shape, mut strides) = ([0; RANK], [0; RANK]);
-    require(dims.len() <= RANK, "cuda reduce: more than 16 dims that don't lie together")?;
+    if dims.len() > RANK {
+        return Err(Error::Beyond("more than 16 dims that don't lie together"));
+    }
     for ((shape, stride), dim) in shape.iter_mut().zip(&mut strides).zip(dims) {
         (*shape, *stride) = (dim.size, dim.stride);
     }

@@ -202,9 +202,8 @@ impl Gpu {
             }
             self.wait_for(here, block.events[i % 2])?;
             // SAFETY: these bytes have arrived, and the next copy into this half is asked for later.
-            let arrived = unsafe {
-                std::slice::from_raw_parts(block.start.add(i % 2 * PIECE), piece.len())
-            };
+            let arrived =
+                unsafe { std::slice::from_raw_parts(block.start.add(i % 2 * PIECE), piece.len()) };
             piece.copy_from_slice(arrived);
         }
         Ok(())

@@ -261,9 +261,8 @@ impl Gpu {
         };
         step.launched += 1;
         // SAFETY: a graph of this context, the stream.
-        let code = unsafe {
-            (functions.graph_launch)(step.executables[at].handle, self.stream.handle)
-        };
+        let code =
+            unsafe { (functions.graph_launch)(step.executables[at].handle, self.stream.handle) };
         self.check_lost("cuGraphLaunch", code)
     }
 

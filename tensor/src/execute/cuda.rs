@@ -4,9 +4,13 @@
 mod copies;
 mod dense;
 mod images;
+mod indices;
 mod maps;
+mod norms;
+mod pools;
 mod products;
 mod reductions;
+mod scans;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -31,9 +35,10 @@ pub(crate) fn host_fallbacks() -> u64 {
 
 static FALLBACKS: AtomicU64 = AtomicU64::new(0);
 
-/// Runs the kernel of `op`, or the CPU's on copies.
+/// Runs the kernel of `op`, or the CPU's on copies: also where the layouts are beyond what the kernel takes.
 pub(super) fn execute(op: &Op, inputs: &[Input<'_>], outputs: &mut [Output<'_>]) -> Result<()> {
     match native(op, inputs, outputs) {
+        Some(Err(error)) if error.is_beyond_kernels() => on_host(op, inputs, outputs),
         Some(done) => done,
         None => on_host(op, inputs, outputs),
     }
@@ -44,8 +49,12 @@ fn native(op: &Op, inputs: &[Input<'_>], outputs: &mut [Output<'_>]) -> Option<R
     copies::execute(op, inputs, outputs)
         .or_else(|| maps::execute(op, inputs, outputs))
         .or_else(|| reductions::execute(op, inputs, outputs))
+        .or_else(|| indices::execute(op, inputs, outputs))
+        .or_else(|| scans::execute(op, inputs, outputs))
         .or_else(|| products::execute(op, inputs, outputs))
         .or_else(|| images::execute(op, inputs, outputs))
+        .or_else(|| norms::execute(op, inputs, outputs))
+        .or_else(|| pools::execute(op, inputs, outputs))
 }
 
 /// The kernels' name of an element type.

@@ -316,7 +316,7 @@ fn cross_entropy<T: Float>(op: &Op, inputs: &[Input<'_>], out: &mut Output<'_>) 
 }
 
 /// The kernel's result; an index is a class here.
-fn class(op: &Op, result: ferrotape_kernels::Result<()>) -> Result<()> {
+pub(super) fn class(op: &Op, result: ferrotape_kernels::Result<()>) -> Result<()> {
     match result {
         Err(ferrotape_kernels::Error::IndexOutOfRange { index, position, size }) => {
             let op = op.name();

@@ -188,7 +188,8 @@ fn tensors_are_dropped_on_any_thread() {
             scope.spawn(move || {
                 let mut graph = gpu.graph();
                 for round in 0..20u64 {
-                    let x = Generator::new(round).normal([7, 1 + round as usize], 0.0, 1.0, DType::F32);
+                    let x =
+                        Generator::new(round).normal([7, 1 + round as usize], 0.0, 1.0, DType::F32);
                     let x = x.unwrap();
                     let there = x.to_device(gpu).unwrap();
                     let step = |x: &Tensor| x.exp().mul(x).sum(0);

@@ -151,7 +151,7 @@ const ELSEWHERE: &str = "
 
 #[test]
 fn every_method_has_a_case() {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/gradcheck");
+    let folder = crate::root().join("tests/it/gradcheck");
     let files = std::fs::read_dir(folder).unwrap();
     let text: String =
         files.map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap()).collect();

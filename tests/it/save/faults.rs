@@ -17,7 +17,7 @@ const TEMPORARY: &str = ".checkpoint.tmp";
 
 /// Builds the library that injects faults (Rust on this system links with `cc` too).
 fn injector(folder: &Folder) -> PathBuf {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/faults/faults.c");
+    let source = crate::root().join("tests/data/faults/faults.c");
     let library = folder.0.join("faults.so");
     let mut cc = Command::new("cc");
     cc.args(["-shared", "-fPIC", "-O1", "-o"]).args([&library, &source]).arg("-ldl");

@@ -42,6 +42,9 @@ struct bf16 {
 
 constexpr u32 WARP = 0xffffffffu; // the mask of all lanes
 
+// a / b, neither negative: 32-bit divisions are several times faster.
+DEVICE i64 divided(i64 a, i64 b) { return (u64)(a | b) >> 32 == 0 ? (i64)((u32)a / (u32)b) : a / b; }
+
 // ---- strided operands ----
 
 // Where the elements of an operand lie, in elements, outermost dim first; rank 0 means one after the other.

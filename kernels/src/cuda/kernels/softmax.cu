@@ -1,7 +1,7 @@
-// Softmax and its logarithm over the middle of contiguous [outer, size, inner] (kernels/src/cpu/softmax). A row of up to 16,384
-// elements is one kernel's; of others the maxima are found by `reduce`, the sums of exponentials chunk by chunk here and then
-// by `reduce_tree`.
-#include "fold.cuh"
+// Softmax, its logarithm and cross entropy over the middle of contiguous [outer, size, inner] (kernels/src/cpu/softmax). A row that
+// fits into shared memory is one kernel's; of others the maxima are found by `reduce`, the sums of exponentials chunk by chunk here
+// and then by `reduce_tree`.
+#include "row.cuh"
 #include "math.cuh"
 
 // log(x) of a sum of exponentials: at least 1, or NaN. In f64, so that f32 is rounded once (kernels/src/cpu/random/transform.rs).
@@ -25,25 +25,85 @@ DEVICE f64 log_of(f64 x) {
 }
 template <class C> DEVICE C log_sum(C x) { return x - x == C(0) ? (C)log_of((f64)x) : x; }
 
-// One element of the result.
-template <class T, class C> DEVICE T normalized(C x, C m, C s, bool log) { return narrow<T>(log ? (x - m) - s : math::exp(x - m) / s); }
+// What becomes of a row x with the maximum m, e = exp(x - m) and their sum s: e / s (0), (x - m) - log(s) (1), log(s) - (x[t] - m), one
+// element a row (2), (e / s - [it is t]) * w (3).
+enum Form { QUOTIENT, LOGARITHM, LOSS, GRADIENT };
 
-// Rows of n elements, one after the other; n <= 16,384; a team a row.
-template <class T> DEVICE void softmax_rows(const T* __restrict__ x, T* __restrict__ out, i64 n, i64 rows, i32 width, i32 log) {
+// All that an element of the result is made of; s is log(s) where that is asked for.
+template <class C> struct Known {
+    C m, s, weight;
+    i64 target;
+    i32 form;
+    DEVICE Known(C m, C s, const i64* targets, i64 row, i32 form, C weight) : m(m), weight(weight), form(form) {
+        this->s = form == LOGARITHM || form == LOSS ? log_sum(s) : s;
+        target = targets != nullptr ? targets[row] : -1;
+    }
+    // Element k, from its exponential, or from itself for the logarithm.
+    template <class T> DEVICE T of(C e, i64 k) const {
+        if (form == LOGARITHM) return narrow<T>((e - m) - s);
+        const C y = e / s;
+        return narrow<T>(form == GRADIENT ? (y - (k == target ? C(1) : C(0))) * weight : y);
+    }
+    // A row's loss. (A target that is no class is told of by `softmax_classes`.)
+    template <class T> DEVICE T loss(const T* x, i64 n) const {
+        return narrow<T>(s - (((u64)target < (u64)n ? widen(x[target]) : C(0)) - m));
+    }
+};
+
+template <class T>
+DEVICE void softmax_rows(const T* __restrict__ x, const i64* __restrict__ targets, const T* __restrict__ weight, T* __restrict__ out, i32 n,
+                         i64 rows, i32 width, i32 form, i64 step) {
     typedef typename Compute<T>::type C;
-    const Team team(width);
-    const i64 teams = blockDim.x / width, all = teams * gridDim.x, in_warp = 32 / width;
-    const i64 own = blockIdx.x * teams + threadIdx.x / width;
+    DYNAMIC_SHARED(unsigned char, shared);
+    const RowThreads threads(width);
+    C* const row = threads.array<C>(shared, n, 0, 1);
+    const bool neat = n % 4 == 0 && aligned(x) && aligned(out);
 #pragma unroll 1
-    for (i64 first = own / in_warp * in_warp; first < rows; first += all) {
-        const i64 row = first + own % in_warp;
-        const T* const from = x + (row < rows ? row : rows - 1) * n;
-        const C m = team.first(fold_chunk<C>(team, (i32)n, Pick<C>(0), [=](i32 k) { return widen(from[k]); }));
-        C s = team.first(fold_chunk<C, 2>(team, (i32)n, Sum<C>(0), [=](i32 k) { return math::exp(widen(from[k]) - m); }));
-        if (row >= rows) continue; // all that remains is each thread's own
-        if (log != 0) s = log_sum(s);
+    EACH_ROW(line, have, rows, width) {
+        const T* const from = x + line * n;
+        C most = least<C>(false);
+        read_row(
+            from, n, neat, threads,
+            [&](i32 k, const Four<T>& f) {
+                const Four<C> v{widen(f.x), widen(f.y), widen(f.z), widen(f.w)};
+                most = maximum(most, maximum(maximum(v.x, v.y), maximum(v.z, v.w)));
+                store(row + k, v);
+            },
+            [&](i32 k, T f) {
+                most = maximum(most, widen(f));
+                row[k] = widen(f);
+            });
+        const C m = threads.largest(shared, most);
+#pragma unroll 2
+        for (i32 k = threads.rank; k < n; k += threads.count) row[k] = math::exp(row[k] - m);
+        threads.sync();
+        const C sum = threads.sum<C>(n, 0, [=](i32 k) { return row[k]; });
+        threads.tell(shared, 0, sum);
+        threads.sync();
+        const C s = threads.known(shared, 0, sum);
+        if (have) {
+            const Known<C> known(m, s, targets, line, form, weight != nullptr ? widen(weight[line * step]) : C(1));
+            T* const to = out + line * n;
+            if (form == LOSS) {
+                if (threads.rank == 0) out[line] = known.loss(from, n);
+            } else if (neat) {
 #pragma unroll 1
-        for (i32 k = team.lane; k < (i32)n; k += width) out[row * n + k] = normalized<T>(widen(from[k]), m, s, log != 0);
+                for (i32 k = threads.rank * 4; k < n; k += threads.count * 4) {
+                    Four<C> e = load((const C*)row + k);
+                    if (form == LOGARITHM) { // the caches still have it
+                        const Four<T> f = load(from + k);
+                        e = Four<C>{widen(f.x), widen(f.y), widen(f.z), widen(f.w)};
+                    }
+                    store(to + k, Four<T>{known.template of<T>(e.x, k), known.template of<T>(e.y, k + 1), known.template of<T>(e.z, k + 2),
+                                          known.template of<T>(e.w, k + 3)});
+                }
+            } else {
+#pragma unroll 1
+                for (i32 k = threads.rank; k < n; k += threads.count)
+                    to[k] = known.template of<T>(form == LOGARITHM ? widen(from[k]) : row[k], k);
+            }
+        }
+        threads.sync(); // the row is written again
     }
 }
 
@@ -81,27 +141,40 @@ DEVICE void softmax_sums(const T* __restrict__ x, const C* __restrict__ maxima, 
     }
 }
 
-// out = softmax(x), with the maxima and sums known.
+// The result with the maxima and sums known; n elements, of the loss one a row.
 template <class T, class C>
-DEVICE void softmax_finish(const T* __restrict__ x, const C* __restrict__ maxima, const C* __restrict__ sums, T* __restrict__ out, i64 size,
-                           i64 inner, i64 n, i32 log) {
+DEVICE void softmax_finish(const T* __restrict__ x, const C* __restrict__ maxima, const C* __restrict__ sums, const i64* __restrict__ targets,
+                           const T* __restrict__ weight, T* __restrict__ out, i64 size, i64 inner, i64 n, i32 form, i64 step) {
+    const i64 plane = form == LOSS ? 1 : size * inner;
 #pragma unroll 1
     GRID_STRIDE(i, n) {
-        const i64 place = i / (size * inner) * inner + i % inner;
-        const C s = sums[place];
-        out[i] = normalized<T>(widen(x[i]), maxima[place], log != 0 ? log_sum(s) : s, log != 0);
+        const i64 outer = divided(i, plane), rest = i - outer * plane, k = divided(rest, inner), place = outer * inner + (rest - k * inner);
+        const Known<C> known(maxima[place], sums[place], targets, place, form, weight != nullptr ? widen(weight[place * step]) : C(1));
+        if (form == LOSS) {
+            out[i] = known.loss(x + place * size, size);
+        } else {
+            const C value = widen(x[i]);
+            out[i] = known.template of<T>(form == LOGARITHM ? value : math::exp(value - known.m), k);
+        }
     }
 }
 
+// bad = rows - the first row whose target is no class; it starts as 0.
+KERNEL(softmax_classes, const i64* targets, u64* bad, i64 rows, i64 classes) {
+#pragma unroll 1
+    GRID_STRIDE(i, rows) if ((u64)targets[i] >= (u64)classes) atomicMax(bad, (u64)(rows - i));
+}
+
 #define SOFTMAX(T)                                                                                                         \
-    KERNEL_BOUNDED(256, softmax_rows_##T, const T* x, T* out, i64 n, i64 rows, i32 width, i32 log) {                       \
-        softmax_rows(x, out, n, rows, width, log);                                                                         \
+    KERNEL_BOUNDED(256, softmax_rows_##T, const T* x, const i64* targets, const T* weight, T* out, i32 n, i64 rows, i32 width, i32 form, \
+                   i64 step) {                                                                                             \
+        softmax_rows(x, targets, weight, out, n, rows, width, form, step);                                                 \
     }                                                                                                                      \
     KERNEL_BOUNDED(256, softmax_sums_##T, const T* x, const Compute<T>::type* maxima, Compute<T>::type* sums, const SumPlan plan) { \
         softmax_sums(x, maxima, sums, plan);                                                                               \
     }                                                                                                                      \
-    KERNEL_BOUNDED(256, softmax_finish_##T, const T* x, const Compute<T>::type* maxima, const Compute<T>::type* sums, T* out,     \
-                   i64 size, i64 inner, i64 n, i32 log) {                                                                  \
-        softmax_finish(x, maxima, sums, out, size, inner, n, log);                                                         \
+    KERNEL_BOUNDED(256, softmax_finish_##T, const T* x, const Compute<T>::type* maxima, const Compute<T>::type* sums, const i64* targets, \
+                   const T* weight, T* out, i64 size, i64 inner, i64 n, i32 form, i64 step) {                              \
+        softmax_finish(x, maxima, sums, targets, weight, out, size, inner, n, form, step);                                 \
     }
 SOFTMAX(f32) SOFTMAX(f64) SOFTMAX(f16) SOFTMAX(bf16)

@@ -16,18 +16,12 @@ use crate::shape::Dims;
 use crate::storage::Storage;
 use crate::tensor::Tensor;
 
-/// Dims that kernels take at least, whatever lies together.
-const RANK: usize = 16;
-
 pub(super) fn execute(
     op: &Op,
     inputs: &[Input<'_>],
     outputs: &mut [Output<'_>],
 ) -> Option<Result<()>> {
     let out = outputs.first_mut()?;
-    if out.meta.shape.len() > RANK {
-        return None;
-    }
     Some(match op {
         Op::Unary(_) => unary(op, inputs, out),
         Op::Binary(_) => binary(op, inputs, out),
