@@ -37,6 +37,11 @@ fn stands_in(gpu: &Gpu) -> bool {
     gpu.info().name.contains("emulator")
 }
 
+/// True where every buffer is a block of the driver's, so that none is cached and each free cuts a recording.
+fn exact() -> bool {
+    std::env::var("FERROTAPE_CUDA_EXACT_BLOCKS").is_ok_and(|on| on == "1")
+}
+
 /// Runs the test `name` again in a process of its own with these settings; in that process, `body`. True there.
 fn child(name: &str, settings: &[(&str, &str)], body: impl FnOnce(&'static Gpu)) -> bool {
     const ROLE: &str = "FERROTAPE_TEST_CHILD";

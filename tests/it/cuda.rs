@@ -2,7 +2,10 @@
 //! `scripts/cuda-emulator`) only the words are tested that say so; with `FERROTAPE_TEST_DEVICE=cuda` there must be one.
 
 mod drawn;
+mod indices;
+mod learning;
 mod maps;
+mod norms;
 mod precision;
 mod steps;
 

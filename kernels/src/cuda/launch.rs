@@ -38,14 +38,18 @@ families! {
     Gemm = "gemm";
     GemmTensor = "gemm_tensor";
     Index = "index";
+    Integers = "integers";
     Map = "map";
     MapCast = "map_cast";
     MapUnary = "map_unary";
     MapWide = "map_wide";
     Norm = "norm";
+    Optimize = "optimize";
     Pool = "pool";
+    Random = "random";
     Reduce = "reduce";
     Scan = "scan";
+    Sequence = "sequence";
     Softmax = "softmax";
     Sort = "sort";
 }

@@ -93,7 +93,7 @@ fn memory_that_is_refused_once() {
     let settings = [("FERROTAPE_EMULATED_FAULT", "alloc:2")];
     child("faults::memory_that_is_refused_once", &settings, |gpu| {
         drop(numbers(gpu, &[1.0; 64]));
-        assert!(gpu.memory_stats().cached > 0);
+        assert!(gpu.memory_stats().cached > 0 || exact());
         let x = numbers(gpu, &[1.0; 6400]);
         assert_eq!(gpu.memory_stats().cached, 0);
         assert_eq!(values(&x), [1.0; 6400]);

@@ -22,6 +22,9 @@ fn each_run_has_its_own_arguments() {
         recording.end().unwrap();
     }
     assert_eq!(values(&x), [55.0; 8]);
+    if exact() {
+        return;
+    }
     // The first one met kernels that were not loaded yet, and was cut there.
     assert!((10..=14).contains(&graph.launched()), "{graph:?}: {}", graph.launched());
     assert!(graph.instantiated() <= 5, "{}", graph.instantiated());

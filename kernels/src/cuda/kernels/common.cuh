@@ -26,9 +26,11 @@ struct bf16 {
 // ---- declarations ----
 
 #ifndef CUDA_EMU
-// A kernel, found by its name. KERNEL_BOUNDED: for at most so many threads a block, so that it may use more registers.
+// A kernel, found by its name. KERNEL_BOUNDED: for at most so many threads a block, so that it may use more registers;
+// KERNEL_RESIDENT: no more registers than that so many blocks fit a multiprocessor.
 #define KERNEL(name, ...) extern "C" __global__ void name(__VA_ARGS__)
 #define KERNEL_BOUNDED(threads, name, ...) extern "C" __global__ void __launch_bounds__(threads) name(__VA_ARGS__)
+#define KERNEL_RESIDENT(threads, blocks, name, ...) extern "C" __global__ void __launch_bounds__(threads, blocks) name(__VA_ARGS__)
 // The block's dynamic shared memory as an array of T.
 #define DYNAMIC_SHARED(T, name)                                       \
     extern __shared__ __align__(16) unsigned char dynamic_shared[]; \

@@ -24,7 +24,7 @@ DEVICE void norm_rows(const C* __restrict__ x, const C* __restrict__ weight, con
     const bool neat = n % 4 == 0 && aligned(x) && aligned(out) && aligned(weight) && aligned(bias);
 #pragma unroll 1
     EACH_ROW(line, have, rows, width) {
-        read_row(x + line * n, n, neat, threads, [=](i32 k, const Four<C>& v) { store(row + k, v); }, [=](i32 k, C v) { row[k] = v; });
+        read_row(x + line * n, n, neat, threads, [=](i32 k, const Four<C>& v) { put(row + k, v); }, [=](i32 k, C v) { row[k] = v; });
         threads.sync();
         const C sum = threads.sum<C>(n, 0, [=](i32 k) { return row[k]; });
         threads.tell(shared, 0, sum);
@@ -41,7 +41,7 @@ DEVICE void norm_rows(const C* __restrict__ x, const C* __restrict__ weight, con
             C* const to = out + line * n;
             if (threads.rank == 0) stats[2 * line] = mean, stats[2 * line + 1] = rstd;
             if (neat) {
-#pragma unroll 2
+#pragma unroll 1
                 for (i32 k = threads.rank * 4; k < n; k += threads.count * 4) {
                     const Four<C> v = load((const C*)row + k);
                     Four<C> y{normal(v.x, mean, rstd), normal(v.y, mean, rstd), normal(v.z, mean, rstd), normal(v.w, mean, rstd)};
@@ -56,7 +56,7 @@ DEVICE void norm_rows(const C* __restrict__ x, const C* __restrict__ weight, con
                     store(to + k, y);
                 }
             } else {
-#pragma unroll 2
+#pragma unroll 1
                 for (i32 k = threads.rank; k < n; k += threads.count) to[k] = affine(normal(row[k], mean, rstd), weight, bias, k);
             }
         }
@@ -82,7 +82,7 @@ DEVICE void norm_input_rows(const C* __restrict__ grad, const C* __restrict__ x,
         read_row(
             x + line * n, n, neat, threads,
             [=](i32 k, const Four<C>& f) {
-                store(xs + k, Four<C>{normal(f.x, mean, rstd), normal(f.y, mean, rstd), normal(f.z, mean, rstd), normal(f.w, mean, rstd)});
+                put(xs + k, Four<C>{normal(f.x, mean, rstd), normal(f.y, mean, rstd), normal(f.z, mean, rstd), normal(f.w, mean, rstd)});
             },
             [=](i32 k, C f) { xs[k] = normal(f, mean, rstd); });
         read_row(
@@ -92,7 +92,7 @@ DEVICE void norm_input_rows(const C* __restrict__ grad, const C* __restrict__ x,
                     const Four<C> w = load(weight + k);
                     f = Four<C>{f.x * w.x, f.y * w.y, f.z * w.z, f.w * w.w};
                 }
-                store(v + k, f);
+                put(v + k, f);
             },
             [=](i32 k, C f) { v[k] = weight != nullptr ? f * weight[k] : f; });
         threads.sync();
@@ -105,14 +105,14 @@ DEVICE void norm_input_rows(const C* __restrict__ grad, const C* __restrict__ x,
         if (have) {
             C* const to = out + line * n;
             if (neat) {
-#pragma unroll 2
+#pragma unroll 1
                 for (i32 k = threads.rank * 4; k < n; k += threads.count * 4) {
                     const Four<C> a = load((const C*)v + k), b = load((const C*)xs + k);
                     store(to + k, Four<C>{projected(a.x, b.x, first, second, rstd), projected(a.y, b.y, first, second, rstd),
                                           projected(a.z, b.z, first, second, rstd), projected(a.w, b.w, first, second, rstd)});
                 }
             } else {
-#pragma unroll 2
+#pragma unroll 1
                 for (i32 k = threads.rank; k < n; k += threads.count) to[k] = projected(v[k], xs[k], first, second, rstd);
             }
         }
@@ -203,11 +203,11 @@ DEVICE void norm_project(const C* __restrict__ grad, const C* __restrict__ x, co
     }
 }
 
-#define NORM(T)                                                                                                              \
-    KERNEL_BOUNDED(256, norm_rows_##T, const T* x, const T* weight, const T* bias, T* out, T* stats, i32 n, i64 rows, i32 width, T eps) { \
+#define NORM(T, resident)                                                                                                             \
+    KERNEL_RESIDENT(256, resident, norm_rows_##T, const T* x, const T* weight, const T* bias, T* out, T* stats, i32 n, i64 rows, i32 width, T eps) { \
         norm_rows(x, weight, bias, out, stats, n, rows, width, eps);                                                         \
     }                                                                                                                        \
-    KERNEL_BOUNDED(256, norm_input_rows_##T, const T* grad, const T* x, const T* stats, const T* weight, T* out, i32 n, i64 rows, i32 width) { \
+    KERNEL_RESIDENT(256, resident, norm_input_rows_##T, const T* grad, const T* x, const T* stats, const T* weight, T* out, i32 n, i64 rows, i32 width) { \
         norm_input_rows(grad, x, stats, weight, out, n, rows, width);                                                        \
     }                                                                                                                        \
     KERNEL_BOUNDED(256, norm_weight_##T, const T* grad, const T* x, const T* stats, T* out, i64 rows, i64 columns, i64 chunks) { \
@@ -223,4 +223,4 @@ DEVICE void norm_project(const C* __restrict__ grad, const C* __restrict__ x, co
     KERNEL(norm_project_##T, const T* grad, const T* x, const T* stats, const T* weight, const T* first, const T* second, T* out, i64 n, i64 len) { \
         norm_project(grad, x, stats, weight, first, second, out, n, len);                                                    \
     }
-NORM(f32) NORM(f64)
+NORM(f32, 4) NORM(f64, 3)

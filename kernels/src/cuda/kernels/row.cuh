@@ -4,9 +4,17 @@
 #include "fold.cuh"
 #include "frames.cuh"
 
+constexpr i32 SCRATCH = 128; // bytes of a block's shared memory before the rows
+// One instruction, where it is open which of equal zeros is found and whether NaN counts.
+#ifdef CUDA_EMU
+template <class C> DEVICE C larger(C a, C b) { return a > b ? a : b; }
+#else
+DEVICE f32 larger(f32 a, f32 b) { return fmaxf(a, b); }
+DEVICE f64 larger(f64 a, f64 b) { return fmax(a, b); }
+#endif
+
 // The threads that share a row of up to 16,384 elements: the whole block (width > 32) or some neighbours in a warp, fewer than 32
-// only if the row is no longer. `SCRATCH` bytes of the block's shared memory are theirs, then come the rows, `arrays` a team.
-constexpr i32 SCRATCH = 128;
+// only if the row is no longer. A team has `arrays` rows of shared memory.
 struct RowThreads {
     Team team;        // of a warp
     i32 rank, count;  // of those that share the row
@@ -35,9 +43,9 @@ struct RowThreads {
     template <class C> DEVICE C known(unsigned char* shared, i32 warp, C found) const {
         return block ? reinterpret_cast<C*>(shared)[8 + warp] : team.first(found);
     }
-    // The largest, NaN above all; which of equal zeros is open. Includes a `sync`. For blocks of 256.
+    // The largest; which of equal zeros, and whether NaN counts, is open. Includes a `sync`. For blocks of 256.
     template <class C> DEVICE C largest(unsigned char* shared, C x) const {
-        for (i32 w = team.width >> 1; w > 0; w >>= 1) x = maximum(x, __shfl_xor_sync(WARP, x, w));
+        for (i32 w = team.width >> 1; w > 0; w >>= 1) x = larger(x, __shfl_xor_sync(WARP, x, w));
         if (!block) {
             __syncwarp();
             return x;
@@ -46,33 +54,37 @@ struct RowThreads {
         if (team.lane == 0) slots[threadIdx.x / 32] = x;
         __syncthreads();
 #pragma unroll
-        for (i32 i = 0; i < 8; ++i) x = maximum(x, slots[i]);
+        for (i32 i = 0; i < 8; ++i) x = larger(x, slots[i]);
         return x;
     }
 };
 
 // `row` runs over the rows that this thread's team has; all of a warp go through the loop together, `have` being false where there is
 // none left (then `row` is some other).
-#define EACH_ROW(row, have, rows, width)                                                                                       \
-    for (i64 row##_teams = blockDim.x / (width), row##_together = (width) < 32 ? 32 / (width) : 1,                             \
-             row##_own = blockIdx.x * row##_teams + threadIdx.x / (width), row##_first = row##_own / row##_together * row##_together; \
-         row##_first < (rows); row##_first += row##_teams * gridDim.x)                                                         \
-        if (const i64 row##_mine = row##_first + row##_own % row##_together; true)                                             \
-            if (const bool have = row##_mine < (rows); true)                                                                   \
-                if (const i64 row = have ? row##_mine : (rows) - 1; true)
+#define EACH_ROW(row, have, rows, width)                                                                         \
+    for (i64 row##_first = threadIdx.x / (width) + (i64)blockIdx.x * (blockDim.x / (width)),                     \
+             row##_part = (width) < 32 ? threadIdx.x % 32 / (width) : 0;                                         \
+         row##_first - row##_part < (rows); row##_first += (i64)gridDim.x * (blockDim.x / (width)))              \
+        if (const bool have = row##_first < (rows); true)                                                        \
+            if (const i64 row = have ? row##_first : (rows) - 1; true)
+
+// Four neighbours into shared memory at once. (As a struct, the compiler would take it apart.)
+DEVICE void put(f32* to, const Four<f32>& v) { *reinterpret_cast<float4*>(to) = float4{v.x, v.y, v.z, v.w}; }
+DEVICE void put(f64* to, const Four<f64>& v) { store(to, v); }
 
 // `of(k, four)` gets the elements k .. k + 4 of a row, in groups; `one(k, x)` those that are left, or all where they don't lie at
-// places for groups. Four groups are on their way at once.
+// places for groups. 64 bytes a thread are on their way at once.
 template <class T, class G, class O> DEVICE void read_row(const T* from, i32 n, bool groups, const RowThreads& threads, const G& of, const O& one) {
+    constexpr i32 AT_ONCE = sizeof(T) == 8 ? 2 : 4;
     const i32 whole = groups ? n & ~3 : 0, step = threads.count * 4;
 #pragma unroll 1
-    for (i32 k = threads.rank * 4; k < whole; k += step * 4) {
-        Four<T> x[4];
+    for (i32 k = threads.rank * 4; k < whole; k += step * AT_ONCE) {
+        Four<T> x[AT_ONCE];
 #pragma unroll
-        for (i32 j = 0; j < 4; ++j)
+        for (i32 j = 0; j < AT_ONCE; ++j)
             if (k + j * step < whole) x[j] = load(from + k + j * step);
 #pragma unroll
-        for (i32 j = 0; j < 4; ++j)
+        for (i32 j = 0; j < AT_ONCE; ++j)
             if (k + j * step < whole) of(k + j * step, x[j]);
     }
 #pragma unroll 2

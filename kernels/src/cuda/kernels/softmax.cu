@@ -3,51 +3,38 @@
 // and then by `reduce_tree`.
 #include "row.cuh"
 #include "math.cuh"
+#include "transform.cuh"
 
-// log(x) of a sum of exponentials: at least 1, or NaN. In f64, so that f32 is rounded once (kernels/src/cpu/random/transform.rs).
-DEVICE f64 log_of(f64 x) {
-    const u64 bits = bits_of(x);
-    const i32 high = (i32)(u32)(bits >> 32) - 0x3fe6a09e;
-    const u64 fraction = (u64)(u32)((high & 0xfffff) + 0x3fe6a09e);
-    const f64 f = float_of(fraction << 32 | (bits & 0xffffffffull)) - 1.0;
-    const f64 k = (f64)(high >> 20);
-    const f64 s = f / (2.0 + f), z = s * s;
-    f64 r = 1.4798198605116586e-1;
-    r = fma(r, z, 1.5313837699209373e-1);
-    r = fma(r, z, 1.818357216161805e-1);
-    r = fma(r, z, 2.2222198432149784e-1);
-    r = fma(r, z, 2.857142874366239e-1);
-    r = fma(r, z, 3.999999999940942e-1);
-    r = fma(r, z, 6.666666666666735e-1);
-    r *= z;
-    const f64 half = 0.5 * f * f;
-    return k * 6.931471803691238e-1 - ((half - (s * (half + r) + k * 1.9082149292705877e-10)) - f);
-}
+// log(x) of a sum of exponentials: at least 1, or NaN. In f64, so that f32 is rounded once.
 template <class C> DEVICE C log_sum(C x) { return x - x == C(0) ? (C)log_of((f64)x) : x; }
 
 // What becomes of a row x with the maximum m, e = exp(x - m) and their sum s: e / s (0), (x - m) - log(s) (1), log(s) - (x[t] - m), one
 // element a row (2), (e / s - [it is t]) * w (3).
 enum Form { QUOTIENT, LOGARITHM, LOSS, GRADIENT };
 
-// All that an element of the result is made of; s is log(s) where that is asked for.
-template <class C> struct Known {
+// All that an element of the result is made of; s is log(s) where that is asked for. `I` counts a row's elements; a target that is
+// none of them is -1 (and told of by `softmax_classes`).
+template <class C, class I> struct Known {
     C m, s, weight;
-    i64 target;
+    I target;
     i32 form;
-    DEVICE Known(C m, C s, const i64* targets, i64 row, i32 form, C weight) : m(m), weight(weight), form(form) {
-        this->s = form == LOGARITHM || form == LOSS ? log_sum(s) : s;
-        target = targets != nullptr ? targets[row] : -1;
+    DEVICE Known(C m, C s, i32 form) : m(m), s(form == LOGARITHM || form == LOSS ? log_sum(s) : s), weight(C(1)), target(-1), form(form) {}
+    template <class T> DEVICE void look(const i64* targets, const T* weights, i64 row, i64 step, I n) {
+        if (targets != nullptr) {
+            const i64 found = targets[row];
+            target = (u64)found < (u64)n ? (I)found : I(-1);
+        }
+        if (weights != nullptr) weight = widen(weights[row * step]);
     }
     // Element k, from its exponential, or from itself for the logarithm.
-    template <class T> DEVICE T of(C e, i64 k) const {
+    template <class T> DEVICE T of(C e, I k) const {
         if (form == LOGARITHM) return narrow<T>((e - m) - s);
-        const C y = e / s;
-        return narrow<T>(form == GRADIENT ? (y - (k == target ? C(1) : C(0))) * weight : y);
+        C y = e / s;
+        if (form == GRADIENT) y = (y - (k == target ? C(1) : C(0))) * weight;
+        return narrow<T>(y);
     }
-    // A row's loss. (A target that is no class is told of by `softmax_classes`.)
-    template <class T> DEVICE T loss(const T* x, i64 n) const {
-        return narrow<T>(s - (((u64)target < (u64)n ? widen(x[target]) : C(0)) - m));
-    }
+    // A row's loss.
+    template <class T> DEVICE T loss(const T* x) const { return narrow<T>(s - ((target >= 0 ? widen(x[target]) : C(0)) - m)); }
 };
 
 template <class T>
@@ -61,16 +48,17 @@ DEVICE void softmax_rows(const T* __restrict__ x, const i64* __restrict__ target
 #pragma unroll 1
     EACH_ROW(line, have, rows, width) {
         const T* const from = x + line * n;
+        // A NaN among the elements makes their sum NaN, and so all of the row, whatever the maximum is said to be.
         C most = least<C>(false);
         read_row(
             from, n, neat, threads,
             [&](i32 k, const Four<T>& f) {
                 const Four<C> v{widen(f.x), widen(f.y), widen(f.z), widen(f.w)};
-                most = maximum(most, maximum(maximum(v.x, v.y), maximum(v.z, v.w)));
-                store(row + k, v);
+                most = larger(most, larger(larger(v.x, v.y), larger(v.z, v.w)));
+                put(row + k, v);
             },
             [&](i32 k, T f) {
-                most = maximum(most, widen(f));
+                most = larger(most, widen(f));
                 row[k] = widen(f);
             });
         const C m = threads.largest(shared, most);
@@ -82,15 +70,16 @@ DEVICE void softmax_rows(const T* __restrict__ x, const i64* __restrict__ target
         threads.sync();
         const C s = threads.known(shared, 0, sum);
         if (have) {
-            const Known<C> known(m, s, targets, line, form, weight != nullptr ? widen(weight[line * step]) : C(1));
+            Known<C, i32> known(m, s, opaque(form)); // else the compiler copies what follows for each
+            known.look(targets, weight, line, step, n);
             T* const to = out + line * n;
-            if (form == LOSS) {
-                if (threads.rank == 0) out[line] = known.loss(from, n);
+            if (known.form == LOSS) {
+                if (threads.rank == 0) out[line] = known.loss(from);
             } else if (neat) {
 #pragma unroll 1
                 for (i32 k = threads.rank * 4; k < n; k += threads.count * 4) {
                     Four<C> e = load((const C*)row + k);
-                    if (form == LOGARITHM) { // the caches still have it
+                    if (known.form == LOGARITHM) { // the caches still have it
                         const Four<T> f = load(from + k);
                         e = Four<C>{widen(f.x), widen(f.y), widen(f.z), widen(f.w)};
                     }
@@ -100,7 +89,7 @@ DEVICE void softmax_rows(const T* __restrict__ x, const i64* __restrict__ target
             } else {
 #pragma unroll 1
                 for (i32 k = threads.rank; k < n; k += threads.count)
-                    to[k] = known.template of<T>(form == LOGARITHM ? widen(from[k]) : row[k], k);
+                    to[k] = known.template of<T>(known.form == LOGARITHM ? widen(from[k]) : row[k], k);
             }
         }
         threads.sync(); // the row is written again
@@ -149,9 +138,10 @@ DEVICE void softmax_finish(const T* __restrict__ x, const C* __restrict__ maxima
 #pragma unroll 1
     GRID_STRIDE(i, n) {
         const i64 outer = divided(i, plane), rest = i - outer * plane, k = divided(rest, inner), place = outer * inner + (rest - k * inner);
-        const Known<C> known(maxima[place], sums[place], targets, place, form, weight != nullptr ? widen(weight[place * step]) : C(1));
+        Known<C, i64> known(maxima[place], sums[place], form);
+        known.look(targets, weight, place, step, size);
         if (form == LOSS) {
-            out[i] = known.loss(x + place * size, size);
+            out[i] = known.loss(x + place * size);
         } else {
             const C value = widen(x[i]);
             out[i] = known.template of<T>(form == LOGARITHM ? value : math::exp(value - known.m), k);
@@ -165,8 +155,8 @@ KERNEL(softmax_classes, const i64* targets, u64* bad, i64 rows, i64 classes) {
     GRID_STRIDE(i, rows) if ((u64)targets[i] >= (u64)classes) atomicMax(bad, (u64)(rows - i));
 }
 
-#define SOFTMAX(T)                                                                                                         \
-    KERNEL_BOUNDED(256, softmax_rows_##T, const T* x, const i64* targets, const T* weight, T* out, i32 n, i64 rows, i32 width, i32 form, \
+#define SOFTMAX(T, resident)                                                                                                        \
+    KERNEL_RESIDENT(256, resident, softmax_rows_##T, const T* x, const i64* targets, const T* weight, T* out, i32 n, i64 rows, i32 width, i32 form, \
                    i64 step) {                                                                                             \
         softmax_rows(x, targets, weight, out, n, rows, width, form, step);                                                 \
     }                                                                                                                      \
@@ -177,4 +167,4 @@ KERNEL(softmax_classes, const i64* targets, u64* bad, i64 rows, i64 classes) {
                    const T* weight, T* out, i64 size, i64 inner, i64 n, i32 form, i64 step) {                              \
         softmax_finish(x, maxima, sums, targets, weight, out, size, inner, n, form, step);                                 \
     }
-SOFTMAX(f32) SOFTMAX(f64) SOFTMAX(f16) SOFTMAX(bf16)
+SOFTMAX(f32, 4) SOFTMAX(f64, 2) SOFTMAX(f16, 4) SOFTMAX(bf16, 4)
