@@ -13,6 +13,10 @@ use crate::no_panic::{Rng, draw_op, spoil, variants};
 const BY_THE_HOST: &[&str] = &[
     // Small matrices, one after another.
     "Svd",
+    // More places than 31 bits count.
+    "Conv2d",
+    "Conv2dInput",
+    "Conv2dWeight",
 ];
 
 /// How many are drawn.
