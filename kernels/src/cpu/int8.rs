@@ -24,10 +24,14 @@ pub mod scheme;
 #[cfg(test)]
 mod tests;
 
+pub use conv::{Conv2d, Conv2dShape, conv2d, conv2d_under};
 pub use finish::Output;
 pub use gemm::{Activations, gemm, gemm_under};
 
+pub use join::{Operand, add, concat};
+pub use layout::{nchw_from_nhwc, nhwc_from_nchw};
 pub use packed::{MAX_K, Order, Packed};
+pub use pool::{Pool2d, max_pool2d};
 
 use crate::element::Pod;
 use crate::error::{Result, require};
@@ -44,6 +48,8 @@ pub trait Code: sealed::Sealed + Pod + Ord {
     const RANGE: [i32; 2];
     /// A slice as what it is.
     fn codes(slice: &[Self]) -> Codes<'_>;
+    /// A slice as bytes, to write.
+    fn bytes_mut(slice: &mut [Self]) -> &mut [u8];
     /// `code` as the number that it is.
     fn to_i32(self) -> i32;
     /// The low byte of `code`.
@@ -54,6 +60,9 @@ impl Code for u8 {
     const RANGE: [i32; 2] = [0, 255];
     fn codes(slice: &[u8]) -> Codes<'_> {
         Codes::U8(slice)
+    }
+    fn bytes_mut(slice: &mut [u8]) -> &mut [u8] {
+        slice
     }
     #[inline(always)]
     fn to_i32(self) -> i32 {
@@ -69,6 +78,9 @@ impl Code for i8 {
     const RANGE: [i32; 2] = [-128, 127];
     fn codes(slice: &[i8]) -> Codes<'_> {
         Codes::I8(slice)
+    }
+    fn bytes_mut(slice: &mut [i8]) -> &mut [u8] {
+        crate::element::bits_mut(slice)
     }
     #[inline(always)]
     fn to_i32(self) -> i32 {

@@ -4,7 +4,7 @@
 //! has one run; a convolution has one a line of its kernel, at the same distances from every row's start.
 
 use super::dot::{Dot, GROUP, PANEL, STEP};
-use super::finish::{COLUMNS, Finish};
+use super::finish::{COLUMNS, Columns, Finish};
 use super::packed::Packed;
 
 /// Groups of k whose sums fit into an i32 in any case: 255 * 128 * 65,536 < 2^31.
@@ -21,7 +21,7 @@ pub(super) struct Block<'a> {
     /// Where the rows start, in bytes from `base`.
     pub(super) rows: &'a [usize],
     /// Where the runs of a row start, in bytes from its start.
-    pub(super) taps: &'a [usize],
+    pub(super) taps: &'a [u64],
     /// Groups of a run.
     pub(super) run: usize,
     /// From one multiple of [`COLUMNS`] to another or to n.
@@ -36,6 +36,9 @@ pub(super) struct Block<'a> {
 /// Raw sums on their way from registers to [`Finish`].
 #[repr(align(64))]
 struct Sums([[i32; COLUMNS]; ROWS]);
+
+/// Their sums over blocks of k, where they may leave i32.
+type Totals = [[i64; COLUMNS]; ROWS];
 
 impl Block<'_> {
     /// Computes it.
@@ -68,19 +71,20 @@ impl Block<'_> {
         let len = (self.columns.end - first).min(P * PANEL);
         let mut columns = self.finish.prepare(self.packed, first, len);
         let mut sums = Sums([[0; COLUMNS]; ROWS]);
+        let mut totals = [[0; COLUMNS]; ROWS];
         let mut row = 0;
         while row < self.rows.len() {
             let left = self.rows.len() - row;
             // SAFETY: as for `run`.
             row += unsafe {
                 if const { D::ROWS >= 6 } && left >= 6 {
-                    self.tile::<D, 6, P>(d, first, row, &mut columns, &mut sums)
+                    self.tile::<D, 6, P>(d, first, row, &mut columns, &mut sums, &mut totals)
                 } else if const { D::ROWS >= 4 } && left >= 4 {
-                    self.tile::<D, 4, P>(d, first, row, &mut columns, &mut sums)
+                    self.tile::<D, 4, P>(d, first, row, &mut columns, &mut sums, &mut totals)
                 } else if const { D::ROWS >= 2 } && left >= 2 {
-                    self.tile::<D, 2, P>(d, first, row, &mut columns, &mut sums)
+                    self.tile::<D, 2, P>(d, first, row, &mut columns, &mut sums, &mut totals)
                 } else {
-                    self.tile::<D, 1, P>(d, first, row, &mut columns, &mut sums)
+                    self.tile::<D, 1, P>(d, first, row, &mut columns, &mut sums, &mut totals)
                 }
             };
         }
@@ -94,27 +98,30 @@ impl Block<'_> {
         d: D,
         first: usize,
         row: usize,
-        columns: &mut super::finish::Columns,
+        columns: &mut Columns,
         sums: &mut Sums,
+        totals: &mut Totals,
     ) -> usize {
         let mut starts = [self.base; R];
         for (start, offset) in starts.iter_mut().zip(&self.rows[row..row + R]) {
             *start = start.wrapping_add(*offset);
         }
         let wide = self.finish.wide;
-        let mut total = [[0i64; COLUMNS]; R];
+        if wide {
+            *totals = [[0; COLUMNS]; ROWS];
+        }
         let groups = if wide { self.run.min(EXACT) } else { self.run };
         let taps = if wide { EXACT / self.run.clamp(1, EXACT) } else { self.taps.len().max(1) };
+        // Where fewer than P panels are left, the last one is read again in place of those beyond.
+        let last = (self.columns.end - first - 1) / PANEL;
         let panel = self.packed.codes().as_ptr().wrapping_add(first / PANEL * self.packed.panel);
         for (chunk, taps) in self.taps.chunks(taps).enumerate().map(|(i, t)| (i * taps, t)) {
             let mut start = 0;
             loop {
                 let end = self.run.min(start + groups);
                 let codes = panel.wrapping_add((chunk * self.run + start) * STEP);
-                // SAFETY: the contract for the rows; the steps of the panels are in `packed`, which ends with the last panel:
-                // where fewer than P are left, `last` reads the last one again.
+                // SAFETY: the contract for the rows; the steps of the panels are in `packed`.
                 unsafe {
-                    let last = (columns_of(self, first) - 1) / PANEL;
                     multiply::<D, R, P>(
                         d,
                         starts,
@@ -127,7 +134,7 @@ impl Block<'_> {
                 }
                 if wide {
                     for (total, sums) in
-                        total.as_flattened_mut().iter_mut().zip(sums.0.as_flattened())
+                        totals.as_flattened_mut().iter_mut().zip(sums.0.as_flattened())
                     {
                         *total += i64::from(*sums);
                     }
@@ -144,7 +151,7 @@ impl Block<'_> {
             // SAFETY: the contract.
             unsafe {
                 if wide {
-                    self.finish.wide_row(self.packed, columns, &total[r], out, row_sum);
+                    self.finish.wide_row(self.packed, columns, &totals[r], out, row_sum);
                 } else {
                     self.finish.row(self.packed, columns, &mut sums.0[r], out, row_sum);
                 }
@@ -152,12 +159,6 @@ impl Block<'_> {
         }
         R
     }
-}
-
-/// Columns of the block from `first` on.
-#[inline(always)]
-fn columns_of(block: &Block<'_>, first: usize) -> usize {
-    block.columns.end - first
 }
 
 /// The raw sums of `R` rows and `P` panels over some groups of some runs. `[panel, last]`: bytes from panel to panel, and the
@@ -169,7 +170,7 @@ fn columns_of(block: &Block<'_>, first: usize) -> usize {
 unsafe fn multiply<D: Dot, const R: usize, const P: usize>(
     d: D,
     rows: [*const u8; R],
-    taps: &[usize],
+    taps: &[u64],
     groups: std::ops::Range<usize>,
     codes: *const i8,
     [panel, last]: [usize; 2],
@@ -190,7 +191,7 @@ unsafe fn multiply<D: Dot, const R: usize, const P: usize>(
                     weights[p] = d.weights(panels[p].wrapping_add(step));
                 }
                 for r in 0..R {
-                    let at = rows[r].wrapping_add(tap + group * (GROUP * D::BYTES));
+                    let at = rows[r].wrapping_add(tap as usize + group * (GROUP * D::BYTES));
                     let activations = d.group(at);
                     for p in 0..P {
                         sums[r][p] = d.dot(sums[r][p], activations, weights[p]);

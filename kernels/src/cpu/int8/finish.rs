@@ -86,7 +86,7 @@ pub(super) struct Requantize {
 }
 
 /// `1.5 * 2^23`: a number of at most 2^22 added to it is rounded to an integer, half to even, in the low bits.
-const ROUNDER: f32 = 12_582_912.0;
+pub(super) const ROUNDER: f32 = 12_582_912.0;
 
 impl Requantize {
     /// To codes of `C`.
@@ -222,6 +222,11 @@ impl<'a> Finish<'a> {
             to,
             ..*self
         }
+    }
+
+    /// True for what only the tiles of groups do: sums of rows, or beyond i32.
+    pub(super) fn needs_groups(&self) -> bool {
+        self.wide || self.needs_row_sums()
     }
 
     /// True if the rows' own sums are needed.

@@ -23,6 +23,22 @@ pub(super) unsafe fn copy<D: Dot>(from: &[u8], to: *mut u8, flip: u8) {
     }
 }
 
+/// Writes `n` codes.
+///
+/// # Safety
+/// - `n * D::BYTES` bytes must be writable at `to`, which is aligned for i16.
+#[inline(always)]
+pub(super) unsafe fn fill<D: Dot>(to: *mut u8, n: usize, code: u8) {
+    // SAFETY: by the caller's contract; memory that was written before.
+    unsafe {
+        if const { D::BYTES == 1 } {
+            std::slice::from_raw_parts_mut(to, n).fill(code);
+        } else {
+            std::slice::from_raw_parts_mut(to.cast::<i16>(), n).fill(i16::from(code));
+        }
+    }
+}
+
 /// The sum of codes as u8. At most [`MAX_K`](super::MAX_K) of them: it fits.
 #[inline(always)]
 pub(super) fn sum(codes: &[u8], flip: u8) -> i32 {

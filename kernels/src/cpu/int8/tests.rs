@@ -1,6 +1,8 @@
 //! Every instruction set, team and output against the naive sums in i64; extremes, limits, wrong calls.
 
+mod images;
 mod products;
+mod scheme;
 
 use super::{Code, Codes};
 use crate::cpu::isa::Int8Isa;
