@@ -4,8 +4,9 @@
 //! has one run; a convolution has one a line of its kernel, at the same distances from every row's start.
 
 use super::dot::{Dot, GROUP, PANEL, STEP};
-use super::finish::{COLUMNS, Columns, Finish};
+use super::finish::{COLUMNS, Finish};
 use super::packed::Packed;
+use crate::cpu::isa::{Int8Isa, Int8Kernel, dispatch_int8};
 
 /// Groups of k whose sums fit into an i32 in any case: 255 * 128 * 65,536 < 2^31.
 const EXACT: usize = 65_536 / GROUP;
@@ -41,101 +42,53 @@ struct Sums([[i32; COLUMNS]; ROWS]);
 type Totals = [[i64; COLUMNS]; ROWS];
 
 impl Block<'_> {
-    /// Computes it.
+    /// Computes it under `isa`, which must be available. A dispatch of its own: the tiles are built once for each instruction
+    /// set, whoever needs them.
     ///
     /// # Safety
     /// - All runs of all rows must be readable.
     /// - Rows and columns must lie in the output, where nobody else writes them.
-    #[inline(always)]
-    pub(super) unsafe fn run<D: Dot>(&self, d: D) {
-        let mut first = self.columns.start;
-        while first < self.columns.end {
-            let panels = (self.columns.end - first).div_ceil(PANEL);
-            // SAFETY: the panels and rows are the block's; the rest is the contract.
-            let taken = unsafe {
-                if const { D::PANELS >= 4 } && panels >= 3 {
-                    self.rows::<D, 4>(d, first)
-                } else if const { D::PANELS >= 2 } && panels >= 2 {
-                    self.rows::<D, 2>(d, first)
-                } else {
-                    self.rows::<D, 1>(d, first)
-                }
-            };
-            first += taken;
-        }
+    pub(super) unsafe fn run(&self, isa: Int8Isa) {
+        dispatch_int8(isa, Tiles(self));
     }
 
-    /// All rows of the next `P` panels (or as many as there are). Returns their columns.
+    /// Raw sums of the tile at `row`, `first`: `shape` is its rows and panels.
+    ///
+    /// # Safety
+    /// - As for [`run`](Self::run).
     #[inline(always)]
-    unsafe fn rows<D: Dot, const P: usize>(&self, d: D, first: usize) -> usize {
-        let len = (self.columns.end - first).min(P * PANEL);
-        let mut columns = self.finish.prepare(self.packed, first, len);
-        let mut sums = Sums([[0; COLUMNS]; ROWS]);
-        let mut totals = [[0; COLUMNS]; ROWS];
-        let mut row = 0;
-        while row < self.rows.len() {
-            let left = self.rows.len() - row;
-            // SAFETY: as for `run`.
-            row += unsafe {
-                if const { D::ROWS >= 6 } && left >= 6 {
-                    self.tile::<D, 6, P>(d, first, row, &mut columns, &mut sums, &mut totals)
-                } else if const { D::ROWS >= 4 } && left >= 4 {
-                    self.tile::<D, 4, P>(d, first, row, &mut columns, &mut sums, &mut totals)
-                } else if const { D::ROWS >= 2 } && left >= 2 {
-                    self.tile::<D, 2, P>(d, first, row, &mut columns, &mut sums, &mut totals)
-                } else {
-                    self.tile::<D, 1, P>(d, first, row, &mut columns, &mut sums, &mut totals)
-                }
-            };
-        }
-        len
-    }
-
-    /// `R` rows from `row` on. Returns `R`.
-    #[inline(always)]
-    unsafe fn tile<D: Dot, const R: usize, const P: usize>(
+    unsafe fn tile<D: Dot>(
         &self,
         d: D,
-        first: usize,
-        row: usize,
-        columns: &mut Columns,
+        [row, first]: [usize; 2],
+        shape: [usize; 2],
         sums: &mut Sums,
         totals: &mut Totals,
-    ) -> usize {
-        let mut starts = [self.base; R];
-        for (start, offset) in starts.iter_mut().zip(&self.rows[row..row + R]) {
+    ) {
+        let mut starts = [self.base; ROWS];
+        for (start, offset) in starts.iter_mut().zip(&self.rows[row..row + shape[0]]) {
             *start = start.wrapping_add(*offset);
         }
+        // Where fewer panels are left than the tile has, the last one is read again in place of those beyond.
+        let last = (self.columns.end - first - 1) / PANEL;
+        let panel = self.packed.codes().as_ptr().wrapping_add(first / PANEL * self.packed.panel);
         let wide = self.finish.wide;
         if wide {
             *totals = [[0; COLUMNS]; ROWS];
         }
         let groups = if wide { self.run.min(EXACT) } else { self.run };
         let taps = if wide { EXACT / self.run.clamp(1, EXACT) } else { self.taps.len().max(1) };
-        // Where fewer than P panels are left, the last one is read again in place of those beyond.
-        let last = (self.columns.end - first - 1) / PANEL;
-        let panel = self.packed.codes().as_ptr().wrapping_add(first / PANEL * self.packed.panel);
         for (chunk, taps) in self.taps.chunks(taps).enumerate().map(|(i, t)| (i * taps, t)) {
             let mut start = 0;
             loop {
                 let end = self.run.min(start + groups);
                 let codes = panel.wrapping_add((chunk * self.run + start) * STEP);
+                let part = Part { starts, taps, groups: [start, end], codes };
                 // SAFETY: the contract for the rows; the steps of the panels are in `packed`.
-                unsafe {
-                    multiply::<D, R, P>(
-                        d,
-                        starts,
-                        taps,
-                        start..end,
-                        codes,
-                        [self.packed.panel, last],
-                        sums,
-                    );
-                }
+                unsafe { part.multiply::<D>(d, shape, [self.packed.panel, last], sums) };
                 if wide {
-                    for (total, sums) in
-                        totals.as_flattened_mut().iter_mut().zip(sums.0.as_flattened())
-                    {
+                    let sums = sums.0.as_flattened();
+                    for (total, sums) in totals.as_flattened_mut().iter_mut().zip(sums) {
                         *total += i64::from(*sums);
                     }
                 }
@@ -145,19 +98,76 @@ impl Block<'_> {
                 }
             }
         }
-        for r in 0..R {
-            let row_sum = self.row_sums.map(|sums| sums[row + r]);
-            let out = self.first_row + row + r;
-            // SAFETY: the contract.
-            unsafe {
-                if wide {
-                    self.finish.wide_row(self.packed, columns, &totals[r], out, row_sum);
-                } else {
-                    self.finish.row(self.packed, columns, &mut sums.0[r], out, row_sum);
+    }
+}
+
+struct Tiles<'a, 'b>(&'a Block<'b>);
+
+impl Int8Kernel for Tiles<'_, '_> {
+    #[inline(always)]
+    fn run<D: Dot>(self, d: D) {
+        let (block, finish, packed) = (self.0, self.0.finish, self.0.packed);
+        let (mut sums, mut totals) = (Sums([[0; COLUMNS]; ROWS]), [[0; COLUMNS]; ROWS]);
+        let mut first = block.columns.start;
+        while first < block.columns.end {
+            let panels = match (block.columns.end - first).div_ceil(PANEL) {
+                3.. if D::PANELS >= 4 => 4,
+                2.. if D::PANELS >= 2 => 2,
+                _ => 1,
+            };
+            let len = (block.columns.end - first).min(panels * PANEL);
+            let mut columns = finish.prepare(packed, first, len);
+            let mut row = 0;
+            while row < block.rows.len() {
+                let rows = match block.rows.len() - row {
+                    6.. if D::ROWS >= 6 => 6,
+                    4.. if D::ROWS >= 4 => 4,
+                    2.. if D::ROWS >= 2 => 2,
+                    _ => 1,
+                };
+                let row_sums = block.row_sums.map(|sums| &sums[row..row + rows]);
+                let out = block.first_row + row;
+                // SAFETY: the contract of `Block::run`.
+                unsafe {
+                    block.tile::<D>(d, [row, first], [rows, panels], &mut sums, &mut totals);
+                    if finish.wide {
+                        for r in 0..rows {
+                            let row_sum = row_sums.map(|sums| sums[r]);
+                            finish.wide_row(packed, &columns, &totals[r], out + r, row_sum);
+                        }
+                    } else {
+                        finish.rows(packed, &mut columns, &mut sums.0[..rows], out, row_sums);
+                    }
                 }
+                row += rows;
             }
+            first += len;
         }
-        R
+    }
+}
+
+/// Some groups of some runs of a tile's rows, and the steps that they meet.
+#[derive(Clone, Copy)]
+struct Part<'a> {
+    starts: [*const u8; ROWS],
+    taps: &'a [u64],
+    groups: [usize; 2],
+    codes: *const i8,
+}
+
+impl Part<'_> {
+    /// The instance for a tile.
+    #[inline(always)]
+    unsafe fn multiply<D: Dot>(self, d: D, shape: [usize; 2], panels: [usize; 2], to: &mut Sums) {
+        macro_rules! instances {
+            ($(($r:literal, $p:literal))*) => {
+                $(if const { $r <= D::ROWS && $p <= D::PANELS } && shape == [$r, $p] {
+                    // SAFETY: the caller's contract.
+                    unsafe { multiply::<D, $r, $p>(d, self, panels, to) };
+                })*
+            };
+        }
+        instances!((6, 4)(6, 2)(6, 1)(4, 4)(4, 2)(4, 1)(2, 4)(2, 2)(2, 1)(1, 4)(1, 2)(1, 1));
     }
 }
 
@@ -169,13 +179,13 @@ impl Block<'_> {
 #[inline(always)]
 unsafe fn multiply<D: Dot, const R: usize, const P: usize>(
     d: D,
-    rows: [*const u8; R],
-    taps: &[u64],
-    groups: std::ops::Range<usize>,
-    codes: *const i8,
+    part: Part<'_>,
     [panel, last]: [usize; 2],
     to: &mut Sums,
 ) {
+    let Part { starts, taps, groups: [start, end], codes } = part;
+    let mut rows = [starts[0]; R];
+    rows.copy_from_slice(&starts[..R]);
     let mut sums = [[d.zero(); P]; R];
     let mut panels = [codes; P];
     for (p, start) in panels.iter_mut().enumerate() {
@@ -183,7 +193,7 @@ unsafe fn multiply<D: Dot, const R: usize, const P: usize>(
     }
     let mut step = 0;
     for &tap in taps {
-        for group in groups.clone() {
+        for group in start..end {
             // SAFETY: by the caller's contract.
             unsafe {
                 let mut weights = [d.weights(panels[0].wrapping_add(step)); P];

@@ -196,7 +196,7 @@ pub fn conv2d_under(
     let call = Call { conv, plan: &plan, x, x_zero, finish: &finish, failed: Mutex::new(Ok(())) };
     let pieces = plan.image_blocks * plan.line_blocks;
     let work = super::gemm::work(isa, rows, first.k, n).saturating_add(x.len() as u64 / 16);
-    parallel::run(pieces, work, &|piece| dispatch_int8(isa, Piece { call: &call, piece }));
+    parallel::run(pieces, work, &|piece| dispatch_int8(isa, Piece { isa, call: &call, piece }));
     call.failed.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
@@ -257,14 +257,15 @@ struct Call<'a> {
 
 /// Some lines of some images.
 struct Piece<'a> {
+    isa: Int8Isa,
     call: &'a Call<'a>,
     piece: usize,
 }
 
 impl Int8Kernel for Piece<'_> {
     #[inline(always)]
-    fn run<D: Dot>(self, d: D) {
-        if let Err(error) = self.compute(d) {
+    fn run<D: Dot>(self, _: D) {
+        if let Err(error) = self.compute::<D>() {
             let failed = &self.call.failed;
             *failed.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Err(error);
         }
@@ -282,7 +283,7 @@ struct Windows {
 
 impl Piece<'_> {
     #[inline(always)]
-    fn compute<D: Dot>(&self, d: D) -> Result<()> {
+    fn compute<D: Dot>(&self) -> Result<()> {
         let (conv, plan) = (self.call.conv, self.call.plan);
         let (shape, [oh, ow]) = (&conv.shape, plan.out);
         let (image, line) = (self.piece / plan.line_blocks, self.piece % plan.line_blocks);
@@ -365,7 +366,7 @@ impl Piece<'_> {
                 };
                 // SAFETY: the windows lie in the slab (which has room for what the last run reads too much) or, if runs are
                 // whole groups, in the input; pieces write rows of their own.
-                unsafe { block.run(d) };
+                unsafe { block.run(self.isa) };
             }
         }
         Ok(())

@@ -54,15 +54,17 @@ impl Depthwise {
             let len = COLUMNS.min(channels - first);
             let mut columns = finish.prepare(&self.packed, first, len);
             for (row, start) in starts.iter().enumerate() {
-                let mut sums = [0i32; COLUMNS];
+                let mut sums = [[0i32; COLUMNS]];
                 for (tap, at) in taps.iter().enumerate() {
                     let at = base.wrapping_add(start + *at as usize + first * D::BYTES);
                     let weights = &codes[tap * width + first..][..len];
                     // SAFETY: by the caller's contract: `len` channels.
-                    unsafe { add::<D>(&mut sums, at, weights) };
+                    unsafe { add::<D>(&mut sums[0], at, weights) };
                 }
                 // SAFETY: by the caller's contract.
-                unsafe { finish.row(&self.packed, &mut columns, &mut sums, first_row + row, None) };
+                unsafe {
+                    finish.rows(&self.packed, &mut columns, &mut sums, first_row + row, None)
+                };
             }
         }
     }

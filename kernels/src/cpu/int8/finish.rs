@@ -138,7 +138,65 @@ pub(super) struct Columns {
     /// What is added to a sum: the bias less the term of the activations' zero point, if all rows have the same.
     base: [i32; COLUMNS],
     scale: [f32; COLUMNS],
+    /// -0 where there is none: adding it changes nothing.
     bias: [f32; COLUMNS],
+}
+
+/// The last step, from exact sums to elements of the output.
+trait Last<T>: Copy {
+    fn of(self, exact: [i32; PANEL], scale: &[f32], bias: &[f32]) -> [T; PANEL];
+}
+
+/// The sums themselves.
+#[derive(Clone, Copy)]
+struct Exact;
+
+impl<T: From<i32> + Default + Copy> Last<T> for Exact {
+    #[inline(always)]
+    fn of(self, exact: [i32; PANEL], _: &[f32], _: &[f32]) -> [T; PANEL] {
+        let mut values = [T::default(); PANEL];
+        for j in 0..PANEL {
+            values[j] = T::from(exact[j]);
+        }
+        values
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Dequantize {
+    relu: bool,
+}
+
+impl Last<f32> for Dequantize {
+    #[inline(always)]
+    fn of(self, exact: [i32; PANEL], scale: &[f32], bias: &[f32]) -> [f32; PANEL] {
+        let mut floats = [0f32; PANEL];
+        for j in 0..PANEL {
+            floats[j] = exact[j] as f32 * scale[j] + bias[j];
+        }
+        if self.relu {
+            for float in &mut floats {
+                // NaN stays.
+                *float = if 0.0 > *float { 0.0 } else { *float };
+            }
+        }
+        floats
+    }
+}
+
+impl Last<u8> for Requantize {
+    #[inline(always)]
+    fn of(self, exact: [i32; PANEL], scale: &[f32], _: &[f32]) -> [u8; PANEL] {
+        let mut codes = [0i32; PANEL];
+        for j in 0..PANEL {
+            codes[j] = self.code(exact[j] as f32 * scale[j]);
+        }
+        let mut bytes = [0u8; PANEL];
+        for j in 0..PANEL {
+            bytes[j] = codes[j] as u8;
+        }
+        bytes
+    }
 }
 
 impl<'a> Finish<'a> {
@@ -242,8 +300,13 @@ impl<'a> Finish<'a> {
     /// What the rows of some columns share.
     #[inline(always)]
     pub(super) fn prepare(&self, packed: &Packed, first: usize, len: usize) -> Columns {
-        let mut columns =
-            Columns { first, len, base: [0; COLUMNS], scale: [0.0; COLUMNS], bias: [0.0; COLUMNS] };
+        let mut columns = Columns {
+            first,
+            len,
+            base: [0; COLUMNS],
+            scale: [0.0; COLUMNS],
+            bias: [-0.0; COLUMNS],
+        };
         if let (Zero::All(zero), false) = (self.zero, self.wide) {
             self.base(packed, &mut columns, zero);
         }
@@ -253,7 +316,7 @@ impl<'a> Finish<'a> {
                 [one] => *one,
                 many => many[first + j],
             };
-            columns.bias[j] = self.float_bias.map_or(0.0, |bias| bias[first + j]);
+            columns.bias[j] = self.float_bias.map_or(-0.0, |bias| bias[first + j]);
         }
         columns
     }
@@ -273,76 +336,82 @@ impl<'a> Finish<'a> {
         }
     }
 
-    /// Writes one row of raw sums. `row_sum` is that of its codes as u8.
+    /// Writes rows of raw sums from `row` on. `row_sums` are those of their codes as u8.
     ///
     /// # Safety
-    /// - The row and the columns must lie in the output; nobody else writes there.
+    /// - The rows and the columns must lie in the output; nobody else writes there.
     #[inline(always)]
-    pub(super) unsafe fn row(
+    pub(super) unsafe fn rows(
         &self,
         packed: &Packed,
         columns: &mut Columns,
-        sums: &mut [i32; COLUMNS],
+        sums: &mut [[i32; COLUMNS]],
         row: usize,
-        row_sum: Option<i32>,
+        row_sums: Option<&[i32]>,
     ) {
-        if let Zero::Each(zeros) = self.zero {
-            self.base(packed, columns, zeros[row]);
+        if row_sums.is_none() && matches!(self.zero, Zero::All(_)) {
+            // SAFETY: the caller's contract.
+            unsafe { self.store(columns, sums, row) };
+            return;
         }
-        if let Some(row_sum) = row_sum {
-            let zero = self.zero.at(row) + self.to_u8;
-            let rest = row_sum.wrapping_sub((self.k as i32).wrapping_mul(zero));
-            for (j, sum) in sums[..columns.len].iter_mut().enumerate() {
-                let weight_zero = self.weight_zero_at(columns.first + j);
-                *sum = sum.wrapping_sub(weight_zero.wrapping_mul(rest));
+        for (r, sums) in sums.iter_mut().enumerate() {
+            if let Zero::Each(zeros) = self.zero {
+                self.base(packed, columns, zeros[row + r]);
             }
-        }
-        let start = row * self.stride + columns.first;
-        for p in 0..columns.len.div_ceil(PANEL) {
-            let (at, len) = (p * PANEL, (columns.len - p * PANEL).min(PANEL));
-            let mut exact = [0; PANEL];
-            for j in 0..PANEL {
-                exact[j] = sums[at + j].wrapping_add(columns.base[at + j]);
-            }
-            // SAFETY: the caller's contract: `len` elements from here on are this block's.
-            unsafe {
-                match self.to {
-                    To::I32(to) => put(to.add(start + at), exact, len),
-                    To::I64(to) => put(to.add(start + at), exact.map(i64::from), len),
-                    To::F32(to, relu) => {
-                        put(to.add(start + at), self.floats(columns, at, exact, relu), len)
-                    }
-                    To::Codes(to, requantize) => {
-                        let mut codes = [0u8; PANEL];
-                        for j in 0..PANEL {
-                            codes[j] =
-                                requantize.code(exact[j] as f32 * columns.scale[at + j]) as u8;
-                        }
-                        put(to.add(start + at), codes, len);
-                    }
+            if let Some(row_sums) = row_sums {
+                let zero = self.zero.at(row + r) + self.to_u8;
+                let rest = row_sums[r].wrapping_sub((self.k as i32).wrapping_mul(zero));
+                for (j, sum) in sums[..columns.len].iter_mut().enumerate() {
+                    let weight_zero = self.weight_zero_at(columns.first + j);
+                    *sum = sum.wrapping_sub(weight_zero.wrapping_mul(rest));
                 }
+            }
+            // SAFETY: the caller's contract.
+            unsafe { self.store(columns, std::slice::from_ref(sums), row + r) };
+        }
+    }
+
+    /// Finishes and writes rows that have the same `base`.
+    ///
+    /// # Safety
+    /// - As for [`rows`](Self::rows).
+    #[inline(always)]
+    unsafe fn store(&self, columns: &Columns, sums: &[[i32; COLUMNS]], row: usize) {
+        // SAFETY: the caller's contract.
+        unsafe {
+            match self.to {
+                To::I32(to) => self.store_as(Exact, to, columns, sums, row),
+                To::I64(to) => self.store_as(Exact, to, columns, sums, row),
+                To::F32(to, relu) => self.store_as(Dequantize { relu }, to, columns, sums, row),
+                To::Codes(to, requantize) => self.store_as(requantize, to, columns, sums, row),
             }
         }
     }
 
+    /// Panel by panel: what the rows share is read once.
     #[inline(always)]
-    fn floats(&self, c: &Columns, at: usize, exact: [i32; PANEL], relu: bool) -> [f32; PANEL] {
-        let mut floats = [0f32; PANEL];
-        for j in 0..PANEL {
-            floats[j] = exact[j] as f32 * c.scale[at + j];
-        }
-        if self.float_bias.is_some() {
-            for j in 0..PANEL {
-                floats[j] += c.bias[at + j];
+    unsafe fn store_as<T: Copy, L: Last<T>>(
+        &self,
+        last: L,
+        to: *mut T,
+        columns: &Columns,
+        sums: &[[i32; COLUMNS]],
+        row: usize,
+    ) {
+        for at in (0..columns.len).step_by(PANEL) {
+            let len = (columns.len - at).min(PANEL);
+            for (r, sums) in sums.iter().enumerate() {
+                let mut exact = [0; PANEL];
+                for j in 0..PANEL {
+                    exact[j] = sums[at + j].wrapping_add(columns.base[at + j]);
+                }
+                let (scale, bias) = (&columns.scale[at..at + PANEL], &columns.bias[at..at + PANEL]);
+                let values = last.of(exact, scale, bias);
+                let place = (row + r) * self.stride + columns.first + at;
+                // SAFETY: the caller's contract: `len` elements from here on are this block's.
+                unsafe { put(to.add(place), values, len) };
             }
         }
-        if relu {
-            for float in &mut floats {
-                // NaN stays.
-                *float = if 0.0 > *float { 0.0 } else { *float };
-            }
-        }
-        floats
     }
 
     #[inline(always)]
@@ -350,10 +419,10 @@ impl<'a> Finish<'a> {
         self.weight_zero.map_or(0, |zero| zero.at(column) + self.moved)
     }
 
-    /// As [`row`](Self::row), for sums beyond i32. Rare, and so not fast.
+    /// As [`rows`](Self::rows), one row of sums beyond i32. Rare, and so not fast.
     ///
     /// # Safety
-    /// - As for [`row`](Self::row).
+    /// - As for [`rows`](Self::rows).
     #[inline(never)]
     pub(super) unsafe fn wide_row(
         &self,

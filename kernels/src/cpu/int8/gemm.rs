@@ -103,7 +103,7 @@ pub fn gemm_under(
     let run = |i: usize| {
         let (row, column) = (i % row_blocks * rows, i / row_blocks * columns);
         let (rows, columns) = (row..m.min(row + rows), column..n.min(column + columns));
-        dispatch_int8(isa, Piece { product: &product, rows, columns });
+        dispatch_int8(isa, Piece { isa, product: &product, rows, columns });
     };
     parallel::run(row_blocks * n.div_ceil(columns), work(isa, m, k, n), &run);
     product.failed.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner())
@@ -131,6 +131,7 @@ struct Product<'a> {
 
 /// One block.
 struct Piece<'a> {
+    isa: Int8Isa,
     product: &'a Product<'a>,
     rows: Range<usize>,
     columns: Range<usize>,
@@ -138,8 +139,8 @@ struct Piece<'a> {
 
 impl Int8Kernel for Piece<'_> {
     #[inline(always)]
-    fn run<D: Dot>(self, d: D) {
-        if let Err(error) = self.multiply(d) {
+    fn run<D: Dot>(self, _: D) {
+        if let Err(error) = self.multiply::<D>() {
             let failed = &self.product.failed;
             *failed.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Err(error);
         }
@@ -148,7 +149,7 @@ impl Int8Kernel for Piece<'_> {
 
 impl Piece<'_> {
     #[inline(always)]
-    fn multiply<D: Dot>(&self, d: D) -> Result<()> {
+    fn multiply<D: Dot>(&self) -> Result<()> {
         let Product { m, a, weights, finish, .. } = self.product;
         debug_assert!(self.rows.end <= *m);
         let (k, codes, flip) = (weights.k, a.codes.bytes(), flip(a.codes));
@@ -197,7 +198,7 @@ impl Piece<'_> {
         };
         // SAFETY: every row has `groups` groups in its memory (in place, k is whole groups); the pieces' rows and columns are
         // disjoint and, as `Finish::new` checked, in the output.
-        unsafe { block.run(d) };
+        unsafe { block.run(self.isa) };
         Ok(())
     }
 }
