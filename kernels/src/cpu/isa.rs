@@ -231,6 +231,10 @@ impl Int8Isa {
     pub fn available(self) -> bool {
         #[cfg(target_arch = "x86_64")]
         let vnni = match self {
+            // Tests run it in the other encoding where need be.
+            Int8Isa::AvxVnni if cfg!(test) => {
+                is_x86_feature_detected!("avxvnni") || is_x86_feature_detected!("avx512vnni")
+            }
             Int8Isa::AvxVnni => is_x86_feature_detected!("avxvnni"),
             Int8Isa::Avx512Vnni => is_x86_feature_detected!("avx512vnni"),
             _ => true,
@@ -285,6 +289,15 @@ pub(crate) fn dispatch_int8<K: Int8Kernel>(isa: Int8Isa, kernel: K) {
         #[target_feature(enable = "avx2,fma")]
         fn avx2<K: Int8Kernel>(kernel: K, token: int8::Avx2) {
             kernel.run(token)
+        }
+        #[cfg(test)]
+        if isa == Int8Isa::AvxVnni && !is_x86_feature_detected!("avxvnni") {
+            #[target_feature(enable = "avx512vnni,avx512vl,avx2,fma")]
+            fn avx512_vnni_256<K: Int8Kernel>(kernel: K, token: int8::Avx512Vnni256) {
+                kernel.run(token)
+            }
+            // SAFETY: `isa` is available, and so AVX-512 VNNI is; CPUs that have it have VL.
+            return unsafe { avx512_vnni_256(kernel, int8::Avx512Vnni256::new_unchecked()) };
         }
         // SAFETY: `isa` is available: its instructions were detected on this CPU.
         unsafe {

@@ -211,10 +211,10 @@ unsafe fn multiply<D: Dot, const R: usize, const P: usize>(
             step += STEP;
         }
     }
-    for r in 0..R {
-        for p in 0..P {
-            // SAFETY: `R` and `P` are at most the rows and panels of `to`.
-            unsafe { d.store(to.0[r].as_mut_ptr().add(p * PANEL), sums[r][p]) }
+    for (to, sums) in to.0.iter_mut().zip(sums) {
+        for (to, sums) in to.as_chunks_mut::<PANEL>().0.iter_mut().zip(sums) {
+            // SAFETY: a panel of sums.
+            unsafe { d.store(to.as_mut_ptr(), sums) }
         }
     }
 }

@@ -151,6 +151,7 @@ impl Conv2d {
 ///
 /// # Errors
 /// As [`gemm`](super::gemm()); also if the kernel does not fit.
+#[allow(clippy::too_many_arguments)]
 pub fn conv2d(
     conv: &Conv2d,
     batch: usize,

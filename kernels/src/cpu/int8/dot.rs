@@ -5,6 +5,8 @@
 
 #[cfg(target_arch = "x86_64")]
 mod x86;
+#[cfg(all(test, target_arch = "x86_64"))]
+pub(crate) use x86::Avx512Vnni256;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use x86::{Avx2, Avx512, Avx512Vnni, AvxVnni};
 

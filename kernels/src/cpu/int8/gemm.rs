@@ -32,8 +32,8 @@ const FEW_ROWS: usize = 24;
 /// Columns of a block: with k = 2048 their weights are half of a common L2.
 const BLOCK_COLUMNS: usize = 4 * COLUMNS;
 
-/// Products that a block should hold (about 10 us).
-const BLOCK: usize = 1 << 21;
+/// Products that a block should hold (about 20 us).
+const BLOCK: usize = 1 << 22;
 
 /// `output[m, n]` from `a[m, k]` and the packed `[k, n]` weights: [`Output`] has the formulas. `weight_zero` (default: 0; that
 /// of symmetric quantization) has one zero point, or one a column; `bias` is added to the sums, one element a column; `stride` is
@@ -97,7 +97,8 @@ pub fn gemm_under(
         return Ok(());
     }
     let columns = BLOCK_COLUMNS.min(n.next_multiple_of(COLUMNS));
-    let rows = (BLOCK / (k.max(1) * columns)).clamp(FEW_ROWS, ROWS).min(m);
+    // Whole tiles of six rows.
+    let rows = (BLOCK / (k.max(1) * columns)).next_multiple_of(6).clamp(FEW_ROWS, ROWS).min(m);
     let product = Product { m, a: *a, weights, finish: &finish, failed: Mutex::new(Ok(())) };
     let row_blocks = m.div_ceil(rows);
     let run = |i: usize| {

@@ -74,48 +74,63 @@ impl Dot for Avx512Vnni {
     }
 }
 
-impl Dot for AvxVnni {
-    type Sums = [__m256i; 2];
-    type Weights = [__m256i; 2];
-    type Group = __m256i;
-    const BYTES: usize = 1;
-    const ROWS: usize = 6;
-    const PANELS: usize = 1;
+macro_rules! vnni_of_256_bits {
+    ($name:ident, $dot:ident) => {
+        impl Dot for $name {
+            type Sums = [__m256i; 2];
+            type Weights = [__m256i; 2];
+            type Group = __m256i;
+            const BYTES: usize = 1;
+            const ROWS: usize = 6;
+            const PANELS: usize = 1;
 
-    #[inline(always)]
-    fn zero(self) -> [__m256i; 2] {
-        // SAFETY: the token proves AVX2; values only.
-        unsafe { [_mm256_setzero_si256(); 2] }
-    }
-    #[inline(always)]
-    unsafe fn weights(self, from: *const i8) -> [__m256i; 2] {
-        // SAFETY: the token proves AVX2; the caller guarantees the memory.
-        unsafe { [_mm256_loadu_si256(from.cast()), _mm256_loadu_si256(from.add(STEP / 2).cast())] }
-    }
-    #[inline(always)]
-    unsafe fn group(self, from: *const u8) -> __m256i {
-        // SAFETY: the token proves AVX2; the caller guarantees the memory.
-        unsafe { _mm256_set1_epi32(from.cast::<i32>().read_unaligned()) }
-    }
-    #[inline(always)]
-    fn dot(self, sums: [__m256i; 2], group: __m256i, weights: [__m256i; 2]) -> [__m256i; 2] {
-        // SAFETY: the token proves AVX-VNNI; values only.
-        unsafe {
-            [
-                _mm256_dpbusd_avx_epi32(sums[0], group, weights[0]),
-                _mm256_dpbusd_avx_epi32(sums[1], group, weights[1]),
-            ]
+            #[inline(always)]
+            fn zero(self) -> [__m256i; 2] {
+                // SAFETY: the token proves AVX2; values only.
+                unsafe { [_mm256_setzero_si256(); 2] }
+            }
+            #[inline(always)]
+            unsafe fn weights(self, from: *const i8) -> [__m256i; 2] {
+                // SAFETY: the token proves AVX2; the caller guarantees the memory.
+                unsafe {
+                    [_mm256_loadu_si256(from.cast()), _mm256_loadu_si256(from.add(STEP / 2).cast())]
+                }
+            }
+            #[inline(always)]
+            unsafe fn group(self, from: *const u8) -> __m256i {
+                // SAFETY: the token proves AVX2; the caller guarantees the memory.
+                unsafe { _mm256_set1_epi32(from.cast::<i32>().read_unaligned()) }
+            }
+            #[inline(always)]
+            fn dot(
+                self,
+                sums: [__m256i; 2],
+                group: __m256i,
+                weights: [__m256i; 2],
+            ) -> [__m256i; 2] {
+                // SAFETY: the token proves VNNI; values only.
+                unsafe { [$dot(sums[0], group, weights[0]), $dot(sums[1], group, weights[1])] }
+            }
+            #[inline(always)]
+            unsafe fn store(self, to: *mut i32, sums: [__m256i; 2]) {
+                // SAFETY: the token proves AVX2; the caller guarantees the memory.
+                unsafe {
+                    _mm256_storeu_si256(to.cast(), sums[0]);
+                    _mm256_storeu_si256(to.add(PANEL / 2).cast(), sums[1]);
+                }
+            }
         }
-    }
-    #[inline(always)]
-    unsafe fn store(self, to: *mut i32, sums: [__m256i; 2]) {
-        // SAFETY: the token proves AVX2; the caller guarantees the memory.
-        unsafe {
-            _mm256_storeu_si256(to.cast(), sums[0]);
-            _mm256_storeu_si256(to.add(PANEL / 2).cast(), sums[1]);
-        }
-    }
+    };
 }
+vnni_of_256_bits!(AvxVnni, _mm256_dpbusd_avx_epi32);
+
+#[cfg(test)]
+token!(
+    /// Stands in for [`AvxVnni`] in tests on CPUs that have the same instruction in AVX-512's encoding alone.
+    Avx512Vnni256
+);
+#[cfg(test)]
+vnni_of_256_bits!(Avx512Vnni256, _mm256_dpbusd_epi32);
 
 /// A lane holds half a column's sum: that of the first two or of the last two of each four places in k.
 impl Dot for Avx512 {

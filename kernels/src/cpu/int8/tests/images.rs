@@ -53,7 +53,7 @@ fn convolution<X: Code, W: Code>(random: &mut Random, isas: &[Int8Isa], large: u
         let x_at = (x_at * shape.stride[1] + j * shape.dilation[1]).wrapping_sub(shape.padding[1]);
         let inside = y < h && x_at < w;
         let place = ((image * h).wrapping_add(y) * w).wrapping_add(x_at) * c;
-        inside.then(|| x[place + o / outputs * inputs + channel].to_i32() - x_zero).unwrap_or(0)
+        if inside { x[place + o / outputs * inputs + channel].to_i32() - x_zero } else { 0 }
     };
     let mut want = Vec::new();
     for row in 0..batch * oh * ow {

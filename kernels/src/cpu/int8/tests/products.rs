@@ -137,9 +137,8 @@ impl Case {
             }
             let multiplier = &scale[..];
             match which {
-                0 => compare!(i32, 7, |out| Output::I32(out), |sum, _, _| i32::try_from(sum)
-                    .unwrap()),
-                1 => compare!(i64, 7, |out| Output::I64(out), |sum, _, _| sum),
+                0 => compare!(i32, 7, Output::I32, |sum, _, _| i32::try_from(sum).unwrap()),
+                1 => compare!(i64, 7, Output::I64, |sum, _, _| sum),
                 2 => compare!(
                     f32,
                     7.0,
