@@ -9,6 +9,7 @@ pub mod conv;
 pub mod copy;
 mod cublaslt;
 pub mod driver;
+mod facts;
 pub mod gemm;
 mod gemm_tensor;
 pub mod graph;

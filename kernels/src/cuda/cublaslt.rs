@@ -223,12 +223,15 @@ pub(super) fn multiply(
         lines: [a_key, b_key],
     };
     gpu.bind()?;
+    // The first of its kind may load kernels, which a recording does not take.
+    let mut no_recording = None;
     let mut plans = lt.plans.lock().unwrap_or_else(PoisonError::into_inner);
     if !plans.contains_key(&key) {
         if plans.len() == PLANS {
             plans.clear();
         }
         plans.insert(key, lt.plan(&key)?);
+        no_recording = Some(gpu.pause()?);
     }
     let plan = plans.get(&key).ok_or(Error::Contract("cublaslt: a plan"))?;
     if column_bias != 0 {
@@ -266,6 +269,7 @@ pub(super) fn multiply(
         // Its words are its own, not the driver's.
         0
     })?;
+    drop(no_recording);
     functions::check("cublasLtMatmul", code)
 }
 

@@ -115,7 +115,9 @@ impl<'a> Lines<'a> {
     pub(super) fn of(side: &Side<'a>, kind: Type, batch: Batch) -> Result<Lines<'a>> {
         let (shape, strides) = side.batch();
         let (size, dims) = (kind.size(), shape.len());
-        require(dims <= RANK, "cuda gemm: more than 16 dims of a batch")?;
+        if dims > RANK {
+            return Err(Error::Beyond("more than 16 dims of a batch"));
+        }
         let buffer = side.array.buffer();
         let whole = |elements: usize| (elements * size).is_multiple_of(ALIGNMENT);
         let mut lines = Lines {

@@ -9,6 +9,7 @@
 use std::sync::{MutexGuard, PoisonError};
 
 use super::driver::{DevicePointer, Gpu};
+use super::facts::Facts;
 use super::stream::Paused;
 use crate::buffer::MemoryStats;
 use crate::buffer::class::{COUNT, Class};
@@ -44,6 +45,7 @@ pub struct DeviceBuffer {
     gpu: &'static Gpu,
     pointer: DevicePointer,
     len: usize,
+    pub(super) facts: Facts,
 }
 
 impl std::fmt::Debug for DeviceBuffer {
@@ -59,7 +61,7 @@ impl DeviceBuffer {
     /// [`OutOfMemory`](Error::OutOfMemory) over the limit or if the device has no more.
     pub fn new(gpu: &'static Gpu, len: usize) -> Result<DeviceBuffer> {
         if len == 0 {
-            return Ok(DeviceBuffer { gpu, pointer: 0, len });
+            return Ok(DeviceBuffer { gpu, pointer: 0, len, facts: Facts::default() });
         }
         let mut pool = gpu.lock();
         let Some((index, size)) = pool.class_of(len) else { return Err(refused(len, &pool)) };
@@ -85,7 +87,7 @@ impl DeviceBuffer {
         pool.stats.live = live;
         pool.stats.peak = pool.stats.peak.max(live);
         drop(pool);
-        Ok(DeviceBuffer { gpu, pointer, len })
+        Ok(DeviceBuffer { gpu, pointer, len, facts: Facts::default() })
     }
 
     /// Number of bytes.
@@ -103,6 +105,11 @@ impl DeviceBuffer {
         self.gpu
     }
 
+    /// To be called before it is written by its address: nothing is known of its contents any more.
+    pub fn forget(&mut self) {
+        self.facts.forget();
+    }
+
     /// Its address on the device.
     pub fn address(&self) -> u64 {
         self.pointer
@@ -113,6 +120,7 @@ impl DeviceBuffer {
     /// # Errors
     /// [`Contract`](Error::Contract) for another length; [`Cuda`](Error::Cuda): the driver's refusal, or a fault of earlier work.
     pub fn upload(&mut self, bytes: &[u8]) -> Result<()> {
+        self.forget();
         require(bytes.len() == self.len, "cuda upload: the lengths differ")?;
         if self.len == 0 {
             return Ok(());
@@ -146,6 +154,7 @@ impl DeviceBuffer {
         to: usize,
         len: usize,
     ) -> Result<()> {
+        self.forget();
         let inside = |start: usize, end: usize| start.checked_add(len).is_some_and(|at| at <= end);
         require(inside(from, x.len) && inside(to, self.len), "cuda copy: outside the buffer")?;
         require(std::ptr::eq(self.gpu, x.gpu), "cuda copy: two devices")?;
@@ -164,6 +173,7 @@ impl DeviceBuffer {
     /// # Errors
     /// [`Cuda`](Error::Cuda).
     pub fn zero(&mut self) -> Result<()> {
+        self.forget();
         if self.len == 0 {
             return Ok(());
         }

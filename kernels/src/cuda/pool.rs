@@ -4,6 +4,7 @@
 mod tests;
 
 use super::array::{Array, Type};
+use super::facts::Fact;
 use super::launch::{Argument, Family, Grid, Name, argument};
 use super::memory::DeviceBuffer;
 use crate::cpu::pool::{self, Divisor, Pool2dShape};
@@ -26,7 +27,7 @@ struct Windows {
 
 impl Windows {
     fn new(windows: &pool::Windows, divisor: Divisor) -> Result<Windows> {
-        let beyond = Error::Contract("cuda pool: sizes beyond counting");
+        let beyond = Error::Beyond("more than 2^31 - 1 places along a dim");
         // Products of two such still fit 63 bits.
         let small = |x: usize| i64::try_from(x).ok().filter(|&x| x < 1 << 31);
         let both = |[a, b]: [usize; 2]| Some([small(a)?, small(b)?]);
@@ -89,7 +90,7 @@ unsafe fn over(
 /// `out = max` of each window, `index = kh * kernel_width + kw` of the winner (NaN wins, then the lowest index): u8.
 ///
 /// # Errors
-/// [`Contract`](Error::Contract) as [`pool::max_pool2d`]; [`Cuda`](Error::Cuda).
+/// [`Contract`](Error::Contract) as [`pool::max_pool2d`]; [`Beyond`](Error::Beyond); [`Cuda`](Error::Cuda).
 pub fn max_pool2d(
     shape: &Pool2dShape,
     x: Array<'_>,
@@ -111,14 +112,17 @@ pub fn max_pool2d(
         argument(&windows),
         argument(&len),
     ];
+    index.forget();
     // SAFETY: the kernel's arguments; the lengths are those of the shape.
-    unsafe { over(n, ("pool_max", kind), out, &arguments) }
+    unsafe { over(n, ("pool_max", kind), out, &arguments)? };
+    index.facts.note(Fact::Taps(*shape));
+    Ok(())
 }
 
 /// `index = row * width + column` of the maximum of each window (NaN wins, then the lowest index): i64.
 ///
 /// # Errors
-/// [`Contract`](Error::Contract) as [`pool::max_pool2d_index`]; [`Cuda`](Error::Cuda).
+/// [`Contract`](Error::Contract) as [`pool::max_pool2d_index`]; [`Beyond`](Error::Beyond); [`Cuda`](Error::Cuda).
 pub fn max_pool2d_index(
     windows: &pool::Windows,
     x: Array<'_>,
@@ -144,7 +148,8 @@ pub fn max_pool2d_index(
 /// The backward pass: adds each output's gradient to its winner; inputs that never won get 0.
 ///
 /// # Errors
-/// [`Contract`](Error::Contract) as [`pool::max_pool2d_grad`]; [`Cuda`](Error::Cuda). Waits for the device: the index is checked.
+/// [`Contract`](Error::Contract) as [`pool::max_pool2d_grad`]; [`Beyond`](Error::Beyond); [`Cuda`](Error::Cuda). Waits for the device if
+/// the index is not known from [`max_pool2d`]: it is checked.
 pub fn max_pool2d_grad(
     shape: &Pool2dShape,
     grad: Array<'_>,
@@ -155,7 +160,7 @@ pub fn max_pool2d_grad(
     let n = length(out, kind)?;
     pool::check_max_pool(shape, n, grad.len())?;
     let windows = Windows::new(&pool::Windows::Sliding(*shape), Divisor::Elements)?;
-    let bad = check(&windows, grad, index)?;
+    let bad = check(shape, &windows, grad.len(), index)?;
     let (from, taps, to, len) = (grad.start()?, index.start()?, out.address(), n as i64);
     let arguments =
         [argument(&from), argument(&taps), argument(&to), argument(&windows), argument(&len)];
@@ -178,8 +183,7 @@ pub fn max_pool2d_gather(
     let n = length(out, kind)?;
     pool::check_max_pool(shape, x.len(), n)?;
     let windows = Windows::new(&pool::Windows::Sliding(*shape), Divisor::Elements)?;
-    require(index.len() == n, "max_pool2d_gather: length of the index")?;
-    let bad = check(&windows, index, index)?;
+    let bad = check(shape, &windows, n, index)?;
     let (from, taps, to, len) = (x.start()?, index.start()?, out.address(), n as i64);
     let arguments =
         [argument(&from), argument(&taps), argument(&to), argument(&windows), argument(&len)];
@@ -188,18 +192,25 @@ pub fn max_pool2d_gather(
     told(bad)
 }
 
-/// Looks at every tap; what was found lies in the buffer, once the device is there.
-fn check(windows: &Windows, places: Array<'_>, index: Array<'_>) -> Result<Option<DeviceBuffer>> {
+/// Looks at every tap, of which there must be `len`, unless they are known to be right; what was found lies in the buffer, once the
+/// device is there.
+fn check(
+    shape: &Pool2dShape,
+    windows: &Windows,
+    len: usize,
+    index: Array<'_>,
+) -> Result<Option<DeviceBuffer>> {
     require(index.kind() == Type::U8, "max_pool2d: type of the index")?;
-    require(index.len() == places.len(), "max_pool2d_grad: length of the index")?;
-    if index.is_empty() {
+    require(index.len() == len, "max_pool2d_grad: length of the index")?;
+    let whole = index.offset() == 0 && index.is_contiguous();
+    if index.is_empty() || (whole && index.buffer().facts.holds(Fact::Taps(*shape))) {
         return Ok(None);
     }
     let gpu = index.buffer().gpu();
     let mut bad = DeviceBuffer::new(gpu, 4)?;
     bad.zero()?;
-    let (taps, flags, len) = (index.start()?, bad.address(), index.len() as i64);
-    let arguments = [argument(&taps), argument(&flags), argument(windows), argument(&len)];
+    let (taps, flags, n) = (index.start()?, bad.address(), len as i64);
+    let arguments = [argument(&taps), argument(&flags), argument(windows), argument(&n)];
     let grid = Grid::over(index.len());
     // SAFETY: the kernel's arguments; the index has an element a window, the flags are 4 bytes.
     unsafe { gpu.launch(Family::Pool, &Name::of(&["pool_check"]), grid, &arguments)? };
@@ -221,7 +232,7 @@ fn told(bad: Option<DeviceBuffer>) -> Result<()> {
 /// `out = (sum of each window) / divisor`, the sum in ascending order of the window's elements, from `+0`.
 ///
 /// # Errors
-/// [`Contract`](Error::Contract) as [`pool::average_pool2d`]; [`Cuda`](Error::Cuda).
+/// [`Contract`](Error::Contract) as [`pool::average_pool2d`]; [`Beyond`](Error::Beyond); [`Cuda`](Error::Cuda).
 pub fn average_pool2d(
     windows: &pool::Windows,
     divisor: Divisor,

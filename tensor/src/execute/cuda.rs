@@ -41,6 +41,7 @@ static FALLBACKS: AtomicU64 = AtomicU64::new(0);
 
 /// Runs the kernel of `op`, or the CPU's on copies: also where the layouts are beyond what the kernel takes.
 pub(super) fn execute(op: &Op, inputs: &[Input<'_>], outputs: &mut [Output<'_>]) -> Result<()> {
+    outputs.iter_mut().filter_map(|out| out.cuda.as_mut()).for_each(|cuda| cuda.forget());
     let done = native(op, inputs, outputs).or_else(|| halves::execute(op, inputs, outputs));
     match done {
         Some(Err(error)) if error.is_beyond_kernels() => on_host(op, inputs, outputs),

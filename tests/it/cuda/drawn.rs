@@ -9,14 +9,15 @@ use ferrotape::{Op, Operand, Outputs, apply, host_fallbacks};
 use super::{bits, gpu};
 use crate::no_panic::{Rng, draw_op, spoil, variants};
 
-/// Operations that the host computes.
+/// Operations that the host computes, or some of them.
 const BY_THE_HOST: &[&str] = &[
     // Small matrices, one after another.
     "Svd",
-    // More places than 31 bits count.
+    // Of sizes, or of layouts, that kernels can't count through: only absurd ones, and more than 16 dims.
     "Conv2d",
     "Conv2dInput",
     "Conv2dWeight",
+    "Index",
 ];
 
 /// How many are drawn.

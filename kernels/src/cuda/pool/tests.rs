@@ -79,6 +79,11 @@ fn check_maximum<T: Element + Float>(shape: &Pool2dShape, few: &[T], grad: &[T])
     max_pool2d(shape, x.array(), &mut y, &mut taps).unwrap();
     assert_same(&download(&y), &out, &what);
     assert_same(&download(&taps), &index, &what);
+    // Known to be right; and of a copy not known.
+    assert!(taps.facts.holds(Fact::Taps(*shape)));
+    let taps = There { buffer: taps, shape: [places], kind: Type::U8 };
+    max_pool2d_gather(shape, x.array(), taps.array(), &mut y).unwrap();
+    assert_same(&download(&y), &out, &what);
     let taps = There::new(gpu, &index);
     let mut want = vec![T::ONE; n];
     pool::max_pool2d_grad(shape, grad, &index, &mut want).unwrap();
@@ -157,6 +162,14 @@ fn taps_that_do_not_fit() {
         let mut y = DeviceBuffer::new(gpu, 32).unwrap();
         assert_eq!(max_pool2d_gather(shape, x.array(), taps.array(), &mut y), want);
     }
+    // What was right once is looked at again after a change.
+    let one = Pool2dShape { input: [2, 2], ..good };
+    let (x, mut taps) = (There::new(gpu, &[1f64; 4]), DeviceBuffer::new(gpu, 1).unwrap());
+    let mut y = DeviceBuffer::new(gpu, 8).unwrap();
+    max_pool2d(&one, x.array(), &mut y, &mut taps).unwrap();
+    taps.upload(&[7]).unwrap();
+    let taps = There { buffer: taps, shape: [1], kind: Type::U8 };
+    assert!(max_pool2d_gather(&one, x.array(), taps.array(), &mut y).is_err());
     let x = There::new(gpu, &[1f32; 16]);
     let (mut y, mut taps) =
         (DeviceBuffer::new(gpu, 16).unwrap(), DeviceBuffer::new(gpu, 4).unwrap());

@@ -1,8 +1,10 @@
-//! Cross entropy of rows of logits, and its gradient. A target that is no class is found on the device, which is waited for.
+//! Cross entropy of rows of logits, and its gradient. A target that is no class is found on the device, which is waited for (once: the
+//! gradient has it from the loss).
 
 use super::{Form, run};
 use crate::cpu::softmax::Rows;
 use crate::cuda::array::{Array, Type};
+use crate::cuda::facts::Fact;
 use crate::cuda::launch::{Family, Grid, Name, argument};
 use crate::cuda::memory::DeviceBuffer;
 use crate::error::{Error, Result, require};
@@ -69,7 +71,8 @@ impl<'a> Checked<'a> {
         require(len == Some(logits.len()), "cross_entropy: length of the logits")?;
         require(targets.kind() == Type::I64, "cross_entropy: type of the targets")?;
         require(!logits.kind().is_integer(), "cross_entropy: of floats only")?;
-        if rows == 0 {
+        let fact = Fact::Below { start: targets.offset(), len: rows, limit: classes };
+        if rows == 0 || targets.buffer().facts.holds(fact) {
             return Ok(Checked { bad: None, targets, classes });
         }
         let gpu = targets.buffer().gpu();
@@ -92,6 +95,8 @@ impl<'a> Checked<'a> {
         let from_end = u64::from_le_bytes(bytes) as usize;
         let Some(position) = self.targets.len().checked_sub(from_end).filter(|_| from_end > 0)
         else {
+            let (start, len) = (self.targets.offset(), self.targets.len());
+            self.targets.buffer().facts.note(Fact::Below { start, len, limit: self.classes });
             return Ok(());
         };
         self.targets.buffer().download((self.targets.offset() + position) * 8, &mut bytes)?;

@@ -13,16 +13,14 @@ const CASES: &[(&[usize], &[isize], usize)] = &[
     (&[33], &[1], 0),
     (&[1000], &[2], 0),
     (&[2048], &[1], 0),
-    (&[2049], &[1], 0),
-    (&[9000], &[1], 0),
+    (&[4500], &[-1], 0),
     (&[3, 0], &[1, 1], 1),
     (&[300, 3], &[3, 1], 1),
     (&[3, 300], &[300, 1], 0),
     (&[3, 300], &[1, 3], 1),
     (&[7, 5, 6], &[30, 6, 1], 1),
     (&[7, 5, 6], &[-30, 1, 5], 1),
-    (&[3, 2500], &[2500, 1], 1),
-    (&[2500, 3], &[3, 1], 0),
+    (&[2100, 2], &[2, 1], 0),
     (&[4, 5], &[0, 1], 0),
 ];
 
@@ -39,9 +37,13 @@ fn check<T: Element>() {
         let data: Vec<T> = data(what);
         let there = upload(gpu, &data);
         for &(shape, strides, dim) in CASES {
-            let offset = if strides.iter().any(|&stride| stride < 0) { 500 } else { 7 };
+            let offset = if strides.iter().any(|&stride| stride < 0) { 4800 } else { 7 };
             let (x, x_there) = both(&data, &there, (offset, shape, strides));
             for descending in [false, true] {
+                // Long rows are much work where a GPU is emulated.
+                if shape[dim] > SHORT && (what == 0) == descending {
+                    continue;
+                }
                 let (mut want, mut places) = (vec![T::default(); x.len()], vec![0i64; x.len()]);
                 cpu::sort(x, dim, descending, &mut want, &mut places).unwrap();
                 let mut out = DeviceBuffer::new(gpu, x.len() * size_of::<T>()).unwrap();
@@ -75,6 +77,25 @@ fn integers_are_sorted() {
     check::<u8>();
     check::<i32>();
     check::<i64>();
+}
+
+/// Few of each kind of row, for where every step is watched.
+#[test]
+fn a_row_of_each_kind() {
+    let Some(gpu) = gpu() else { return };
+    let data: Vec<i32> = values(2500, 8);
+    let there = upload(gpu, &data);
+    for n in [60, 2500] {
+        let shape = [n];
+        let (x, x_there) = both(&data, &there, (0, &shape, &[1]));
+        let (mut want, mut places) = (vec![0; n], vec![0; n]);
+        cpu::sort(x, 0, true, &mut want, &mut places).unwrap();
+        let mut out = DeviceBuffer::new(gpu, 4 * n).unwrap();
+        let mut indices = DeviceBuffer::new(gpu, 8 * n).unwrap();
+        sort(x_there, 0, true, &mut out, &mut indices).unwrap();
+        assert_same(&download::<i32>(&out), &want, &|| n.to_string());
+        assert_same(&download::<i64>(&indices), &places, &|| n.to_string());
+    }
 }
 
 #[test]
