@@ -5,6 +5,7 @@ pub mod copy;
 pub mod gather;
 pub mod gemm;
 pub mod halves;
+pub mod int8;
 pub mod isa;
 pub mod map;
 pub mod math;

@@ -3,6 +3,7 @@
 pub mod conv;
 pub mod gather;
 pub mod gemm;
+pub mod int8;
 pub mod map;
 pub mod norm;
 pub mod optimize;

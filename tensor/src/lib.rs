@@ -52,6 +52,28 @@ pub use random::Generator;
 pub use shape::{Dims, IntoDims, IntoShape, IntoSizes};
 pub use tensor::{Tensor, TensorId};
 
+/// ```
+/// # fn main() -> ferrotape_tensor::Result<()> {
+/// use ferrotape_tensor::{Device, Precision, Tensor};
+/// let x = Tensor::from([[1f32, 2.], [3., 4.]]).to_device(Device::best())?;
+/// let y = Precision::Tf32.scope(|| x.matmul(&x))?;
+/// assert_eq!(y.to_vec::<f32>()?, [7., 10., 15., 22.]);
+/// # Ok(()) }
+/// ```
+pub use ferrotape_kernels::cuda::Precision;
+
+/// ```
+/// # fn main() -> ferrotape_tensor::Result<()> {
+/// use ferrotape_tensor::{Device, MatmulBackend, Tensor};
+/// let x = Tensor::from([[1f32, 2.], [3., 4.]]).to_device(Device::best())?;
+/// match MatmulBackend::CublasLt.scope(|| x.matmul(&x)) {
+///     Ok(y) => assert_eq!(y.to_vec::<f32>()?, [7., 10., 15., 22.]),
+///     Err(missing) => println!("{missing}"),
+/// }
+/// # Ok(()) }
+/// ```
+pub use ferrotape_kernels::cuda::MatmulBackend;
+
 /// Kernel-level vocabulary that ops are made of.
 pub use ferrotape_kernels::{
     cpu::gather::ScatterOp,
@@ -61,7 +83,6 @@ pub use ferrotape_kernels::{
     cpu::reduce::{ArgOp, ReduceOp},
     cpu::scan::ScanOp,
     cpu::sequence::RecurrentCell,
-    cuda::{MatmulBackend, Precision},
     elementwise::{BinaryOp, CompareOp, LogicalOp, UnaryOp},
 };
 

@@ -1,5 +1,9 @@
 //! Safe doors to the products of other crates, for the benches. They stand in `kernels/` because calling them is `unsafe`.
 
+mod mkl;
+
+pub use mkl::mkl_int8;
+
 /// `c[m, n] = a[m, k] b[k, n]`, all row-major and dense.
 pub type Product = fn([usize; 3], &[f32], &[f32], &mut [f32]);
 
@@ -58,5 +62,14 @@ mod tests {
             product([2, 3, 2], &a, &b, &mut c);
             assert_eq!(c, [8., 9., 20., 18.], "{name}");
         }
+    }
+
+    #[test]
+    fn mkl_where_it_is_computes_the_product() {
+        let Some(product) = super::mkl_int8() else { return };
+        let (a, b) = ([1, 2, 3, 255, 5, 6], [1, 0, -2, 0, 1, -128]);
+        let mut c = [7; 4];
+        product([2, 3, 2], &a, &b, &mut c);
+        assert_eq!(c, [0, -384, 255 - 10 + 6, -768]);
     }
 }

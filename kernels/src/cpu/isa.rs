@@ -7,6 +7,9 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 #[cfg(target_arch = "x86_64")]
+use super::int8::dot as int8;
+use super::int8::dot::{self, Dot};
+#[cfg(target_arch = "x86_64")]
 use super::simd::{Avx2, Avx512};
 use super::simd::{Scalar, Simd};
 
@@ -182,3 +185,137 @@ macro_rules! has_tokens {
     )*};
 }
 has_tokens!(f32, f64);
+
+/// Which instructions multiply int8: a finer choice within an [`Isa`]. All give the same integers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Int8Isa {
+    /// Portable Rust.
+    Scalar,
+    /// AVX2: widened to i16, `vpmaddwd`.
+    Avx2,
+    /// AVX-VNNI beside AVX2: `vpdpbusd` of 256 bits.
+    AvxVnni,
+    /// AVX-512 without VNNI: widened to i16, `vpmaddwd` of 512 bits.
+    Avx512,
+    /// AVX-512 with VNNI: `vpdpbusd` of 512 bits.
+    Avx512Vnni,
+}
+
+impl Int8Isa {
+    /// All of them.
+    pub const ALL: [Int8Isa; 5] =
+        [Int8Isa::Scalar, Int8Isa::Avx2, Int8Isa::AvxVnni, Int8Isa::Avx512, Int8Isa::Avx512Vnni];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Int8Isa::Scalar => "scalar",
+            Int8Isa::Avx2 => "avx2",
+            Int8Isa::AvxVnni => "avx-vnni",
+            Int8Isa::Avx512 => "avx512",
+            Int8Isa::Avx512Vnni => "avx512-vnni",
+        }
+    }
+
+    /// The [`Isa`] that it belongs to.
+    pub fn isa(self) -> Isa {
+        match self {
+            Int8Isa::Scalar => Isa::Scalar,
+            Int8Isa::Avx2 | Int8Isa::AvxVnni => Isa::Avx2,
+            Int8Isa::Avx512 | Int8Isa::Avx512Vnni => Isa::Avx512,
+        }
+    }
+
+    /// True if this CPU can run it.
+    pub fn available(self) -> bool {
+        #[cfg(target_arch = "x86_64")]
+        let vnni = match self {
+            // Tests run it in the other encoding where need be.
+            Int8Isa::AvxVnni if cfg!(test) => {
+                is_x86_feature_detected!("avxvnni") || is_x86_feature_detected!("avx512vnni")
+            }
+            Int8Isa::AvxVnni => is_x86_feature_detected!("avxvnni"),
+            Int8Isa::Avx512Vnni => is_x86_feature_detected!("avx512vnni"),
+            _ => true,
+        };
+        #[cfg(not(target_arch = "x86_64"))]
+        let vnni = true;
+        vnni && self.isa() <= strongest_cached()
+    }
+
+    /// The strongest that this CPU has within `isa`.
+    pub fn within(isa: Isa) -> Int8Isa {
+        let best = Self::ALL.into_iter().rfind(|i| i.isa() <= isa && i.available());
+        best.unwrap_or(Int8Isa::Scalar)
+    }
+}
+
+/// The one in force: the strongest within [`isa`].
+pub fn int8_isa() -> Int8Isa {
+    static ISA: OnceLock<Int8Isa> = OnceLock::new();
+    *ISA.get_or_init(|| Int8Isa::within(isa()))
+}
+
+/// A computation written once over a [`Dot`] token. As for [`Kernel`]: `run` and all it calls must be `#[inline(always)]`.
+pub(crate) trait Int8Kernel {
+    /// The computation.
+    fn run<D: Dot>(self, dot: D);
+}
+
+/// Runs `kernel` under `isa` if the CPU has it, else under the strongest below.
+#[inline]
+pub(crate) fn dispatch_int8<K: Int8Kernel>(isa: Int8Isa, kernel: K) {
+    let isa = if isa.available() { isa } else { Int8Isa::within(isa.isa()) };
+    count(isa.isa());
+    #[cfg(target_arch = "x86_64")]
+    {
+        #[target_feature(
+            enable = "avx512vnni,avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,bmi1,bmi2,lzcnt,popcnt"
+        )]
+        fn avx512_vnni<K: Int8Kernel>(kernel: K, token: int8::Avx512Vnni) {
+            kernel.run(token)
+        }
+        #[target_feature(
+            enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,bmi1,bmi2,lzcnt,popcnt"
+        )]
+        fn avx512<K: Int8Kernel>(kernel: K, token: int8::Avx512) {
+            kernel.run(token)
+        }
+        #[target_feature(enable = "avxvnni,avx2,fma")]
+        fn avx_vnni<K: Int8Kernel>(kernel: K, token: int8::AvxVnni) {
+            kernel.run(token)
+        }
+        #[target_feature(enable = "avx2,fma")]
+        fn avx2<K: Int8Kernel>(kernel: K, token: int8::Avx2) {
+            kernel.run(token)
+        }
+        #[cfg(test)]
+        if isa == Int8Isa::AvxVnni && !is_x86_feature_detected!("avxvnni") {
+            #[target_feature(enable = "avx512vnni,avx512vl,avx2,fma")]
+            fn avx512_vnni_256<K: Int8Kernel>(kernel: K, token: int8::Avx512Vnni256) {
+                kernel.run(token)
+            }
+            // SAFETY: `isa` is available, and so AVX-512 VNNI is; CPUs that have it have VL.
+            return unsafe { avx512_vnni_256(kernel, int8::Avx512Vnni256::new_unchecked()) };
+        }
+        // SAFETY: `isa` is available: its instructions were detected on this CPU.
+        unsafe {
+            match isa {
+                Int8Isa::Scalar => {}
+                Int8Isa::Avx2 => return avx2(kernel, int8::Avx2::new_unchecked()),
+                Int8Isa::AvxVnni => return avx_vnni(kernel, int8::AvxVnni::new_unchecked()),
+                Int8Isa::Avx512 => return avx512(kernel, int8::Avx512::new_unchecked()),
+                Int8Isa::Avx512Vnni => {
+                    return avx512_vnni(kernel, int8::Avx512Vnni::new_unchecked());
+                }
+            }
+        }
+    }
+    scalar_int8(kernel)
+}
+
+#[inline(never)]
+fn scalar_int8<K: Int8Kernel>(kernel: K) {
+    kernel.run(dot::Scalar)
+}

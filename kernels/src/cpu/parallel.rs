@@ -148,6 +148,11 @@ impl<'a, T> Shared<'a, T> {
         unsafe { std::slice::from_raw_parts_mut(self.pointer.add(start), len) }
     }
 
+    /// Elements of the slice.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
     /// The first element's address, for kernels that write strided tiles.
     pub fn as_ptr(&self) -> *mut T {
         self.pointer

@@ -37,10 +37,14 @@ struct Pack {
     at: Strided,
 }
 
+/// Multiplications below which a product waits for launches, not for arithmetic.
+const SMALL: usize = 1 << 20;
+
 /// True if tensor cores are to compute this product.
 pub(super) fn worthwhile(product: &Checked<'_>, precision: Precision, gpu: &Gpu) -> bool {
-    let (m, n) = (product.left.rows, product.right.rows);
-    precision != Precision::Exact && m.min(n) > SKINNY && computes(product, gpu)
+    let (m, k, n) = (product.left.rows, product.left.k, product.right.rows);
+    let work = m.saturating_mul(n).saturating_mul(k).saturating_mul(product.matrices);
+    precision != Precision::Exact && m.min(n) > SKINNY && work >= SMALL && computes(product, gpu)
 }
 
 /// True if they can.
@@ -225,18 +229,44 @@ impl<'a> Lines<'a> {
     }
 }
 
-/// A tile: rows and columns of a block, bytes of its shared memory.
+/// A tile: rows and columns of a block, its threads.
 struct Tile {
     name: &'static str,
-    side: usize,
-    shared: u32,
+    rows: usize,
+    columns: usize,
+    threads: u32,
 }
 
-/// Three stages of 128 bytes of every row and column.
-const TILES: [Tile; 2] = [
-    Tile { name: "large", side: 128, shared: 3 * 256 * 128 },
-    Tile { name: "small", side: 64, shared: 3 * 128 * 128 },
-];
+impl Tile {
+    fn count(&self, m: usize, n: usize) -> usize {
+        m.div_ceil(self.rows).saturating_mul(n.div_ceil(self.columns))
+    }
+
+    /// Three stages of 128 bytes of every row and column.
+    fn shared(&self) -> u32 {
+        3 * 128 * (self.rows + self.columns) as u32
+    }
+
+    /// The largest that all multiprocessors get some of, and that is not half empty.
+    fn of(gpu: &Gpu, m: usize, n: usize, matrices: usize) -> &'static Tile {
+        const HUGE: Tile = Tile { name: "huge", rows: 128, columns: 256, threads: 256 };
+        const LARGE: Tile = Tile { name: "large", rows: 128, columns: 128, threads: 128 };
+        const SMALL: Tile = Tile { name: "small", rows: 64, columns: 64, threads: 128 };
+        let info = gpu.info();
+        let fits = |tile: &Tile| {
+            2 * m > tile.rows
+                && 2 * n > tile.columns
+                && tile.count(m, n).saturating_mul(matrices) >= info.multiprocessors as usize
+        };
+        // Those with 160 KiB of shared memory a block.
+        let roomy = matches!(info.capability, (8, 0) | (9, 0) | (10, _));
+        match () {
+            () if roomy && fits(&HUGE) => &HUGE,
+            () if fits(&LARGE) => &LARGE,
+            () => &SMALL,
+        }
+    }
+}
 
 /// The least of k that a part has.
 const PART: usize = 512;
@@ -256,16 +286,13 @@ pub(super) fn multiply(
     let lines = |side| Lines::of(side, operands, Batch::Strided);
     let (a, b) = (lines(left)?, lines(right)?);
     let [m, k, n] = [left.rows, left.k, right.rows];
-    let fills = gpu.info().multiprocessors.max(1) as usize;
-    let [large, small] = &TILES;
-    let count = |tile: &Tile| m.div_ceil(tile.side) * n.div_ceil(tile.side);
-    // Not a tile that would be half empty, nor one too large for all multiprocessors to have some.
-    let whole = 2 * m > large.side && 2 * n > large.side;
-    let tile = if whole && count(large).saturating_mul(matrices) >= fills { large } else { small };
-    let tiles = count(tile);
+    let tile = Tile::of(gpu, m, n, matrices);
+    let tiles = tile.count(m, n);
     require(tiles <= i32::MAX as usize, "cuda gemm: too large")?;
     // Few tiles and a long k: parts of it are computed apart, and added in their order.
-    let most = (fills * 2).div_ceil(tiles.saturating_mul(matrices)).min(k / PART);
+    let (fills, busy) =
+        (gpu.info().multiprocessors.max(1) as usize, tiles.saturating_mul(matrices));
+    let most = if busy < fills { (2 * fills / busy).min(k / PART) } else { 1 };
     let bytes = (m * n * matrices).saturating_mul(4);
     let parts = if most > 1 && bytes.saturating_mul(most) <= PARTS { most } else { 1 };
     // Whole slices of 64 elements.
@@ -309,8 +336,8 @@ pub(super) fn multiply(
     let name = Name::of(&["gemm_tensor", tile.name, layout, operands.name()]);
     let grid = Grid {
         blocks: [tiles as u32, parts as u32, matrices.min(1 << 15) as u32],
-        threads: [128, 1, 1],
-        shared: tile.shared,
+        threads: [tile.threads, 1, 1],
+        shared: tile.shared(),
     };
     // SAFETY: the kernel's arguments; operands lie inside their buffers, in lines of 16 bytes of which the last is read only as far as
     // it goes; the result fits its own, the workspace has room for all parts.

@@ -186,7 +186,7 @@ pub fn index_select(
     // Rows of whole 16-byte pieces are moved by these.
     let group = 16 / bytes;
     let neat = strided::is_contiguous(&shape[dim + 1..], &x.strides()[dim + 1..])
-        && width % group == 0
+        && width.is_multiple_of(group)
         && (x.offset() * bytes) as u64 % 16 + from % 16 + to % 16 == 0
         && x.strides()[..=dim].iter().all(|stride| stride.unsigned_abs() % group == 0);
     let (rest, group) = match neat {

@@ -17,8 +17,8 @@ use crate::error::Result;
 /// Matrices of f16 and bf16 are widened to f32 and multiplied like those in `Exact`. Otherwise tensor cores take them as they are,
 /// with sums in f32: the bound above, with u = 0, and one rounding of the result.
 ///
-/// What it does not change: results on the CPU; f64; convolutions, sums and all else; products of at most four rows or columns, which
-/// wait for memory, not for arithmetic; GPUs before compute capability 8.0, which compute all products exactly.
+/// What it does not change: results on the CPU; f64; convolutions, sums and all else; products of at most four rows or columns, or of
+/// fewer than 2^20 multiplications, which don't wait for arithmetic; GPUs before compute capability 8.0, which compute all products exactly.
 ///
 /// The bits are the same every time on one model of GPU; on another they may differ. `Exact` has the CPU's bits everywhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]

@@ -7,14 +7,14 @@ use super::{bits, gpu};
 
 const ALL: [Precision; 3] = [Precision::Exact, Precision::Tf32, Precision::Bf16];
 
-/// `[m, k]` times `[k, n]`, the values of a layer, and what flows back through both; drawn anew, the same every time.
+/// A product, the values of a layer, and what flows back through both; drawn anew, the same every time.
 fn products(device: Device, dtype: DType) -> Result<Vec<Tensor>> {
     let mut rng = Generator::new(3);
     let mut draw = |shape: [usize; 2]| {
         rng.uniform(shape, -1.0, 1.0, DType::F64)?.to_dtype(dtype)?.to_device(device)
     };
-    let (a, b, w) = (draw([24, 70])?, draw([70, 33])?, draw([9, 33])?);
-    let bias = draw([1, 9])?.reshape(9)?;
+    let (a, b, w) = (draw([96, 140])?, draw([140, 98])?, draw([130, 98])?);
+    let bias = draw([1, 130])?.reshape(130)?;
     let mut all = Vec::new();
     let (loss, tape) = Tape::record(|tape| {
         for x in [&a, &b, &w] {
@@ -64,6 +64,9 @@ fn on_a_gpu_a_scope_changes_products_forward_and_backward() {
             assert!(far < 12.0 * unit, "{precision:?}: {i} is {far} apart");
             assert!(!cores || far > 1e-3 * unit, "{precision:?}: {i} was computed exactly");
         }
+        // An old device computes exactly.
+        let same = scoped.iter().zip(&exact).all(|(x, y)| bits(x) == bits(y));
+        assert_eq!(same, !cores, "{precision:?}");
     }
     // After the scope as before it; f64 in any.
     let after = products(gpu, DType::F32).unwrap();
@@ -111,12 +114,31 @@ fn on_a_gpu_cublaslt_is_a_backend_or_an_error_in_words() {
 fn a_batch_is_multiplied_in_a_scope_too() {
     let Some(gpu) = gpu() else { return };
     let mut rng = Generator::new(5);
-    let a = rng.uniform([2, 1, 12, 40], -1.0, 1.0, DType::F32).unwrap();
-    let b = rng.uniform([3, 20, 40], -1.0, 1.0, DType::F32).unwrap();
+    let a = rng.uniform([2, 1, 60, 72], -1.0, 1.0, DType::F32).unwrap();
+    let b = rng.uniform([3, 50, 72], -1.0, 1.0, DType::F32).unwrap();
     let product = |a: &Tensor, b: &Tensor| a.matmul(&b.transpose(-1, -2)?);
     let exact = product(&a, &b).unwrap();
     let (a, b) = (a.to_device(gpu).unwrap(), b.to_device(gpu).unwrap());
     let scoped = Precision::Tf32.scope(|| product(&a, &b)).unwrap();
-    assert_eq!(scoped.shape(), [2, 3, 12, 20]);
+    assert_eq!(scoped.shape(), [2, 3, 60, 50]);
     assert!(apart(&[scoped], &[exact])[0] < 1e-2);
+}
+
+/// As on a device of compute capability 7.5, which only the stand-in driver can be told to be.
+#[test]
+fn on_a_gpu_that_is_old_scopes_change_nothing() {
+    if gpu().is_none() {
+        return;
+    }
+    let tests = std::env::current_exe().unwrap();
+    let child = std::process::Command::new(tests)
+        .env("FERROTAPE_EMULATED_CAPABILITY", "75")
+        .args([
+            "--exact",
+            "cuda::precision::on_a_gpu_a_scope_changes_products_forward_and_backward",
+        ])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&child.stdout);
+    assert!(child.status.success() && said.contains("1 passed"), "{said}");
 }

@@ -4,9 +4,17 @@
 #include "fold.cuh"
 #include "frames.cuh"
 
+constexpr i32 SCRATCH = 128; // bytes of a block's shared memory before the rows
+// One instruction, where it is open which of equal zeros is found and whether NaN counts.
+#ifdef CUDA_EMU
+template <class C> DEVICE C larger(C a, C b) { return a > b ? a : b; }
+#else
+DEVICE f32 larger(f32 a, f32 b) { return fmaxf(a, b); }
+DEVICE f64 larger(f64 a, f64 b) { return fmax(a, b); }
+#endif
+
 // The threads that share a row of up to 16,384 elements: the whole block (width > 32) or some neighbours in a warp, fewer than 32
-// only if the row is no longer. `SCRATCH` bytes of the block's shared memory are theirs, then come the rows, `arrays` a team.
-constexpr i32 SCRATCH = 128;
+// only if the row is no longer. A team has `arrays` rows of shared memory.
 struct RowThreads {
     Team team;        // of a warp
     i32 rank, count;  // of those that share the row
@@ -35,9 +43,9 @@ struct RowThreads {
     template <class C> DEVICE C known(unsigned char* shared, i32 warp, C found) const {
         return block ? reinterpret_cast<C*>(shared)[8 + warp] : team.first(found);
     }
-    // The largest, NaN above all; which of equal zeros is open. Includes a `sync`. For blocks of 256.
+    // The largest; which of equal zeros, and whether NaN counts, is open. Includes a `sync`. For blocks of 256.
     template <class C> DEVICE C largest(unsigned char* shared, C x) const {
-        for (i32 w = team.width >> 1; w > 0; w >>= 1) x = maximum(x, __shfl_xor_sync(WARP, x, w));
+        for (i32 w = team.width >> 1; w > 0; w >>= 1) x = larger(x, __shfl_xor_sync(WARP, x, w));
         if (!block) {
             __syncwarp();
             return x;
@@ -46,7 +54,7 @@ struct RowThreads {
         if (team.lane == 0) slots[threadIdx.x / 32] = x;
         __syncthreads();
 #pragma unroll
-        for (i32 i = 0; i < 8; ++i) x = maximum(x, slots[i]);
+        for (i32 i = 0; i < 8; ++i) x = larger(x, slots[i]);
         return x;
     }
 };

@@ -48,16 +48,17 @@ DEVICE void softmax_rows(const T* __restrict__ x, const i64* __restrict__ target
 #pragma unroll 1
     EACH_ROW(line, have, rows, width) {
         const T* const from = x + line * n;
+        // A NaN among the elements makes their sum NaN, and so all of the row, whatever the maximum is said to be.
         C most = least<C>(false);
         read_row(
             from, n, neat, threads,
             [&](i32 k, const Four<T>& f) {
                 const Four<C> v{widen(f.x), widen(f.y), widen(f.z), widen(f.w)};
-                most = maximum(most, maximum(maximum(v.x, v.y), maximum(v.z, v.w)));
+                most = larger(most, larger(larger(v.x, v.y), larger(v.z, v.w)));
                 put(row + k, v);
             },
             [&](i32 k, T f) {
-                most = maximum(most, widen(f));
+                most = larger(most, widen(f));
                 row[k] = widen(f);
             });
         const C m = threads.largest(shared, most);

@@ -223,6 +223,24 @@ fn every_cell_is_the_cpus() {
 }
 
 #[test]
+fn a_step_in_one_launch() {
+    // Two blocks of k backward, tiles that are not full.
+    let Some(gpu) = gpu() else { return };
+    let (steps, batch, input, hidden, reverse) = (2, 9, 3, 70, false);
+    let shape = SequenceShape {
+        cell: Lstm,
+        reverse,
+        steps,
+        batch,
+        input,
+        hidden,
+        output: hidden,
+        projected: false,
+    };
+    check::<f32>(gpu, &shape, true, None, true);
+}
+
+#[test]
 fn sums_of_many_blocks_are_the_cpus() {
     // Blocks of k: 2 forward, 2 to 6 backward, the last one short; one is a multiple of vectors, one is not.
     all(&[(2, 3, 3, 300)], &[Lstm, RnnTanh]);

@@ -1,0 +1,483 @@
+//! What becomes of the sums: the terms of the zero points, the bias, and the output's type.
+
+use super::dot::PANEL;
+use super::packed::Packed;
+use super::{Code, Codes, Zero};
+use crate::cpu::int8::Activations;
+use crate::error::{Result, require};
+
+/// Where sums go and as what. `scale` and `multiplier` have one element, or one a column; results are row-major.
+///
+/// With `sum` the exact integer `sum of (a - a_zero) * (w - w_zero) + bias`, `float` its nearest f32 (ties to even), all of it
+/// f32 operations, one after the other:
+///
+/// - `F32`: `float * scale + bias` (dynamic quantization: `scale = a_scale * w_scale`), with `relu` then `max(_, 0)`;
+/// - `U8`, `I8`: `round_half_even(clamp(float * multiplier, lo - zero, hi - zero)) + zero` for the type's codes `lo..=hi` (static
+///   quantization: `multiplier = a_scale * w_scale / out_scale`), with `relu` for `lo = zero`.
+#[derive(Debug)]
+pub enum Output<'a> {
+    /// The sums. An error if they may not fit (R7).
+    I32(&'a mut [i32]),
+    /// The sums, always exact.
+    I64(&'a mut [i64]),
+    /// Dequantized.
+    F32 {
+        /// The result.
+        out: &'a mut [f32],
+        /// Its factors.
+        scale: &'a [f32],
+        /// Added to each row, one element a column.
+        bias: Option<&'a [f32]>,
+        /// Negative numbers become 0.
+        relu: bool,
+    },
+    /// Requantized.
+    U8 {
+        /// The result.
+        out: &'a mut [u8],
+        /// Its factors, finite.
+        multiplier: &'a [f32],
+        /// Its zero point.
+        zero: i32,
+        /// Codes below the zero point become the zero point.
+        relu: bool,
+    },
+    /// Requantized.
+    I8 {
+        /// The result.
+        out: &'a mut [i8],
+        /// Its factors, finite.
+        multiplier: &'a [f32],
+        /// Its zero point.
+        zero: i32,
+        /// Codes below the zero point become the zero point.
+        relu: bool,
+    },
+}
+
+impl Output<'_> {
+    /// How many elements it has.
+    fn len(&self) -> usize {
+        match self {
+            Output::I32(out) => out.len(),
+            Output::I64(out) => out.len(),
+            Output::F32 { out, .. } => out.len(),
+            Output::U8 { out, .. } => out.len(),
+            Output::I8 { out, .. } => out.len(),
+        }
+    }
+}
+
+/// An output's place; the borrow stands in [`Finish`].
+#[derive(Debug, Clone, Copy)]
+enum To {
+    I32(*mut i32),
+    I64(*mut i64),
+    F32(*mut f32, bool),
+    Codes(*mut u8, Requantize),
+}
+
+/// Bounds relative to the zero point, and the zero point.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Requantize {
+    low: f32,
+    high: f32,
+    zero: i32,
+}
+
+/// `1.5 * 2^23`: a number of at most 2^22 added to it is rounded to an integer, half to even, in the low bits.
+pub(super) const ROUNDER: f32 = 12_582_912.0;
+
+impl Requantize {
+    /// To codes of `C`.
+    pub(super) fn new<C: Code>(zero: i32, relu: bool) -> Result<Self> {
+        let [low, high] = C::RANGE;
+        require((low..=high).contains(&zero), "int8: a zero point is no code")?;
+        let low = if relu { 0 } else { low - zero };
+        Ok(Requantize { low: low as f32, high: (high - zero) as f32, zero })
+    }
+
+    /// `round_half_even(clamp(x, low, high)) + zero`; NaN gives the lowest code.
+    #[inline(always)]
+    pub(super) fn code(self, x: f32) -> i32 {
+        let x = if x > self.low { x } else { self.low };
+        let x = if x < self.high { x } else { self.high };
+        (x + ROUNDER).to_bits().wrapping_sub(ROUNDER.to_bits()) as i32 + self.zero
+    }
+}
+
+/// All that follows the raw sums of a product.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Finish<'a> {
+    /// The activations' zero points, and what they are moved by to go with u8.
+    zero: Zero<'a>,
+    to_u8: i32,
+    weight_zero: Option<Zero<'a>>,
+    moved: i32,
+    k: usize,
+    bias: Option<&'a [i32]>,
+    /// Factors and bias of f32, one element or one a column.
+    scale: &'a [f32],
+    float_bias: Option<&'a [f32]>,
+    to: To,
+    stride: usize,
+    /// Sums may leave i32.
+    pub(super) wide: bool,
+}
+
+// SAFETY: its pointers are of an output that is borrowed exclusively for 'a; blocks write disjoint parts of it.
+unsafe impl Sync for Finish<'_> {}
+
+/// Columns that are finished together.
+pub(super) const COLUMNS: usize = 4 * PANEL;
+
+/// What is the same for all rows of up to [`COLUMNS`] columns.
+pub(super) struct Columns {
+    first: usize,
+    len: usize,
+    /// What is added to a sum: the bias less the term of the activations' zero point, if all rows have the same.
+    base: [i32; COLUMNS],
+    scale: [f32; COLUMNS],
+    /// -0 where there is none: adding it changes nothing.
+    bias: [f32; COLUMNS],
+}
+
+/// The last step, from exact sums to elements of the output.
+trait Last<T>: Copy {
+    fn of(self, exact: [i32; PANEL], scale: &[f32], bias: &[f32]) -> [T; PANEL];
+}
+
+/// The sums themselves.
+#[derive(Clone, Copy)]
+struct Exact;
+
+impl<T: From<i32> + Default + Copy> Last<T> for Exact {
+    #[inline(always)]
+    fn of(self, exact: [i32; PANEL], _: &[f32], _: &[f32]) -> [T; PANEL] {
+        let mut values = [T::default(); PANEL];
+        for j in 0..PANEL {
+            values[j] = T::from(exact[j]);
+        }
+        values
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Dequantize {
+    relu: bool,
+}
+
+impl Last<f32> for Dequantize {
+    #[inline(always)]
+    fn of(self, exact: [i32; PANEL], scale: &[f32], bias: &[f32]) -> [f32; PANEL] {
+        let mut floats = [0f32; PANEL];
+        for j in 0..PANEL {
+            floats[j] = exact[j] as f32 * scale[j] + bias[j];
+        }
+        if self.relu {
+            for float in &mut floats {
+                // NaN stays.
+                *float = if 0.0 > *float { 0.0 } else { *float };
+            }
+        }
+        floats
+    }
+}
+
+impl Last<u8> for Requantize {
+    #[inline(always)]
+    fn of(self, exact: [i32; PANEL], scale: &[f32], _: &[f32]) -> [u8; PANEL] {
+        let mut codes = [0i32; PANEL];
+        for j in 0..PANEL {
+            codes[j] = self.code(exact[j] as f32 * scale[j]);
+        }
+        let mut bytes = [0u8; PANEL];
+        for j in 0..PANEL {
+            bytes[j] = codes[j] as u8;
+        }
+        bytes
+    }
+}
+
+impl<'a> Finish<'a> {
+    /// For the `[rows, columns]` results of products with `packed`, which may be several beside each other; checks all it is
+    /// given.
+    pub(super) fn new(
+        [rows, columns]: [usize; 2],
+        a: &Activations<'a>,
+        packed: &Packed,
+        weight_zero: Option<Zero<'a>>,
+        bias: Option<&'a [i32]>,
+        output: Output<'a>,
+        stride: usize,
+    ) -> Result<Self> {
+        require(rows <= 1 || stride >= columns, "int8: rows of the result overlap")?;
+        let needed = match rows.min(columns) {
+            0 => Some(0),
+            _ => (rows - 1).checked_mul(stride).and_then(|start| start.checked_add(columns)),
+        };
+        require(needed.is_some_and(|len| len <= output.len()), "int8: the result is too short")?;
+        let fits = |len: usize| len == 1 || len == columns;
+        require(bias.is_none_or(|bias| bias.len() == columns), "int8: wrong length of the bias")?;
+        let a_reach = a.zero.reach(rows, a.codes.range())?;
+        // Without a zero point it is 0, for i8 and for u8.
+        let w_reach = weight_zero.unwrap_or(Zero::All(0)).reach(columns, packed.range)?;
+        let bias_reach = bias.unwrap_or(&[]).iter().map(|b| i64::from(*b).abs()).max().unwrap_or(0);
+        // Reaches are at most 255, k at most 2^23.
+        let wide = a_reach * w_reach * packed.k as i64 + bias_reach > i64::from(i32::MAX);
+        let (mut scale, mut float_bias): (&[f32], _) = (&[], None);
+        let to = match output {
+            Output::I32(out) => {
+                require(!wide, "int8: k is beyond the exact range of i32 sums; ask for i64")?;
+                To::I32(out.as_mut_ptr())
+            }
+            Output::I64(out) => To::I64(out.as_mut_ptr()),
+            Output::F32 { out, scale: factors, bias, relu } => {
+                require(fits(factors.len()), "int8: wrong number of scales")?;
+                let right = bias.is_none_or(|bias| bias.len() == columns);
+                require(right, "int8: wrong length of the bias")?;
+                (scale, float_bias) = (factors, bias);
+                To::F32(out.as_mut_ptr(), relu)
+            }
+            Output::U8 { out, multiplier, zero, relu } => {
+                scale = multiplier;
+                To::Codes(out.as_mut_ptr(), Requantize::new::<u8>(zero, relu)?)
+            }
+            Output::I8 { out, multiplier, zero, relu } => {
+                scale = multiplier;
+                To::Codes(out.as_mut_ptr().cast(), Requantize::new::<i8>(zero, relu)?)
+            }
+        };
+        if let To::Codes(..) = to {
+            let right = fits(scale.len()) && scale.iter().all(|scale| scale.is_finite());
+            require(right, "int8: multipliers must be finite, one or one a column")?;
+        }
+        let (to_u8, moved, k) = (a.codes.to_u8(), packed.moved, packed.k);
+        let weight_zero = weight_zero.or((moved != 0).then_some(Zero::All(0)));
+        let zero = a.zero;
+        Ok(Finish { zero, to_u8, weight_zero, moved, k, bias, scale, float_bias, to, stride, wide })
+    }
+
+    /// The finish of columns `start .. start + len` alone: a group of a convolution.
+    pub(super) fn columns(&self, start: usize, len: usize) -> Self {
+        let cut = |slice: &'a [f32]| slice.get(start..start + len).unwrap_or(slice);
+        let cut = |slice: &'a [f32]| if slice.len() == 1 { slice } else { cut(slice) };
+        let to = match self.to {
+            To::I32(to) => To::I32(to.wrapping_add(start)),
+            To::I64(to) => To::I64(to.wrapping_add(start)),
+            To::F32(to, relu) => To::F32(to.wrapping_add(start), relu),
+            To::Codes(to, requantize) => To::Codes(to.wrapping_add(start), requantize),
+        };
+        let weight_zero = match self.weight_zero {
+            Some(Zero::Each(zeros)) => zeros.get(start..start + len).map(Zero::Each),
+            zero => zero,
+        };
+        Finish {
+            bias: self.bias.and_then(|bias| bias.get(start..start + len)),
+            scale: cut(self.scale),
+            float_bias: self.float_bias.map(cut),
+            weight_zero,
+            to,
+            ..*self
+        }
+    }
+
+    /// True for what only the tiles of groups do: sums of rows, or beyond i32.
+    pub(super) fn needs_groups(&self) -> bool {
+        self.wide || self.needs_row_sums()
+    }
+
+    /// True if the rows' own sums are needed.
+    pub(super) fn needs_row_sums(&self) -> bool {
+        let zero = |zero: i32| zero + self.moved == 0;
+        match self.weight_zero {
+            None => false,
+            Some(Zero::All(one)) => !zero(one),
+            Some(Zero::Each(zeros)) => !zeros.iter().all(|one| zero(*one)),
+        }
+    }
+
+    /// What the rows of some columns share.
+    #[inline(always)]
+    pub(super) fn prepare(&self, packed: &Packed, first: usize, len: usize) -> Columns {
+        let mut columns = Columns {
+            first,
+            len,
+            base: [0; COLUMNS],
+            scale: [0.0; COLUMNS],
+            bias: [-0.0; COLUMNS],
+        };
+        if let (Zero::All(zero), false) = (self.zero, self.wide) {
+            self.base(packed, &mut columns, zero);
+        }
+        for j in 0..len {
+            columns.scale[j] = match self.scale {
+                [] => 0.0,
+                [one] => *one,
+                many => many[first + j],
+            };
+            columns.bias[j] = self.float_bias.map_or(-0.0, |bias| bias[first + j]);
+        }
+        columns
+    }
+
+    /// `bias - zero * sum of the column`, in the arithmetic of i32, which wraps: the result fits.
+    #[inline(always)]
+    fn base(&self, packed: &Packed, columns: &mut Columns, zero: i32) {
+        let zero = zero + self.to_u8;
+        let sums = &packed.sums()[columns.first..columns.first + columns.len];
+        for (base, sum) in columns.base.iter_mut().zip(sums) {
+            *base = sum.wrapping_mul(zero).wrapping_neg();
+        }
+        if let Some(bias) = self.bias {
+            for (base, bias) in columns.base.iter_mut().zip(&bias[columns.first..][..columns.len]) {
+                *base = base.wrapping_add(*bias);
+            }
+        }
+    }
+
+    /// Writes rows of raw sums from `row` on. `row_sums` are those of their codes as u8.
+    ///
+    /// # Safety
+    /// - The rows and the columns must lie in the output; nobody else writes there.
+    #[inline(always)]
+    pub(super) unsafe fn rows(
+        &self,
+        packed: &Packed,
+        columns: &mut Columns,
+        sums: &mut [[i32; COLUMNS]],
+        row: usize,
+        row_sums: Option<&[i32]>,
+    ) {
+        if row_sums.is_none() && matches!(self.zero, Zero::All(_)) {
+            // SAFETY: the caller's contract.
+            unsafe { self.store(columns, sums, row) };
+            return;
+        }
+        for (r, sums) in sums.iter_mut().enumerate() {
+            if let Zero::Each(zeros) = self.zero {
+                self.base(packed, columns, zeros[row + r]);
+            }
+            if let Some(row_sums) = row_sums {
+                let zero = self.zero.at(row + r) + self.to_u8;
+                let rest = row_sums[r].wrapping_sub((self.k as i32).wrapping_mul(zero));
+                for (j, sum) in sums[..columns.len].iter_mut().enumerate() {
+                    let weight_zero = self.weight_zero_at(columns.first + j);
+                    *sum = sum.wrapping_sub(weight_zero.wrapping_mul(rest));
+                }
+            }
+            // SAFETY: the caller's contract.
+            unsafe { self.store(columns, std::slice::from_ref(sums), row + r) };
+        }
+    }
+
+    /// Finishes and writes rows that have the same `base`.
+    ///
+    /// # Safety
+    /// - As for [`rows`](Self::rows).
+    #[inline(always)]
+    unsafe fn store(&self, columns: &Columns, sums: &[[i32; COLUMNS]], row: usize) {
+        // SAFETY: the caller's contract.
+        unsafe {
+            match self.to {
+                To::I32(to) => self.store_as(Exact, to, columns, sums, row),
+                To::I64(to) => self.store_as(Exact, to, columns, sums, row),
+                To::F32(to, relu) => self.store_as(Dequantize { relu }, to, columns, sums, row),
+                To::Codes(to, requantize) => self.store_as(requantize, to, columns, sums, row),
+            }
+        }
+    }
+
+    /// Panel by panel: what the rows share is read once.
+    #[inline(always)]
+    unsafe fn store_as<T: Copy, L: Last<T>>(
+        &self,
+        last: L,
+        to: *mut T,
+        columns: &Columns,
+        sums: &[[i32; COLUMNS]],
+        row: usize,
+    ) {
+        for at in (0..columns.len).step_by(PANEL) {
+            let len = (columns.len - at).min(PANEL);
+            for (r, sums) in sums.iter().enumerate() {
+                let mut exact = [0; PANEL];
+                for j in 0..PANEL {
+                    exact[j] = sums[at + j].wrapping_add(columns.base[at + j]);
+                }
+                let (scale, bias) = (&columns.scale[at..at + PANEL], &columns.bias[at..at + PANEL]);
+                let values = last.of(exact, scale, bias);
+                let place = (row + r) * self.stride + columns.first + at;
+                // SAFETY: the caller's contract: `len` elements from here on are this block's.
+                unsafe { put(to.add(place), values, len) };
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn weight_zero_at(&self, column: usize) -> i32 {
+        self.weight_zero.map_or(0, |zero| zero.at(column) + self.moved)
+    }
+
+    /// As [`rows`](Self::rows), one row of sums beyond i32. Rare, and so not fast.
+    ///
+    /// # Safety
+    /// - As for [`rows`](Self::rows).
+    #[inline(never)]
+    pub(super) unsafe fn wide_row(
+        &self,
+        packed: &Packed,
+        columns: &Columns,
+        sums: &[i64],
+        row: usize,
+        row_sum: Option<i32>,
+    ) {
+        let zero = i64::from(self.zero.at(row) + self.to_u8);
+        let rest = row_sum.map_or(0, |sum| i64::from(sum) - self.k as i64 * zero);
+        for (j, sum) in sums[..columns.len].iter().enumerate() {
+            let column = columns.first + j;
+            let bias = self.bias.map_or(0, |bias| i64::from(bias[column]));
+            let exact = sum - zero * i64::from(packed.sums()[column]) + bias
+                - i64::from(self.weight_zero_at(column)) * rest;
+            let place = row * self.stride + column;
+            // SAFETY: the caller's contract.
+            unsafe {
+                match self.to {
+                    To::I32(to) => *to.add(place) = exact as i32,
+                    To::I64(to) => *to.add(place) = exact,
+                    To::F32(to, relu) => {
+                        let scaled = exact as f32 * columns.scale[j];
+                        let float = self.float_bias.map_or(scaled, |bias| scaled + bias[column]);
+                        *to.add(place) = if relu && 0.0 > float { 0.0 } else { float };
+                    }
+                    To::Codes(to, requantize) => {
+                        *to.add(place) = requantize.code(exact as f32 * columns.scale[j]) as u8;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Stores the first `len` of `values`.
+///
+/// # Safety
+/// - `to .. to + len` must be writable.
+#[inline(always)]
+unsafe fn put<T: Copy>(to: *mut T, values: [T; PANEL], len: usize) {
+    // SAFETY: by the caller's contract; unaligned.
+    unsafe {
+        if len == PANEL {
+            to.cast::<[T; PANEL]>().write_unaligned(values);
+        } else {
+            for (j, &value) in values.iter().enumerate().take(len) {
+                *to.add(j) = value;
+            }
+        }
+    }
+}
+
+/// How activations are made u8: in bytes, exclusive or with this.
+pub(super) fn flip(codes: Codes<'_>) -> u8 {
+    codes.to_u8() as u8
+}

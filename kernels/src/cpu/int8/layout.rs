@@ -1,0 +1,156 @@
+//! Between NCHW of f32 and NHWC of codes: quantization and its inverse on the way.
+
+use super::scheme::Affine;
+use super::{Code, finish};
+use crate::cpu::isa::{Isa, Kernel, dispatch_on, isa};
+use crate::cpu::parallel::{self, Shared};
+use crate::cpu::simd::Simd;
+use crate::error::{Result, require};
+use crate::strided::checked_len;
+
+/// Places of an image that are moved at a time, and the channels: both sides then lie in L1.
+const PLACES: usize = 256;
+const CHANNELS: usize = 16;
+
+/// `out[n, place, c] = quantize(x[n, c, place])` for `[batch, channels, places]`; scales and zero points may be per channel. The
+/// entrance of a quantized network.
+///
+/// # Errors
+/// As [`quantize`](super::scheme::quantize).
+pub fn nhwc_from_nchw<C: Code>(
+    shape: [usize; 3],
+    x: &[f32],
+    affine: &Affine<'_>,
+    out: &mut [C],
+) -> Result<()> {
+    nhwc_from_nchw_under(isa(), shape, x, affine, out)
+}
+
+pub(super) fn nhwc_from_nchw_under<C: Code>(
+    isa: Isa,
+    shape: [usize; 3],
+    x: &[f32],
+    affine: &Affine<'_>,
+    out: &mut [C],
+) -> Result<()> {
+    let bounds = affine.check(shape[1], C::RANGE, true)?;
+    let out = &Shared::new(C::bytes_mut(out));
+    in_blocks(isa, shape, x.len(), out, |range| Block {
+        shape,
+        range,
+        affine,
+        bounds,
+        work: Work::Quantize(x, out),
+    })
+}
+
+/// `out[n, c, place] = dequantize(codes[n, place, c])` for `[batch, channels, places]`: the exit of a quantized network.
+///
+/// # Errors
+/// As [`dequantize`](super::scheme::dequantize).
+pub fn nchw_from_nhwc<C: Code>(
+    shape: [usize; 3],
+    codes: &[C],
+    affine: &Affine<'_>,
+    out: &mut [f32],
+) -> Result<()> {
+    nchw_from_nhwc_under(isa(), shape, codes, affine, out)
+}
+
+pub(super) fn nchw_from_nhwc_under<C: Code>(
+    isa: Isa,
+    shape: [usize; 3],
+    codes: &[C],
+    affine: &Affine<'_>,
+    out: &mut [f32],
+) -> Result<()> {
+    let affine = &Affine { bounds: None, rule: super::scheme::Rule::Divide, ..*affine };
+    let bounds = affine.check(shape[1], C::RANGE, true)?;
+    let (codes, out) = (C::codes(codes), &Shared::new(out));
+    let (bytes, flip) = (codes.bytes(), finish::flip(codes));
+    in_blocks(isa, shape, bytes.len(), out, |range| Block {
+        shape,
+        range,
+        affine,
+        bounds,
+        work: Work::Dequantize(bytes, flip, out),
+    })
+}
+
+/// Runs the blocks of `PLACES` places of an image.
+fn in_blocks<'a, T: Send>(
+    isa: Isa,
+    shape: [usize; 3],
+    len: usize,
+    out: &Shared<'_, T>,
+    block: impl Fn([usize; 3]) -> Block<'a> + Sync,
+) -> Result<()> {
+    let right = checked_len(&shape) == Some(len) && out.len() == len;
+    require(right, "quantize: lengths differ from the shape's")?;
+    if len == 0 {
+        return Ok(());
+    }
+    let blocks = shape[2].div_ceil(PLACES);
+    parallel::run(shape[0] * blocks, len as u64 / 2, &|i| {
+        let start = i % blocks * PLACES;
+        dispatch_on(isa, block([i / blocks, start, shape[2].min(start + PLACES)]));
+    });
+    Ok(())
+}
+
+enum Work<'a> {
+    Quantize(&'a [f32], &'a Shared<'a, u8>),
+    Dequantize(&'a [u8], u8, &'a Shared<'a, f32>),
+}
+
+/// `range`: image, first place, end.
+struct Block<'a> {
+    shape: [usize; 3],
+    range: [usize; 3],
+    affine: &'a Affine<'a>,
+    bounds: [i32; 2],
+    work: Work<'a>,
+}
+
+impl Kernel<f32> for Block<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd<f32>>(self, _: S) {
+        let ([_, channels, places], [image, start, end]) = (self.shape, self.range);
+        let len = end - start;
+        let mut codes = [[0u8; PLACES]; CHANNELS];
+        for first in (0..channels).step_by(CHANNELS) {
+            let some = CHANNELS.min(channels - first);
+            let channel = |c: usize| self.affine.channel(first + c, self.bounds);
+            let plane = |c: usize| (image * channels + first + c) * places + start;
+            let inner = (image * places + start) * channels;
+            match self.work {
+                Work::Quantize(x, out) => {
+                    for (c, codes) in codes[..some].iter_mut().enumerate() {
+                        channel(c).quantize(&x[plane(c)..][..len], &mut codes[..len]);
+                    }
+                    // SAFETY: each block has places of its own.
+                    let out = unsafe { out.part(inner, len * channels) };
+                    for (place, out) in out.chunks_exact_mut(channels).enumerate() {
+                        for (out, codes) in out[first..][..some].iter_mut().zip(&codes) {
+                            *out = codes[place];
+                        }
+                    }
+                }
+                Work::Dequantize(from, flip, out) => {
+                    let from = &from[inner..][..len * channels];
+                    for (place, from) in from.chunks_exact(channels).enumerate() {
+                        for (from, codes) in from[first..][..some].iter().zip(&mut codes) {
+                            codes[place] = *from ^ flip;
+                        }
+                    }
+                    for (c, codes) in codes[..some].iter().enumerate() {
+                        // SAFETY: each block has places of its own of each plane.
+                        let out = unsafe { out.part(plane(c), len) };
+                        channel(c).dequantize_u8(&codes[..len], flip, out);
+                    }
+                }
+            }
+        }
+    }
+}

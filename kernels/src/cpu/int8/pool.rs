@@ -1,0 +1,121 @@
+//! Max pooling of codes, NHWC: order is the same among codes as among the numbers they stand for.
+
+use super::Code;
+use crate::cpu::isa::{Isa, Kernel, dispatch_on, isa};
+use crate::cpu::parallel::{self, Shared};
+use crate::cpu::simd::Simd;
+use crate::error::{Error, Result, require};
+use crate::strided::checked_len;
+
+/// A pooling window. `[a, b]` is height, width.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Pool2d {
+    /// Height and width of the window, at least 1.
+    pub kernel: [usize; 2],
+    /// Stride, at least 1.
+    pub stride: [usize; 2],
+    /// Padding on each side, at most half of the kernel; never the largest.
+    pub padding: [usize; 2],
+}
+
+impl Pool2d {
+    /// Output height and width: `floor((in + 2 pad - kernel) / stride) + 1`; `None` if the window does not fit.
+    pub fn output(&self, input: [usize; 2]) -> Option<[usize; 2]> {
+        let mut out = [0; 2];
+        for (d, out) in out.iter_mut().enumerate() {
+            let padded = self.padding[d].checked_mul(2)?.checked_add(input[d])?;
+            let rest = padded.checked_sub(self.kernel[d])?;
+            *out = rest.checked_div(self.stride[d])?.checked_add(1)?;
+        }
+        Some(out)
+    }
+}
+
+/// `out[n, oh, ow, c]`: the largest code of the window of `x[n, h, w, c]`.
+///
+/// # Errors
+/// [`Contract`](Error::Contract) if lengths differ from the shape's or the window is none.
+pub fn max_pool2d<C: Code>(
+    pool: &Pool2d,
+    [batch, h, w, channels]: [usize; 4],
+    x: &[C],
+    out: &mut [C],
+) -> Result<()> {
+    max_pool2d_under(isa(), pool, [batch, h, w, channels], x, out)
+}
+
+pub(super) fn max_pool2d_under<C: Code>(
+    isa: Isa,
+    pool: &Pool2d,
+    [batch, h, w, channels]: [usize; 4],
+    x: &[C],
+    out: &mut [C],
+) -> Result<()> {
+    let positive = |sizes: [usize; 2]| sizes[0] > 0 && sizes[1] > 0;
+    require(positive(pool.kernel) && positive(pool.stride), "max_pool2d: a size is zero")?;
+    // So every window sees the image.
+    let small = [0, 1].iter().all(|&d| pool.padding[d] <= pool.kernel[d] / 2);
+    require(small, "max_pool2d: padding beyond half of the kernel")?;
+    let fits = Error::Contract("max_pool2d: the window does not fit");
+    let [oh, ow] = pool.output([h, w]).ok_or(fits)?;
+    let x_len = checked_len(&[batch, h, w, channels]);
+    require(x_len == Some(x.len()), "max_pool2d: wrong length of the input")?;
+    let out_len = checked_len(&[batch, oh, ow, channels]);
+    require(out_len == Some(out.len()), "max_pool2d: wrong length of the output")?;
+    if out.is_empty() || x.is_empty() {
+        return require(out.is_empty(), "max_pool2d: the window does not fit");
+    }
+    let line = ow * channels;
+    let lines = (8192 / line).max(1);
+    let count = batch * oh;
+    let work = (out.len() * pool.kernel[0] * pool.kernel[1]) as u64 / 16;
+    let out = Shared::new(out);
+    parallel::run(count.div_ceil(lines), work, &|i| {
+        let places = i * lines..count.min((i + 1) * lines);
+        for place in places {
+            // SAFETY: each line is written once.
+            let out = unsafe { out.part(place * line, line) };
+            let (image, oy) = (place / oh, place % oh);
+            let image = &x[image * h * w * channels..][..h * w * channels];
+            let line = Line { pool, size: [h, w], channels, image, oy, out };
+            dispatch_on(isa, line);
+        }
+    });
+    Ok(())
+}
+
+/// One line of the output.
+struct Line<'a, C> {
+    pool: &'a Pool2d,
+    size: [usize; 2],
+    channels: usize,
+    image: &'a [C],
+    oy: usize,
+    out: &'a mut [C],
+}
+
+impl<C: Code> Kernel<f32> for Line<'_, C> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd<f32>>(self, _: S) {
+        let Line { pool, size: [h, w], channels, image, oy, out } = self;
+        let range = |o: usize, d: usize, size: usize| {
+            let start = o * pool.stride[d];
+            let end = (start + pool.kernel[d]).saturating_sub(pool.padding[d]).min(size);
+            (start.saturating_sub(pool.padding[d]), end)
+        };
+        let (top, bottom) = range(oy, 0, h);
+        for (ox, out) in out.chunks_exact_mut(channels).enumerate() {
+            let (left, right) = range(ox, 1, w);
+            out.copy_from_slice(&image[(top * w + left) * channels..][..channels]);
+            for y in top..bottom {
+                for x in left..right {
+                    let from = &image[(y * w + x) * channels..][..channels];
+                    for (out, from) in out.iter_mut().zip(from) {
+                        *out = if *from > *out { *from } else { *out };
+                    }
+                }
+            }
+        }
+    }
+}
