@@ -1,7 +1,7 @@
 //! What stands between a program and a GPU: staging, faults, the cost of a launch, recordings, many threads. Without a device there is
 //! nothing to show; with `FERROTAPE_TEST_DEVICE=cuda` there must be one. Where a fault must be injected, the stand-in driver is needed.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 #[path = "cuda_runtime/faults.rs"]
 mod faults;

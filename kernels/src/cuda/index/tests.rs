@@ -35,7 +35,7 @@ const CASES: &[(&[usize], &[isize], usize, usize)] = &[
 fn index_of(len: usize, size: usize, seed: u64) -> Vec<i64> {
     let mut bits = Bits(seed);
     // Some places are favourites.
-    let one = |r: u64| if r % 3 == 0 { r >> 8 & 1 } else { r >> 8 };
+    let one = |r: u64| if r.is_multiple_of(3) { r >> 8 & 1 } else { r >> 8 };
     (0..len).map(|_| (one(bits.next()) % size.max(1) as u64) as i64).collect()
 }
 

@@ -116,6 +116,7 @@ impl<T: Element> Operand<T> {
 }
 
 /// Computes the case and says by how much of the bound the worst element is off.
+#[allow(clippy::needless_range_loop)]
 fn off<T: Element>(
     gpu: &'static Gpu,
     case: Case,
