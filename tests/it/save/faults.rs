@@ -14,7 +14,7 @@ use super::{Folder, names, run};
 use crate::child;
 
 /// A file on its way to its place.
-pub(super) fn temporary(name: &String) -> bool {
+pub(super) fn temporary(name: &str) -> bool {
     name.starts_with('.') && name.ends_with(".ferrotape.tmp")
 }
 
@@ -120,7 +120,8 @@ fn killed_at_every_call_of_a_save() {
                 break;
             }
             kills += 1;
-            states.insert((all_whole(&folder.0), folder.names().iter().any(temporary)));
+            states
+                .insert((all_whole(&folder.0), folder.names().iter().any(|name| temporary(name))));
             let mut kept = Checkpoints::new(&folder.0, run::KEEP).unwrap();
             let hash =
                 run::train_with(Some(&mut kept), 1 + call % 2, SHORT, &mut |step, kept, due| {
@@ -133,7 +134,7 @@ fn killed_at_every_call_of_a_save() {
             // Killed when the last one was saved, before the oldest was removed: that is still there.
             let steps = all_whole(&folder.0);
             assert!(steps.ends_with(&[SHORT - 2, SHORT]) && steps.len() <= 3, "{steps:?}");
-            assert!(!folder.names().iter().any(temporary), "{action} call {call}");
+            assert!(!folder.names().iter().any(|name| temporary(name)), "{action} call {call}");
         }
     }
     println!("{kills} kills, {} different states of the folder", states.len());

@@ -79,7 +79,7 @@ fn a_living_one_is_let_be() {
     assert_eq!(fs::read(&path).unwrap(), b"first");
     drop(Replacement::new(&path).unwrap());
     assert_eq!(fs::read(&path).unwrap(), b"first");
-    assert!(!folder.names().iter().any(temporary), "{:?}", folder.names());
+    assert!(!folder.names().iter().any(|name| temporary(name)), "{:?}", folder.names());
 }
 
 #[test]
