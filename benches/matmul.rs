@@ -1,4 +1,7 @@
-//! f32 matrix products: naive, our kernel on each ISA and on two threads, and the rivals; sizes of the issue and of networks.
+//! f32 matrix products: naive, our kernel on each ISA and on two threads, and the rivals; sizes of the issue and of networks. On a GPU,
+//! where there is one: every precision, beside cuBLASLt.
+
+mod matmul_gpu;
 
 use std::time::Duration;
 
@@ -111,8 +114,7 @@ fn bench(criterion: &mut Criterion) {
 }
 
 /// All backends of a shape in turns, one table a shape.
-fn tables() -> std::io::Result<()> {
-    let mut record = Record::open()?;
+fn tables(record: &mut Record) -> std::io::Result<()> {
     for shape in SHAPES {
         let isas = Isa::ALL.into_iter().filter(|isa| isa.available());
         let peaks: Vec<(Isa, f64)> =
@@ -146,10 +148,12 @@ fn tables() -> std::io::Result<()> {
     Ok(())
 }
 
-fn main() -> std::io::Result<()> {
+fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut criterion = Criterion::default().configure_from_args();
     bench(&mut criterion);
-    tables()?;
+    let mut record = Record::open()?;
+    tables(&mut record)?;
+    matmul_gpu::tables(&mut record)?;
     criterion.final_summary();
     Ok(())
 }

@@ -44,6 +44,9 @@ struct Options {
     /// Where to compute: cpu, cuda, cuda:N or best.
     #[arg(long, default_value = "cpu")]
     device: String,
+    /// Start the work of a step together, as a CUDA graph.
+    #[arg(long)]
+    graph: bool,
     /// Folder for the weights and plots.
     #[arg(long, default_value = "runs/mnist")]
     out: PathBuf,
@@ -99,6 +102,7 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     let mut curves = [("training".to_string(), Vec::new()), ("test".to_string(), Vec::new())];
     let (mut loss, mut accuracy, mut counts) = test(&net, &held_out, device)?;
     curves[1].1.push((saved.position.epoch() as f64, loss));
+    let mut graph = if options.graph { device } else { Device::Cpu }.graph();
     let mut seconds = 0.0;
     for epoch in saved.position.epoch()..options.epochs {
         let bar = ProgressBar::new(train.len() as u64)
@@ -109,9 +113,12 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
         while let Some(batch) = batches.next() {
             let (x, y) = batch?;
             let (x, y) = (x.to_device(device)?, y.to_device(device)?);
-            let step =
-                value_and_grad(&net, &mut rng, |net, ctx| net.forward(&x, ctx).cross_entropy(&y))?;
-            optimizer.step(&mut net, &step)?;
+            let step = graph.run(|| {
+                let loss = |net: &Cnn, ctx: &mut Ctx<'_>| net.forward(&x, ctx).cross_entropy(&y);
+                let step = value_and_grad(&net, &mut rng, loss)?;
+                optimizer.step(&mut net, &step)?;
+                Ok(step)
+            })?;
             let position = batches.position();
             saved.step(&net, &optimizer, &rng, position)?;
             let now = step.loss.to_f64()?;

@@ -30,6 +30,8 @@ pub struct MemoryStats {
     pub peak: usize,
     /// In freed blocks kept for reuse.
     pub cached: usize,
+    /// Host memory that copies to and from a GPU go through.
+    pub pinned: usize,
     /// Requests to the system so far.
     pub requests: u64,
 }

@@ -7,17 +7,35 @@
 pub mod array;
 pub mod conv;
 pub mod copy;
+mod cublaslt;
 pub mod driver;
+mod facts;
 pub mod gemm;
+mod gemm_tensor;
+pub mod graph;
+pub mod index;
+pub mod integers;
 pub mod launch;
 pub mod map;
 pub mod memory;
+pub mod norm;
+pub mod optimize;
+pub mod pool;
+pub mod precision;
 mod product;
+pub mod random;
 pub mod reduce;
+pub mod scan;
+pub mod sequence;
 pub mod softmax;
+pub mod sort;
+mod staging;
+mod stream;
 #[cfg(test)]
 mod testing;
 
 pub use array::{Array, Strided, Type};
 pub use driver::{Gpu, Info, count, gpu};
+pub use graph::Graph;
 pub use memory::DeviceBuffer;
+pub use precision::{MatmulBackend, Precision};

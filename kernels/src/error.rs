@@ -40,6 +40,9 @@ pub enum Error {
         /// The driver's words for it.
         message: String,
     },
+    /// A layout or a size that a GPU's kernel does not take, although it is right: the CPU's does.
+    #[error("beyond what the GPU's kernels take: {0}")]
+    Beyond(&'static str),
     /// The caller broke the kernel's contract (slice lengths, strides out of range).
     #[error("kernel contract broken: {0}")]
     Contract(&'static str),

@@ -83,15 +83,18 @@ fn accounts_are_exact() {
     let (a, b) = (Buffer::new(100).unwrap(), Buffer::new(3 << 20).unwrap());
     let both = 128 + (3 << 20);
     let requests = before.requests + 2;
-    assert_eq!(memory_stats(), MemoryStats { live: both, peak: both, cached: 0, requests });
+    assert_eq!(
+        memory_stats(),
+        MemoryStats { live: both, peak: both, cached: 0, requests, pinned: 0 }
+    );
     drop(b);
     let cached = 3 << 20;
-    assert_eq!(memory_stats(), MemoryStats { live: 128, peak: both, cached, requests });
+    assert_eq!(memory_stats(), MemoryStats { live: 128, peak: both, cached, requests, pinned: 0 });
     drop(a);
     reset_peak();
-    assert_eq!(memory_stats(), MemoryStats { live: 0, peak: 0, cached: both, requests });
+    assert_eq!(memory_stats(), MemoryStats { live: 0, peak: 0, cached: both, requests, pinned: 0 });
     empty_cache();
-    assert_eq!(memory_stats(), MemoryStats { live: 0, peak: 0, cached: 0, requests });
+    assert_eq!(memory_stats(), MemoryStats { live: 0, peak: 0, cached: 0, requests, pinned: 0 });
 }
 
 #[test]

@@ -32,6 +32,7 @@ mod model;
 mod module;
 mod optim;
 mod pack;
+pub mod quant;
 pub mod save;
 mod schedule;
 mod state;

@@ -26,7 +26,7 @@ pub use radam::{RAdam, RAdamConfig};
 pub use rms_prop::{RMSprop, RMSpropConfig};
 pub use sgd::{SGD, SGDConfig};
 
-use crate::module::Module;
+use crate::module::{Module, Param};
 use crate::step::{Gradients, Step};
 
 /// Changes a model by the gradients of a step.
@@ -89,12 +89,17 @@ pub trait Optimizer {
     /// Memory over the limit.
     fn state_dict(&self) -> Result<BTreeMap<String, Tensor>>;
 
-    /// Takes over what [`state_dict`](Self::state_dict) gave. Settings other than the learning rates are the program's.
+    /// Takes over what [`state_dict`](Self::state_dict) gave, for a model with these [`parameters`](crate::parameters()); each
+    /// state goes to its parameter's device. Settings other than the learning rates are the program's.
     ///
     /// # Errors
-    /// What is missing, unexpected or of a wrong type, by name; then nothing has changed. That a state fits its parameter is seen
-    /// when the next step is applied.
-    fn load_state_dict(&mut self, state: &BTreeMap<String, Tensor>) -> Result<()>;
+    /// State that is missing, unexpected, of another shape or type than its parameter, or of a parameter that the model does not
+    /// have, all of it by name; memory over the limit. Then nothing has changed.
+    fn load_state_dict(
+        &mut self,
+        state: &BTreeMap<String, Tensor>,
+        parameters: &[(String, &Param)],
+    ) -> Result<()>;
 
     /// Casts the state to a float type, as the model's [`to`](crate::ModuleExt::to) does with the parameters.
     ///

@@ -245,36 +245,8 @@ impl Checkpoint {
         optimizer: &mut O,
         model: &M,
     ) -> Result<()> {
-        let parameters: BTreeMap<String, _> =
-            parameters(model).into_iter().map(|(path, param)| (path, param.meta())).collect();
-        // Of the state of a parameter: its path, and what of it this is.
-        let of = |key: &str| {
-            let (path, name) = key.strip_prefix("state.")?.rsplit_once('.')?;
-            Some((path.to_string(), name != "step"))
-        };
-        let state = self.placed(part, |key| {
-            let (path, alike) = of(key)?;
-            parameters.get(&path).filter(|_| alike).map(|meta| meta.device)
-        })?;
-        let mut wrong = Vec::new();
-        for (key, tensor) in &state {
-            let Some((path, alike)) = of(key) else { continue };
-            match parameters.get(&path) {
-                None => wrong.push(format!("{key}: the model has no parameter {path}")),
-                Some(meta) if alike && *meta != tensor.meta() => wrong.push(format!(
-                    "{key}: {:?} {}, the parameter is {:?} {}",
-                    tensor.shape(),
-                    tensor.dtype(),
-                    meta.shape,
-                    meta.dtype
-                )),
-                Some(_) => {}
-            }
-        }
-        if !wrong.is_empty() {
-            return Err(self.wrong(part, wrong.join("; ")));
-        }
-        optimizer.load_state_dict(&state).map_err(|error| self.wrong(part, error))
+        let loaded = optimizer.load_state_dict(self.tensors(part)?, &parameters(model));
+        loaded.map_err(|error| self.wrong(part, error))
     }
 
     /// Puts a schedule where it stood, and sets its learning rates.
@@ -394,10 +366,7 @@ impl Checkpoint {
     pub fn write(&self, path: impl AsRef<Path>) -> Result<()> {
         let here = Location::caller();
         let path = path.as_ref();
-        let mut name = std::ffi::OsString::from(".");
-        name.push(path.file_name().unwrap_or_default());
-        name.push(format!(".{}.tmp", std::process::id()));
-        file::write(path, &path.with_file_name(name), &self.parts).map_err(|error| error.at(here))
+        file::write(path, &self.parts).map_err(|error| error.at(here))
     }
 
     /// Reads the file `path`.

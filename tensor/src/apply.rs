@@ -2,7 +2,6 @@
 
 use smallvec::SmallVec;
 
-use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::execute::{self, Input, Output};
@@ -264,9 +263,8 @@ fn take_over(op: &Op, operands: &mut [Operand<'_>], metas: &[Meta]) -> Option<us
         let Some(Operand::Own(tensor)) = operands.get_mut(place) else { return false };
         let Some(inner) = std::sync::Arc::get_mut(&mut tensor.0) else { return false };
         let bytes = crate::shape::len(&inner.layout.shape) * inner.dtype.size();
-        // The kernels of integers read and write apart, those of 2-byte floats on f32 copies.
+        // The CPU's kernels of integers read and write apart, those of 2-byte floats on f32 copies.
         matches!(inner.dtype, DType::F32 | DType::F64)
-            && inner.storage.device() == Device::Cpu
             && inner.layout.shape == metas[0].shape
             && inner.dtype == metas[0].dtype
             && inner.layout.offset == 0

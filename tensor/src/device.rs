@@ -8,6 +8,7 @@ pub use ferrotape_kernels::buffer::MemoryStats;
 use ferrotape_kernels::cuda::{self, Gpu};
 
 use crate::error::{Error, Result};
+use crate::graph::StepGraph;
 
 /// Where a tensor lives and computes.
 ///
@@ -135,7 +136,12 @@ impl Device {
         }
     }
 
-    /// Live, peak and cached bytes, and the number of requests to the system so far.
+    /// For steps of a loop whose work is recorded and started together: see [`StepGraph`].
+    pub fn graph(self) -> StepGraph {
+        StepGraph::new(self)
+    }
+
+    /// Live, peak and cached bytes, host memory that copies to a GPU go through, and the number of requests to the system so far.
     ///
     /// ```
     /// # use ferrotape_tensor::{Device, Tensor, DType, Result};
@@ -187,7 +193,7 @@ impl Device {
     }
 
     /// The GPU, if it is one.
-    fn opened(self) -> Option<&'static Gpu> {
+    pub(crate) fn opened(self) -> Option<&'static Gpu> {
         match self {
             Device::Cpu => None,
             Device::Cuda(at) => at.gpu().ok(),

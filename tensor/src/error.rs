@@ -211,6 +211,12 @@ impl Error {
         self
     }
 
+    /// True where a GPU's kernel refused what the CPU's takes.
+    pub(crate) fn is_beyond_kernels(&self) -> bool {
+        let ErrorKind::Other(error) = self.kind() else { return false };
+        matches!(error.downcast_ref(), Some(ferrotape_kernels::Error::Beyond(_)))
+    }
+
     /// A kernel's refusal in the words of operation `op`.
     pub(crate) fn from_kernel(op: &'static str, error: ferrotape_kernels::Error) -> Self {
         use ferrotape_kernels::Error as Kernel;
@@ -225,6 +231,7 @@ impl Error {
                 ErrorKind::Cuda { op, message: error.to_string() }
             }
             Kernel::DivisionByZero => ErrorKind::Argument { op, message: error.to_string() },
+            Kernel::Beyond(_) => return Error::other(error),
             other => ErrorKind::Internal { op, message: other.to_string() },
         })
     }

@@ -9,6 +9,7 @@
 mod file;
 mod npy;
 mod npz;
+mod replace;
 mod safetensors;
 mod source;
 mod torch;
@@ -17,8 +18,9 @@ mod zip;
 pub use self::file::open_file;
 pub use self::npy::{load_npy, map_npy, parse_npy, save_npy};
 pub use self::npz::{load_npz, parse_npz, save_npz, save_npz_compressed};
+pub use self::replace::Replacement;
 pub use self::safetensors::{
-    load_safetensors, map_safetensors, parse_safetensors, safetensors_metadata, save_safetensors,
-    save_safetensors_with,
+    load_safetensors, map_safetensors, parse_safetensors, read_safetensors, safetensors_metadata,
+    save_safetensors, save_safetensors_with,
 };
 pub use self::torch::{load_torch, parse_torch};

@@ -12,6 +12,7 @@ mod display;
 mod dtype;
 mod error;
 mod execute;
+mod graph;
 mod index;
 mod layout;
 mod observe;
@@ -30,6 +31,7 @@ pub use create::{Full, IntoTensor, TensorOptions};
 pub use device::{CudaDevice, Device, DeviceInfo, MemoryStats};
 pub use dtype::{DType, Element, bf16, f16};
 pub use error::{Error, ErrorKind, Result};
+pub use graph::StepGraph;
 pub use index::{Index, IndexList};
 pub use layout::Layout;
 pub use observe::{Observer, Tag, TapeSlot, no_tape, observe};
@@ -49,6 +51,28 @@ pub use ops::{
 pub use random::Generator;
 pub use shape::{Dims, IntoDims, IntoShape, IntoSizes};
 pub use tensor::{Tensor, TensorId};
+
+/// ```
+/// # fn main() -> ferrotape_tensor::Result<()> {
+/// use ferrotape_tensor::{Device, Precision, Tensor};
+/// let x = Tensor::from([[1f32, 2.], [3., 4.]]).to_device(Device::best())?;
+/// let y = Precision::Tf32.scope(|| x.matmul(&x))?;
+/// assert_eq!(y.to_vec::<f32>()?, [7., 10., 15., 22.]);
+/// # Ok(()) }
+/// ```
+pub use ferrotape_kernels::cuda::Precision;
+
+/// ```
+/// # fn main() -> ferrotape_tensor::Result<()> {
+/// use ferrotape_tensor::{Device, MatmulBackend, Tensor};
+/// let x = Tensor::from([[1f32, 2.], [3., 4.]]).to_device(Device::best())?;
+/// match MatmulBackend::CublasLt.scope(|| x.matmul(&x)) {
+///     Ok(y) => assert_eq!(y.to_vec::<f32>()?, [7., 10., 15., 22.]),
+///     Err(missing) => println!("{missing}"),
+/// }
+/// # Ok(()) }
+/// ```
+pub use ferrotape_kernels::cuda::MatmulBackend;
 
 /// Kernel-level vocabulary that ops are made of.
 pub use ferrotape_kernels::{

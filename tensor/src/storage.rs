@@ -18,7 +18,7 @@ pub(crate) struct Storage(Arc<Inner>);
 struct Inner {
     /// Empty where the memory is a GPU's.
     buffer: Buffer,
-    cuda: Option<Box<DeviceBuffer>>,
+    cuda: Option<DeviceBuffer>,
     device: Device,
 }
 
@@ -48,7 +48,7 @@ impl Storage {
             Device::Cuda(at) => at
                 .gpu()
                 .and_then(|gpu| DeviceBuffer::new(gpu, bytes))
-                .map(|cuda| Inner { buffer: Buffer::empty(), cuda: Some(Box::new(cuda)), device }),
+                .map(|cuda| Inner { buffer: Buffer::empty(), cuda: Some(cuda), device }),
         };
         Ok(Storage(Arc::new(made.map_err(|error| Error::from_kernel(op, error))?)))
     }
@@ -81,14 +81,14 @@ impl Storage {
 
     /// The GPU's memory.
     pub(crate) fn cuda(&self) -> Option<&DeviceBuffer> {
-        self.0.cuda.as_deref()
+        self.0.cuda.as_ref()
     }
 
     /// The memory to write, if no one else sees it.
     pub(crate) fn exclusive(&mut self) -> Option<Memory<'_>> {
         let inner = Arc::get_mut(&mut self.0)?;
         let external = inner.buffer.is_external();
-        let memory = Memory { buffer: &mut inner.buffer, cuda: inner.cuda.as_deref_mut() };
+        let memory = Memory { buffer: &mut inner.buffer, cuda: inner.cuda.as_mut() };
         (!external).then_some(memory)
     }
 }

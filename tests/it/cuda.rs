@@ -2,22 +2,46 @@
 //! `scripts/cuda-emulator`) only the words are tested that say so; with `FERROTAPE_TEST_DEVICE=cuda` there must be one.
 
 mod drawn;
+mod indices;
+mod learning;
 mod maps;
+mod norms;
+mod precision;
+mod steps;
 
 use ferrotape::nn::ModuleExt;
 use ferrotape::nn::data::Dataset;
 use ferrotape::prelude::*;
 use ferrotape::{ErrorKind, TensorOptions, f16};
 
-/// The GPU that tests run on.
+/// The GPU that tests run on. Where each test has a process, it must leave no memory there.
 pub(crate) fn gpu() -> Option<Device> {
     match Device::cuda(0) {
-        Ok(device) => Some(device),
+        Ok(device) => {
+            LEAVES_NOTHING.with(|_| ());
+            Some(device)
+        }
         Err(error) => {
             let must = std::env::var("FERROTAPE_TEST_DEVICE").is_ok_and(|device| device == "cuda");
             assert!(!must, "{error}");
             eprintln!("not shown on a GPU: {error}");
             None
+        }
+    }
+}
+
+/// Looks at the device's accounts when the thread of a test ends.
+struct LeavesNothing;
+
+thread_local! {
+    static LEAVES_NOTHING: LeavesNothing = const { LeavesNothing };
+}
+
+impl Drop for LeavesNothing {
+    fn drop(&mut self) {
+        let alone = std::env::var("NEXTEST_EXECUTION_MODE").is_ok_and(|m| m == "process-per-test");
+        if alone && let Ok(device) = Device::cuda(0) {
+            assert_eq!(device.memory_stats().live, 0, "bytes that the test has left on the GPU");
         }
     }
 }

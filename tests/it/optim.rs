@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use ferrotape::io::{load_safetensors, save_safetensors};
-use ferrotape::nn::{Adadelta, Adamax, AveragedModel, ClipNorm, Gradients, NAdam, Param, RAdam};
+use ferrotape::nn::{
+    Adadelta, Adamax, AveragedModel, ClipNorm, Gradients, NAdam, Param, RAdam, parameters,
+};
 use ferrotape::prelude::*;
 
 use crate::cnn::{bits, hash_model};
@@ -175,7 +177,8 @@ fn state_goes_through_a_file() {
         let path = std::env::temp_dir().join(format!("ferrotape-{case}-{}", std::process::id()));
         let state = whole.state_dict().unwrap();
         save_safetensors(&path, state.iter().map(|(k, v)| (k.clone(), v))).unwrap();
-        fresh.load_state_dict(&load_safetensors(&path).unwrap()).unwrap();
+        let state = load_safetensors(&path).unwrap();
+        fresh.load_state_dict(&state, &parameters(&model)).unwrap();
         std::fs::remove_file(&path).unwrap();
         assert_eq!(fresh.lr(), 0.02);
         let mut other = model.clone();
@@ -211,7 +214,7 @@ fn state_that_does_not_fit_is_told_by_name() {
     bad.insert("extra".into(), Tensor::from(1f64));
     bad.insert("state.a.velocity".into(), Tensor::from(1f64));
     let before = format!("{adam:?}");
-    let error = adam.load_state_dict(&bad).unwrap_err().to_string();
+    let error = adam.load_state_dict(&bad, &parameters(&model)).unwrap_err().to_string();
     for part in [
         "state.a.exp_avg: missing",
         "state.b.step: missing",
@@ -226,10 +229,16 @@ fn state_that_does_not_fit_is_told_by_name() {
     for wrong in [f64::NAN, -1.0, 0.5] {
         let mut bad = state.clone();
         bad.insert("state.a.step".into(), Tensor::from(wrong));
-        assert!(adam.load_state_dict(&bad).unwrap_err().to_string().contains("number of steps"));
+        assert!(
+            adam.load_state_dict(&bad, &parameters(&model))
+                .unwrap_err()
+                .to_string()
+                .contains("number of steps")
+        );
     }
     // Without amsgrad the maxima are of no use, and said so.
-    let error = Adam::new(0.01).group("b", |g| g).load_state_dict(&state).unwrap_err();
+    let mut plain = Adam::new(0.01).group("b", |g| g);
+    let error = plain.load_state_dict(&state, &parameters(&model)).unwrap_err();
     assert!(error.to_string().contains("max_exp_avg_sq: not used"), "{error}");
 
     // The model in another type: told, nothing changed, and mended by to_dtype.

@@ -105,5 +105,6 @@ pub(super) fn stats() -> MemoryStats {
         peak: LIVE.peak.load(Relaxed),
         cached: HELD.held.load(Relaxed).saturating_sub(live),
         requests: HELD.requests.load(Relaxed),
+        pinned: 0,
     }
 }

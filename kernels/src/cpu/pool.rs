@@ -138,6 +138,26 @@ impl Planes {
     }
 }
 
+/// What [`max_pool2d`] asks of a shape, and of the lengths of its input and output.
+pub(crate) fn check_max_pool(shape: &Pool2dShape, input: usize, output: usize) -> Result<()> {
+    Sizes::new(shape, input, output).map(drop)
+}
+
+/// What [`max_pool2d_index`] asks.
+pub(crate) fn check_windows(windows: &Windows, input: usize, output: usize) -> Result<()> {
+    Planes::new(windows, input, output).map(drop)
+}
+
+/// What [`average_pool2d`] asks.
+pub(crate) fn check_means(
+    windows: &Windows,
+    divisor: Divisor,
+    input: usize,
+    output: usize,
+) -> Result<()> {
+    Planes::averaged(windows, divisor, input, output).map(drop)
+}
+
 /// `out = max` of each window, `index = kh * kernel_width + kw` of the winner (NaN wins, then the lowest index).
 ///
 /// # Errors

@@ -34,11 +34,25 @@ pub fn search_sorted<T: Number>(
             let first = if one { 0 } else { at / per_row * n };
             let (row, value) = (&sorted[first..first + n], values[at]);
             // A comparison with NaN is false: a NaN is passed by nothing but the end.
-            let beyond = |x: &T| if right { *x > value } else { *x >= value };
-            *place = row.partition_point(|x| !beyond(x)) as i64;
+            let beyond = |x: T| if right { x > value } else { x >= value };
+            *place = passed(row, |x| !beyond(x)) as i64;
         }
     });
     Ok(())
+}
+
+/// How many elements of a row, sorted so that those come first, are `before`. What it gives of a row that is not sorted every device must
+/// give, so its steps are written out.
+fn passed<T: Number>(row: &[T], before: impl Fn(T) -> bool) -> usize {
+    let (mut base, mut size) = (0, row.len());
+    while size > 1 {
+        let half = size / 2;
+        if before(row[base + half]) {
+            base += half;
+        }
+        size -= half;
+    }
+    base + usize::from(row.get(base).is_some_and(|&x| before(x)))
 }
 
 #[cfg(test)]

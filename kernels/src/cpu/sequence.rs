@@ -80,16 +80,16 @@ pub struct SequenceShape {
 const PIECE: usize = 8192;
 
 impl SequenceShape {
-    fn gates(&self) -> usize {
+    pub(crate) fn gates(&self) -> usize {
         self.cell.gates() * self.hidden
     }
 
-    fn saved(&self) -> usize {
+    pub(crate) fn saved(&self) -> usize {
         self.cell.saved(self.projected) * self.hidden
     }
 
     /// Checks the sizes; every product of three of them then is a `usize`.
-    fn check(&self, lengths: Option<&[i64]>) -> Result<()> {
+    pub(crate) fn check(&self, lengths: Option<&[i64]>) -> Result<()> {
         let lstm = self.cell == RecurrentCell::Lstm;
         require(self.steps > 0 && self.hidden > 0 && self.output > 0, "sequence: a size is 0")?;
         require(lstm || !self.projected, "sequence: only an LSTM has a projection")?;
@@ -106,13 +106,13 @@ impl SequenceShape {
     }
 
     /// The steps in the order of the computation.
-    fn order(&self) -> impl DoubleEndedIterator<Item = usize> + use<> {
+    pub(crate) fn order(&self) -> impl DoubleEndedIterator<Item = usize> + use<> {
         let (steps, reverse) = (self.steps, self.reverse);
         (0..steps).map(move |step| if reverse { steps - 1 - step } else { step })
     }
 
     /// The step whose state step `t` starts from.
-    fn before(&self, t: usize) -> Option<usize> {
+    pub(crate) fn before(&self, t: usize) -> Option<usize> {
         if self.reverse { Some(t + 1).filter(|&t| t < self.steps) } else { t.checked_sub(1) }
     }
 

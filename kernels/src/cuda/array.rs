@@ -83,13 +83,13 @@ impl Strided {
     /// The layout with dims that lie together joined and those of size 1 left out.
     ///
     /// # Errors
-    /// [`Contract`](Error::Contract) for more than [`RANK`] dims that remain, or a size beyond 2^32 - 1.
+    /// [`Beyond`](Error::Beyond): more than [`RANK`] dims that remain, or a size beyond 2^32 - 1.
     pub fn new(offset: usize, shape: &[usize], strides: &[isize]) -> Result<Strided> {
         let mut strided = Strided { offset: offset as i64, ..Strided::LINEAR };
         let mut rank = 0;
         for (&size, &stride) in shape.iter().zip(strides).filter(|(size, _)| **size != 1) {
             let size32 =
-                u32::try_from(size).map_err(|_| Error::Contract("cuda: a dim beyond 2^32 - 1"))?;
+                u32::try_from(size).map_err(|_| Error::Beyond("a dim of more than 2^32 - 1"))?;
             let stride = stride as i64;
             if rank > 0 && strided.stride[rank - 1] == stride.wrapping_mul(i64::from(size32)) {
                 // Beside its inner neighbour: one dim, unless that has too many elements for one.
@@ -99,7 +99,7 @@ impl Strided {
                 }
             }
             if rank == RANK {
-                return Err(Error::Contract("cuda: more than 16 dims that don't lie together"));
+                return Err(Error::Beyond("more than 16 dims that don't lie together"));
             }
             (strided.size[rank], strided.stride[rank]) = (size32, stride);
             rank += 1;
@@ -126,10 +126,12 @@ impl RowMajor {
     /// Of this shape.
     ///
     /// # Errors
-    /// [`Contract`](Error::Contract) for more than 64 dims.
+    /// [`Beyond`](Error::Beyond): more than 64 dims.
     pub fn new(shape: &[usize]) -> Result<RowMajor> {
         let (mut strides, rank) = ([0; 64], shape.len());
-        require(rank <= strides.len(), "cuda: more than 64 dims")?;
+        if rank > strides.len() {
+            return Err(Error::Beyond("more than 64 dims"));
+        }
         let mut stride = 1isize;
         for (place, &size) in strides[..rank].iter_mut().zip(shape).rev() {
             *place = stride;
@@ -209,6 +211,15 @@ impl<'a> Array<'a> {
     /// True if its elements lie row-major without gaps (as none do).
     pub fn is_contiguous(&self) -> bool {
         self.is_empty() || strided::is_contiguous(self.shape, self.strides)
+    }
+
+    /// The address of the first of elements that lie row-major without gaps.
+    ///
+    /// # Errors
+    /// [`Contract`](Error::Contract) if they don't.
+    pub(super) fn start(&self) -> Result<u64> {
+        require(self.is_contiguous(), "cuda: an operand is not row-major")?;
+        Ok(self.buffer.address() + (self.offset * self.kind.size()) as u64)
     }
 
     /// As kernels take it.

@@ -10,11 +10,26 @@ use cudarc::driver::sys;
 
 use super::launch::Modules;
 use super::memory::Pool;
+use super::staging::Staging;
+use super::stream::Stream;
 use crate::error::{Error, Result};
 
 /// Handles of the driver; a device pointer is a number.
 pub(super) type Handle = *mut c_void;
 pub(super) type DevicePointer = u64;
+
+/// What `cuGraphExecUpdate` says besides its code; not looked at.
+#[repr(C)]
+pub(super) struct UpdateResult {
+    result: c_int,
+    node: Handle,
+    from: Handle,
+}
+
+impl UpdateResult {
+    pub(super) const NONE: UpdateResult =
+        UpdateResult { result: 0, node: std::ptr::null_mut(), from: std::ptr::null_mut() };
+}
 
 macro_rules! functions {
     ($($(#[$doc:meta])* $name:ident = $symbol:literal ($($argument:ty),*);)*) => {
@@ -53,11 +68,25 @@ functions! {
     device_memory = "cuDeviceTotalMem_v2" (*mut usize, c_int);
     context_retain = "cuDevicePrimaryCtxRetain" (*mut Handle, c_int);
     context_set = "cuCtxSetCurrent" (Handle);
+    context_get = "cuCtxGetCurrent" (*mut Handle);
     stream_create = "cuStreamCreate" (*mut Handle, c_uint);
     stream_synchronize = "cuStreamSynchronize" (Handle);
     memory_alloc = "cuMemAlloc_v2" (*mut DevicePointer, usize);
     memory_free = "cuMemFree_v2" (DevicePointer);
     memory_info = "cuMemGetInfo_v2" (*mut usize, *mut usize);
+    host_alloc = "cuMemHostAlloc" (*mut *mut c_void, usize, c_uint);
+    host_free = "cuMemFreeHost" (*mut c_void);
+    event_create = "cuEventCreate" (*mut Handle, c_uint);
+    event_record = "cuEventRecord" (Handle, Handle);
+    event_synchronize = "cuEventSynchronize" (Handle);
+    capture_begin = "cuStreamBeginCapture_v2" (Handle, c_int);
+    capture_end = "cuStreamEndCapture" (Handle, *mut Handle);
+    graph_nodes = "cuGraphGetNodes" (Handle, *mut Handle, *mut usize);
+    graph_destroy = "cuGraphDestroy" (Handle);
+    graph_instantiate = "cuGraphInstantiateWithFlags" (*mut Handle, Handle, u64);
+    graph_update = "cuGraphExecUpdate_v2" (Handle, Handle, *mut UpdateResult);
+    graph_launch = "cuGraphLaunch" (Handle, Handle);
+    executable_destroy = "cuGraphExecDestroy" (Handle);
     upload = "cuMemcpyHtoDAsync_v2" (DevicePointer, *const c_void, usize, Handle);
     download = "cuMemcpyDtoHAsync_v2" (*mut c_void, DevicePointer, usize, Handle);
     copy = "cuMemcpyDtoDAsync_v2" (DevicePointer, DevicePointer, usize, Handle);
@@ -148,11 +177,14 @@ pub struct Info {
 pub struct Gpu {
     pub(super) ordinal: usize,
     context: Handle,
-    pub(super) stream: Handle,
+    pub(super) stream: Stream,
     pub(super) functions: &'static Functions,
     info: Info,
     pub(super) pool: Mutex<Pool>,
+    pub(super) staging: Staging,
     pub(super) modules: Modules,
+    /// What made the context unusable.
+    fault: OnceLock<Error>,
 }
 
 // SAFETY: the driver's handles may be used from any thread.
@@ -241,9 +273,19 @@ impl Gpu {
         // SAFETY: as above.
         let code = unsafe { (functions.stream_create)(&mut stream, 1) };
         functions.check("cuStreamCreate", code)?;
-        let info = Info { name, capability, memory, multiprocessors, driver };
-        let pool = Mutex::new(Pool::default());
-        Ok(Gpu { ordinal, context, stream, functions, info, pool, modules: Modules::default() })
+        let stream = Stream::new(functions, stream)?;
+        let exact = std::env::var_os("FERROTAPE_CUDA_EXACT_BLOCKS").is_some_and(|on| on == "1");
+        Ok(Gpu {
+            ordinal,
+            context,
+            stream,
+            functions,
+            info: Info { name, capability, memory, multiprocessors, driver },
+            pool: Mutex::new(Pool::new(exact)),
+            staging: Staging::default(),
+            modules: Modules::default(),
+            fault: OnceLock::new(),
+        })
     }
 
     /// Which device.
@@ -256,22 +298,45 @@ impl Gpu {
         &self.info
     }
 
-    /// Makes its context this thread's. Other code of the process may have set another, so it is done before every call.
+    /// Makes its context this thread's; after a fault that made the context unusable, the error that told of it. Other code of the
+    /// process may have set another context, so it is done before every call.
+    #[inline]
     pub(super) fn bind(&self) -> Result<()> {
+        if let Some(fault) = self.fault.get() {
+            return Err(fault.clone());
+        }
+        let mut current = std::ptr::null_mut();
+        // SAFETY: a place for a handle.
+        let code = unsafe { (self.functions.context_get)(&mut current) };
+        if code == 0 && current == self.context {
+            return Ok(());
+        }
         // SAFETY: the context lives as long as the process.
-        let code = unsafe { (self.functions.context_set)(self.context) };
-        self.functions.check("cuCtxSetCurrent", code)
+        self.check("cuCtxSetCurrent", unsafe { (self.functions.context_set)(self.context) })
     }
 
-    /// Waits for all work given to the device.
-    ///
-    /// # Errors
-    /// [`Cuda`](Error::Cuda): a fault of that work, which is only seen now.
-    pub fn synchronize(&self) -> Result<()> {
-        self.bind()?;
-        // SAFETY: the stream lives as long as the process.
-        let code = unsafe { (self.functions.stream_synchronize)(self.stream) };
-        self.functions.check("cuStreamSynchronize", code)
+    /// `Ok` for 0, else an error that names the call. Of what leaves the context unusable the first is kept: every later call fails by
+    /// it, for what the driver says from then on tells nothing new.
+    #[inline]
+    pub(super) fn check(&self, call: &'static str, code: u32) -> Result<()> {
+        if code == 0 { Ok(()) } else { self.failed(call, code, is_fault(code)) }
+    }
+
+    /// As [`check`](Self::check), of calls whose failure loses work: the results that other code counts on won't come.
+    pub(super) fn check_lost(&self, call: &'static str, code: u32) -> Result<()> {
+        if code == 0 { Ok(()) } else { self.failed(call, code, true) }
+    }
+
+    #[cold]
+    fn failed(&self, call: &'static str, code: u32, for_good: bool) -> Result<()> {
+        if let Some(fault) = self.fault.get() {
+            return Err(fault.clone());
+        }
+        let told = self.functions.check(call, code);
+        match told {
+            Err(error) if for_good => Err(self.fault.get_or_init(|| error).clone()),
+            told => told,
+        }
     }
 
     /// Free and total bytes, as the driver sees them.
@@ -283,7 +348,13 @@ impl Gpu {
         let (mut free, mut total) = (0, 0);
         // SAFETY: places for two sizes.
         let code = unsafe { (self.functions.memory_info)(&mut free, &mut total) };
-        self.functions.check("cuMemGetInfo", code)?;
+        self.check("cuMemGetInfo", code)?;
         Ok((free, total))
     }
+}
+
+/// Codes after which the context does nothing more: memory that failed (ECC, NVLink), illegal addresses and instructions, kernels that
+/// ended or were ended, a context that is gone.
+fn is_fault(code: u32) -> bool {
+    matches!(code, 214 | 220 | 700 | 702 | 709 | 710 | 714..=719)
 }

@@ -47,19 +47,20 @@ struct Gemm {
 
 /// An operand: rows of A, columns of B.
 #[derive(Clone, Copy)]
-struct Side<'a> {
-    array: Array<'a>,
-    rows: usize,
-    row_stride: isize,
-    k: usize,
-    k_stride: isize,
+pub(super) struct Side<'a> {
+    pub(super) array: Array<'a>,
+    pub(super) rows: usize,
+    pub(super) row_stride: isize,
+    pub(super) k: usize,
+    pub(super) k_stride: isize,
 }
 
 const ALONG_ROWS: i32 = 1;
 const VECTORS: i32 = 2;
 
 impl Side<'_> {
-    fn batch(&self) -> (&[usize], &[isize]) {
+    /// The dims before the matrices.
+    pub(super) fn batch(&self) -> (&[usize], &[isize]) {
         let lead = self.array.shape().len() - 2;
         (&self.array.shape()[..lead], &self.array.strides()[..lead])
     }
@@ -88,46 +89,132 @@ impl Side<'_> {
     }
 }
 
+/// A product whose operands fit each other and the result.
+pub(super) struct Checked<'a> {
+    pub(super) kind: Type,
+    pub(super) left: Side<'a>,
+    pub(super) right: Side<'a>,
+    pub(super) matrices: usize,
+    /// Addresses, 0 for none: of a row's values and of a column's.
+    pub(super) biases: [u64; 2],
+    pub(super) target: Target,
+}
+
+impl<'a> Checked<'a> {
+    /// `None` if the result has no element.
+    pub(super) fn new(product: &Product<'a>, out: &DeviceBuffer) -> Result<Option<Checked<'a>>> {
+        let (a, b, kind) = (product.a, product.b, product.a.kind());
+        require(computes(kind) && b.kind() == kind, "cuda gemm: types")?;
+        let ([a_batch @ .., m, k], [b_batch @ .., b_k, n]) = (a.shape(), b.shape()) else {
+            return Err(Error::Contract("cuda gemm: matrices have two dims"));
+        };
+        let ([.., a_row, a_column], [.., b_row, b_column]) = (a.strides(), b.strides()) else {
+            return Err(Error::Contract("cuda gemm: matrices have two dims"));
+        };
+        let (m, k, n) = (*m, *k, *n);
+        require(a_batch == b_batch && k == *b_k, "cuda gemm: shapes")?;
+        let matrices = checked_len(a_batch).ok_or(Error::Contract("cuda gemm: sizes overflow"))?;
+        let count = checked_len(&[matrices, m, n]);
+        let bytes = count.and_then(|count| count.checked_mul(kind.size()));
+        require(
+            bytes.is_some_and(|bytes| bytes <= out.len()),
+            "cuda gemm: the result is too short",
+        )?;
+        let row_bias = bias_address(product.row_bias, kind, m)?;
+        let column_bias = bias_address(product.column_bias, kind, n)?;
+        if count == Some(0) {
+            return Ok(None);
+        }
+        let target = Target {
+            accumulate: i32::from(product.accumulate),
+            ..Target::row_major(m, n).activated(product.activation)
+        };
+        Ok(Some(Checked {
+            kind,
+            left: Side { array: a, rows: m, row_stride: *a_row, k, k_stride: *a_column },
+            right: Side { array: b, rows: n, row_stride: *b_column, k, k_stride: *b_row },
+            matrices,
+            biases: [row_bias, column_bias],
+            target,
+        }))
+    }
+}
+
 /// `out = activation(a b + bias)`, row-major from its start.
 ///
 /// # Errors
 /// [`Contract`](crate::Error::Contract) if shapes, types or lengths don't fit; [`OutOfMemory`](crate::Error::OutOfMemory) for the
 /// workspace; the driver's refusal.
 pub fn gemm(product: &Product<'_>, out: &mut DeviceBuffer) -> Result<()> {
-    let (a, b, kind) = (product.a, product.b, product.a.kind());
-    require(computes(kind) && b.kind() == kind, "cuda gemm: types")?;
-    let ([a_batch @ .., m, k], [b_batch @ .., b_k, n]) = (a.shape(), b.shape()) else {
-        return Err(Error::Contract("cuda gemm: matrices have two dims"));
-    };
-    let ([.., a_row, a_column], [.., b_row, b_column]) = (a.strides(), b.strides()) else {
-        return Err(Error::Contract("cuda gemm: matrices have two dims"));
-    };
-    let (m, k, n) = (*m, *k, *n);
-    require(a_batch == b_batch && k == *b_k, "cuda gemm: shapes")?;
-    let matrices = checked_len(a_batch).ok_or(Error::Contract("cuda gemm: sizes overflow"))?;
-    let count = checked_len(&[matrices, m, n]);
-    let bytes = count.and_then(|count| count.checked_mul(kind.size()));
-    require(bytes.is_some_and(|bytes| bytes <= out.len()), "cuda gemm: the result is too short")?;
-    let row_bias = bias_address(product.row_bias, kind, m)?;
-    let column_bias = bias_address(product.column_bias, kind, n)?;
-    let count = count.unwrap_or(0);
-    if count == 0 {
-        return Ok(());
+    match Checked::new(product, out)? {
+        Some(checked) => exact(checked, out),
+        None => Ok(()),
     }
-    let left = Side { array: a, rows: m, row_stride: *a_row, k, k_stride: *a_column };
-    let right = Side { array: b, rows: n, row_stride: *b_column, k, k_stride: *b_row };
-    let target = Target {
-        accumulate: i32::from(product.accumulate),
-        ..Target::row_major(m, n).activated(product.activation)
-    };
+}
+
+/// With the CPU's bits.
+pub(super) fn exact(checked: Checked<'_>, out: &mut DeviceBuffer) -> Result<()> {
+    let Checked { kind, left, right, matrices, biases, target } = checked;
     // Few columns: the same sums as rows of the transposed product, with the factors changed over.
-    let call = if n < m && n <= SKINNY {
-        let target = Target { row: 1, column: n as i64, ..target };
+    let call = if right.rows < left.rows && right.rows <= SKINNY {
+        let target = Target { row: 1, column: right.rows as i64, ..target };
+        let [row_bias, column_bias] = biases;
         Call { left: right, right: left, target, biases: [column_bias, row_bias] }
     } else {
-        Call { left, right, target, biases: [row_bias, column_bias] }
+        Call { left, right, target, biases }
     };
     call.launch(kind, matrices, out)
+}
+
+/// Adds the `blocks` parts of k of row-major products, each of `[matrices, m, n]` f32 sums (f64 of f64), in their order, and finishes.
+pub(super) fn fold(
+    kind: Type,
+    parts: &DeviceBuffer,
+    blocks: usize,
+    [matrices, m, n]: [usize; 3],
+    (biases, target): ([u64; 2], Target),
+    out: &mut DeviceBuffer,
+) -> Result<()> {
+    let gemm = Gemm {
+        m: m as i64,
+        n: n as i64,
+        k: 0,
+        matrices: matrices as i64,
+        a_row: 0,
+        a_k: 0,
+        b_column: 0,
+        b_k: 0,
+        a_mode: 0,
+        b_mode: 0,
+        a_at: Strided::LINEAR,
+        b_at: Strided::LINEAR,
+        target,
+    };
+    fold_parts(kind, parts.address(), blocks, biases, &gemm, out)
+}
+
+fn fold_parts(
+    kind: Type,
+    parts: u64,
+    blocks: usize,
+    [row_bias, column_bias]: [u64; 2],
+    gemm: &Gemm,
+    out: &mut DeviceBuffer,
+) -> Result<()> {
+    let (blocks, c) = (blocks as i64, out.address());
+    let arguments = [
+        argument(&parts),
+        argument(&blocks),
+        argument(&row_bias),
+        argument(&column_bias),
+        argument(&c),
+        argument(gemm),
+    ];
+    let count = (gemm.m * gemm.n * gemm.matrices) as usize;
+    let name = Name::of(&["gemm_fold", kind.name()]);
+    // SAFETY: the kernel's arguments: parts, biases and the result have room for all elements, as the callers saw to. The workspace is
+    // given back to the pool while the kernel may still run: the stream orders its next use.
+    unsafe { out.gpu().launch(Family::Gemm, &name, Grid::over(count), &arguments) }
 }
 
 /// A product that was checked, the side with fewer rows perhaps put to the left.
@@ -189,20 +276,9 @@ impl Call<'_> {
         // SAFETY: the kernel's arguments; the operands were checked to lie inside their buffers, the result to fit its own, the
         // workspace has room for all parts.
         unsafe { gpu.launch(Family::Gemm, &name, grid, &arguments)? };
-        if plan.parts == 1 {
-            return Ok(());
+        match plan.parts {
+            1 => Ok(()),
+            blocks => fold_parts(kind, parts, blocks, self.biases, &gemm, out),
         }
-        let blocks = plan.parts as i64;
-        let arguments = [
-            argument(&parts),
-            argument(&blocks),
-            argument(&row_bias),
-            argument(&column_bias),
-            argument(&c),
-            argument(&gemm),
-        ];
-        let name = Name::of(&["gemm_fold", kind.name()]);
-        // SAFETY: as above. The workspace is given back to the pool while the kernel may still run: the stream orders its next use.
-        unsafe { gpu.launch(Family::Gemm, &name, Grid::over(m * n * matrices), &arguments) }
     }
 }

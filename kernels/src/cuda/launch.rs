@@ -1,9 +1,9 @@
 //! Kernels: PTX in the binary, loaded a family at a time when first used, launched on the device's stream.
 
-use std::collections::HashMap;
 use std::ffi::{CString, c_void};
 use std::marker::PhantomData;
-use std::sync::{PoisonError, RwLock};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use super::driver::{Gpu, Handle};
 use crate::error::{Error, Result};
@@ -36,27 +36,84 @@ families! {
     Conv = "conv";
     Copy = "copy";
     Gemm = "gemm";
+    GemmTensor = "gemm_tensor";
+    Index = "index";
+    Integers = "integers";
     Map = "map";
     MapCast = "map_cast";
     MapUnary = "map_unary";
     MapWide = "map_wide";
+    Norm = "norm";
+    Optimize = "optimize";
+    Pool = "pool";
+    Random = "random";
     Reduce = "reduce";
+    Scan = "scan";
+    Sequence = "sequence";
     Softmax = "softmax";
+    Sort = "sort";
 }
 
-/// The modules that are loaded, and their functions by name.
-#[derive(Default)]
-pub(super) struct Modules(RwLock<HashMap<Family, Module>>);
+/// The modules that are loaded, and their functions by name. Those that are known are found without a lock: lists that only grow.
+pub(super) struct Modules {
+    handles: Mutex<[usize; Family::ALL.len()]>,
+    functions: [Slot; SLOTS],
+}
 
-#[derive(Default)]
-struct Module {
+const SLOTS: usize = 1024;
+
+type Slot = OnceLock<Box<Function>>;
+
+/// A function, and the next whose name falls into the same slot.
+struct Function {
+    name: Name,
     handle: usize,
-    functions: HashMap<String, usize>,
+    /// Bytes of dynamic shared memory that it may use.
+    shared: AtomicU32,
+    next: Slot,
 }
 
-/// A kernel's name, put together without the heap.
-#[derive(Clone, Copy)]
+impl Default for Modules {
+    fn default() -> Self {
+        let functions = [const { OnceLock::new() }; SLOTS];
+        Modules { handles: Mutex::default(), functions }
+    }
+}
+
+impl Modules {
+    fn find(&self, name: &Name) -> Option<&Function> {
+        let mut slot = &self.functions[name.slot()];
+        while let Some(function) = slot.get() {
+            if function.name == *name {
+                return Some(function);
+            }
+            slot = &function.next;
+        }
+        None
+    }
+
+    fn add(&self, name: &Name, handle: Handle) -> &Function {
+        let handle = handle.expose_provenance();
+        let new = || {
+            let shared = AtomicU32::new(SHARED);
+            Box::new(Function { name: *name, handle, shared, next: OnceLock::new() })
+        };
+        let mut slot = &self.functions[name.slot()];
+        loop {
+            // Another thread's, if that was faster.
+            let function = slot.get_or_init(new);
+            if function.name == *name {
+                return function;
+            }
+            slot = &function.next;
+        }
+    }
+}
+
+/// A kernel's name, put together without the heap. No two families have a kernel of one name.
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Name {
+    /// 0 beyond the end.
     text: [u8; 64],
     len: usize,
 }
@@ -66,20 +123,34 @@ impl Name {
     pub fn of(parts: &[&str]) -> Name {
         let mut name = Name { text: [0; 64], len: 0 };
         for (i, part) in parts.iter().enumerate() {
-            let join: &[u8] = if i > 0 { b"_" } else { b"" };
-            for &byte in join.iter().chain(part.as_bytes()) {
-                if let Some(place) = name.text.get_mut(name.len) {
-                    *place = byte;
-                    name.len += 1;
-                }
+            if i > 0 {
+                name.add(b"_");
             }
+            name.add(part.as_bytes());
         }
         name
+    }
+
+    fn add(&mut self, part: &[u8]) {
+        let room = &mut self.text[self.len..];
+        let count = part.len().min(room.len());
+        room[..count].copy_from_slice(&part[..count]);
+        self.len += count;
     }
 
     /// As text.
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.text[..self.len]).unwrap_or("")
+    }
+
+    /// Its place among the functions.
+    fn slot(&self) -> usize {
+        let (words, _) = self.text.as_chunks::<8>();
+        let used = self.len.div_ceil(8);
+        let hash = words[..used].iter().fold(0u64, |hash, word| {
+            (hash.rotate_left(5) ^ u64::from_le_bytes(*word)).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+        });
+        (hash >> 32) as usize % SLOTS
     }
 }
 
@@ -125,37 +196,55 @@ const SHARED: u32 = 48 << 10;
 
 impl Gpu {
     /// The function, from a module that is loaded at its first use.
-    fn function(&self, family: Family, name: &str) -> Result<Handle> {
-        let known = self.modules.0.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(function) = known.get(&family).and_then(|module| module.functions.get(name)) {
-            return Ok(std::ptr::with_exposed_provenance_mut(*function));
+    fn function(&self, family: Family, name: &Name) -> Result<&Function> {
+        match self.modules.find(name) {
+            Some(function) => Ok(function),
+            None => self.load(family, name),
         }
-        drop(known);
-        self.bind()?;
-        let mut modules = self.modules.0.write().unwrap_or_else(PoisonError::into_inner);
-        let module = modules.entry(family).or_default();
-        if module.handle == 0 {
+    }
+
+    #[cold]
+    fn load(&self, family: Family, name: &Name) -> Result<&Function> {
+        // Loading may wait for the device.
+        let _no_recording = self.pause()?;
+        let mut handles = self.modules.handles.lock().unwrap_or_else(PoisonError::into_inner);
+        let module = &mut handles[family as usize];
+        if *module == 0 {
             let mut handle: Handle = std::ptr::null_mut();
             let image = family.ptx().as_ptr().cast::<c_void>();
             // SAFETY: the text ends with 0.
             let code = unsafe { (self.functions.module_load)(&mut handle, image) };
-            self.functions.check("cuModuleLoadData", code)?;
-            module.handle = handle.expose_provenance();
+            self.check("cuModuleLoadData", code)?;
+            *module = handle.expose_provenance();
         }
-        let text = CString::new(name).map_err(|_| Error::Contract("cuda: a kernel's name"))?;
+        let text =
+            CString::new(name.as_str()).map_err(|_| Error::Contract("cuda: a kernel's name"))?;
         let mut function: Handle = std::ptr::null_mut();
-        let handle = std::ptr::with_exposed_provenance_mut(module.handle);
+        let module = std::ptr::with_exposed_provenance_mut(*module);
         // SAFETY: a module that is loaded, a name that ends with 0.
         let code =
-            unsafe { (self.functions.module_function)(&mut function, handle, text.as_ptr()) };
-        if let Err(Error::Cuda { call, code, message }) =
-            self.functions.check("cuModuleGetFunction", code)
-        {
-            let message = format!("{message}: {name} of {}", family.name());
+            unsafe { (self.functions.module_function)(&mut function, module, text.as_ptr()) };
+        if let Err(Error::Cuda { call, code, message }) = self.check("cuModuleGetFunction", code) {
+            let message = format!("{message}: {} of {}", name.as_str(), family.name());
             return Err(Error::Cuda { call, code, message });
         }
-        module.functions.insert(name.to_owned(), function.expose_provenance());
-        Ok(function)
+        Ok(self.modules.add(name, function))
+    }
+
+    /// Lets a function use more than the usual dynamic shared memory.
+    #[cold]
+    fn allow_shared(&self, function: &Function, bytes: u32) -> Result<()> {
+        self.bind()?;
+        // One at a time, or the smaller of two could come last.
+        let _turn = self.modules.handles.lock().unwrap_or_else(PoisonError::into_inner);
+        let bytes = bytes.max(function.shared.load(Ordering::Relaxed));
+        let handle = std::ptr::with_exposed_provenance_mut(function.handle);
+        // CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+        // SAFETY: a function of a loaded module.
+        let code = unsafe { (self.functions.function_set)(handle, 8, bytes as i32) };
+        self.check("cuFuncSetAttribute", code)?;
+        function.shared.store(bytes, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Puts a kernel on the stream.
@@ -172,13 +261,9 @@ impl Gpu {
         grid: Grid,
         arguments: &[Argument<'_>],
     ) -> Result<()> {
-        let function = self.function(family, name.as_str())?;
-        self.bind()?;
-        if grid.shared > SHARED {
-            // CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
-            // SAFETY: a function of a loaded module.
-            let code = unsafe { (self.functions.function_set)(function, 8, grid.shared as i32) };
-            self.functions.check("cuFuncSetAttribute", code)?;
+        let function = self.function(family, name)?;
+        if grid.shared > function.shared.load(Ordering::Relaxed) {
+            self.allow_shared(function, grid.shared)?;
         }
         let ([bx, by, bz], [tx, ty, tz]) = (grid.blocks, grid.threads);
         // `Argument` is `repr(Rust)` with a pointer in it: collected as pointers, on the stack.
@@ -189,23 +274,25 @@ impl Gpu {
         for (pointer, argument) in pointers.iter_mut().zip(arguments) {
             *pointer = argument.0.cast_mut();
         }
-        // SAFETY: the caller's duty; the values outlive the call, which copies them.
-        let code = unsafe {
-            (self.functions.launch)(
-                function,
-                bx,
-                by,
-                bz,
-                tx,
-                ty,
-                tz,
-                grid.shared,
-                self.stream,
-                pointers.as_mut_ptr(),
-                std::ptr::null_mut(),
-            )
-        };
-        self.functions.check("cuLaunchKernel", code)
+        let handle = std::ptr::with_exposed_provenance_mut(function.handle);
+        self.enqueue("cuLaunchKernel", |functions, stream| {
+            // SAFETY: the caller's duty; the values outlive the call, which copies them.
+            unsafe {
+                (functions.launch)(
+                    handle,
+                    bx,
+                    by,
+                    bz,
+                    tx,
+                    ty,
+                    tz,
+                    grid.shared,
+                    stream,
+                    pointers.as_mut_ptr(),
+                    std::ptr::null_mut(),
+                )
+            }
+        })
     }
 }
 
@@ -219,6 +306,37 @@ mod tests {
         assert_eq!(Name::of(&[]).as_str(), "");
         let long = "a".repeat(70);
         assert_eq!(Name::of(&[&long]).as_str().len(), 64);
+    }
+
+    #[test]
+    fn names_are_of_one_family() {
+        let mut all = std::collections::HashSet::new();
+        for family in Family::ALL {
+            for line in family.ptx().lines() {
+                let Some((_, entry)) = line.split_once(".entry ") else { continue };
+                let name = entry.split(['(', ' ']).next().unwrap_or_default();
+                assert!(name.len() <= 64, "{name}");
+                assert!(all.insert(name.to_owned()), "{name} of {family:?}");
+            }
+        }
+        assert!(all.len() > 300);
+    }
+
+    #[test]
+    fn functions_are_found_by_their_whole_name() {
+        let modules = Modules::default();
+        // More than there are slots: some share one.
+        let names: Vec<Name> =
+            (0..3 * SLOTS).map(|i| Name::of(&["a_kernel", &i.to_string()])).collect();
+        for (i, name) in names.iter().enumerate() {
+            assert!(modules.find(name).is_none());
+            let handle = std::ptr::without_provenance_mut(i + 1);
+            assert_eq!(modules.add(name, handle).handle, i + 1);
+        }
+        for (i, name) in names.iter().enumerate() {
+            assert_eq!(modules.find(name).map(|function| function.handle), Some(i + 1));
+        }
+        assert!(modules.find(&Name::of(&["a_kernel"])).is_none());
     }
 
     #[test]

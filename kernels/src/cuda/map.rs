@@ -156,15 +156,18 @@ impl<const N: usize> Nest<N> {
         let mut nest = Nest { rank: 0, whole: 0, size: [0; RANK], stride: [[0; N]; RANK] };
         let rank = loops.shape.len();
         if rank > 1 || loops.inner_strides() != [1; N] {
-            require(rank <= RANK, "cuda map: more than 16 dims that don't lie together")?;
+            if rank > RANK {
+                return Err(Error::Beyond("more than 16 dims that don't lie together"));
+            }
             nest.rank = rank as i32;
         }
         for (d, (&size, strides)) in
             loops.shape.iter().zip(loops.strides.iter()).enumerate().take(RANK)
         {
             // By the outermost size nothing is divided.
-            let fits = d == 0 || u32::try_from(size).is_ok();
-            require(fits, "cuda map: a dim beyond 2^32 - 1")?;
+            if d > 0 && u32::try_from(size).is_err() {
+                return Err(Error::Beyond("a dim of more than 2^32 - 1"));
+            }
             nest.size[d] = u32::try_from(size).unwrap_or(u32::MAX);
             nest.stride[d] = strides.map(|stride| stride as i64);
         }

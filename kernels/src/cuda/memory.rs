@@ -2,11 +2,15 @@
 //!
 //! The stream orders all work of a device, so a freed block can be handed out again at once. Blocks go back to the driver when it is
 //! out of memory, and by [`empty_cache`](Gpu::empty_cache).
+//!
+//! For tools that watch the memory (`compute-sanitizer`, the stand-in driver under ASan): with `FERROTAPE_CUDA_EXACT_BLOCKS=1` in the
+//! environment, every buffer is a block of the driver's of exactly its length, freed with it. It is slow, and each free waits.
 
-use std::ffi::c_void;
 use std::sync::{MutexGuard, PoisonError};
 
 use super::driver::{DevicePointer, Gpu};
+use super::facts::Facts;
+use super::stream::Paused;
 use crate::buffer::MemoryStats;
 use crate::buffer::class::{COUNT, Class};
 use crate::error::{Error, Result, require};
@@ -16,12 +20,20 @@ pub(super) struct Pool {
     free: Vec<Vec<DevicePointer>>,
     stats: MemoryStats,
     limit: usize,
+    /// Blocks have their buffer's length and are not kept.
+    exact: bool,
 }
 
-impl Default for Pool {
-    fn default() -> Self {
+impl Pool {
+    pub(super) fn new(exact: bool) -> Self {
         let free = std::iter::repeat_with(Vec::new).take(COUNT).collect();
-        Pool { free, stats: MemoryStats::default(), limit: usize::MAX }
+        Pool { free, stats: MemoryStats::default(), limit: usize::MAX, exact }
+    }
+
+    /// The class for a buffer of this length, and its block's size.
+    fn class_of(&self, len: usize) -> Option<(usize, usize)> {
+        let class = Class::of(len)?;
+        Some((class.index, if self.exact { len } else { class.size }))
     }
 }
 
@@ -33,6 +45,7 @@ pub struct DeviceBuffer {
     gpu: &'static Gpu,
     pointer: DevicePointer,
     len: usize,
+    pub(super) facts: Facts,
 }
 
 impl std::fmt::Debug for DeviceBuffer {
@@ -48,20 +61,17 @@ impl DeviceBuffer {
     /// [`OutOfMemory`](Error::OutOfMemory) over the limit or if the device has no more.
     pub fn new(gpu: &'static Gpu, len: usize) -> Result<DeviceBuffer> {
         if len == 0 {
-            return Ok(DeviceBuffer { gpu, pointer: 0, len });
+            return Ok(DeviceBuffer { gpu, pointer: 0, len, facts: Facts::default() });
         }
-        let Some(class) = Class::of(len) else {
-            let pool = gpu.lock();
-            return Err(refused(len, &pool));
-        };
         let mut pool = gpu.lock();
-        let live = pool.stats.live.saturating_add(class.size);
+        let Some((index, size)) = pool.class_of(len) else { return Err(refused(len, &pool)) };
+        let live = pool.stats.live.saturating_add(size);
         if live > pool.limit {
-            return Err(refused(class.size, &pool));
+            return Err(refused(size, &pool));
         }
-        let pointer = match pool.free[class.index].pop() {
+        let pointer = match pool.free[index].pop() {
             Some(pointer) => {
-                pool.stats.cached -= class.size;
+                pool.stats.cached -= size;
                 pointer
             }
             None => {
@@ -69,7 +79,7 @@ impl DeviceBuffer {
                 if held > pool.limit {
                     gpu.give_back(&mut pool)?;
                 }
-                let pointer = gpu.obtain(&mut pool, class.size)?;
+                let pointer = gpu.obtain(&mut pool, size)?;
                 pool.stats.requests += 1;
                 pointer
             }
@@ -77,7 +87,7 @@ impl DeviceBuffer {
         pool.stats.live = live;
         pool.stats.peak = pool.stats.peak.max(live);
         drop(pool);
-        Ok(DeviceBuffer { gpu, pointer, len })
+        Ok(DeviceBuffer { gpu, pointer, len, facts: Facts::default() })
     }
 
     /// Number of bytes.
@@ -95,27 +105,28 @@ impl DeviceBuffer {
         self.gpu
     }
 
+    /// To be called before it is written by its address: nothing is known of its contents any more.
+    pub fn forget(&mut self) {
+        self.facts.forget();
+    }
+
     /// Its address on the device.
     pub fn address(&self) -> u64 {
         self.pointer
     }
 
-    /// Writes `bytes`, as many as it has.
+    /// Writes `bytes`, as many as it has, as the next work on the stream: they are copied before it returns, but not waited for.
     ///
     /// # Errors
     /// [`Contract`](Error::Contract) for another length; [`Cuda`](Error::Cuda): the driver's refusal, or a fault of earlier work.
     pub fn upload(&mut self, bytes: &[u8]) -> Result<()> {
+        self.forget();
         require(bytes.len() == self.len, "cuda upload: the lengths differ")?;
         if self.len == 0 {
             return Ok(());
         }
-        self.gpu.bind()?;
-        let functions = self.gpu.functions;
-        let from = bytes.as_ptr().cast::<c_void>();
-        // SAFETY: both have `len` bytes; the source outlives the copy, for it is waited for.
-        let code = unsafe { (functions.upload)(self.pointer, from, self.len, self.gpu.stream) };
-        functions.check("cuMemcpyHtoDAsync", code)?;
-        self.gpu.synchronize()
+        // SAFETY: the buffer has as many; a block that is freed is only used by later work on the stream.
+        unsafe { self.gpu.upload(self.pointer, bytes) }
     }
 
     /// Reads its bytes from `start` on into `bytes`, once all work given to the device is done.
@@ -128,14 +139,8 @@ impl DeviceBuffer {
         if bytes.is_empty() {
             return Ok(());
         }
-        self.gpu.bind()?;
-        let functions = self.gpu.functions;
-        let (to, from) = (bytes.as_mut_ptr().cast::<c_void>(), self.pointer + start as u64);
-        // SAFETY: the buffer has at least the slice's bytes; the slice outlives the copy, for it is waited for.
-        let code = unsafe { (functions.download)(to, from, bytes.len(), self.gpu.stream) };
-        let copied = functions.check("cuMemcpyDtoHAsync", code);
-        // Waited for in any case: a copy that began must not outlive the slice.
-        self.gpu.synchronize().and(copied)
+        // SAFETY: the buffer has as many from there on.
+        unsafe { self.gpu.download(self.pointer + start as u64, bytes) }
     }
 
     /// Copies `len` bytes of another buffer of the same device: from its byte `from` on to `to`.
@@ -149,18 +154,18 @@ impl DeviceBuffer {
         to: usize,
         len: usize,
     ) -> Result<()> {
+        self.forget();
         let inside = |start: usize, end: usize| start.checked_add(len).is_some_and(|at| at <= end);
         require(inside(from, x.len) && inside(to, self.len), "cuda copy: outside the buffer")?;
         require(std::ptr::eq(self.gpu, x.gpu), "cuda copy: two devices")?;
         if len == 0 {
             return Ok(());
         }
-        self.gpu.bind()?;
-        let functions = self.gpu.functions;
         let (to, from) = (self.pointer + to as u64, x.pointer + from as u64);
-        // SAFETY: both places are inside; the stream orders the copy before their next use.
-        let code = unsafe { (functions.copy)(to, from, len, self.gpu.stream) };
-        functions.check("cuMemcpyDtoDAsync", code)
+        self.gpu.enqueue("cuMemcpyDtoDAsync", |functions, stream| {
+            // SAFETY: both places are inside; the stream orders the copy before their next use.
+            unsafe { (functions.copy)(to, from, len, stream) }
+        })
     }
 
     /// Sets all bytes to 0.
@@ -168,24 +173,35 @@ impl DeviceBuffer {
     /// # Errors
     /// [`Cuda`](Error::Cuda).
     pub fn zero(&mut self) -> Result<()> {
+        self.forget();
         if self.len == 0 {
             return Ok(());
         }
-        self.gpu.bind()?;
-        let functions = self.gpu.functions;
-        // SAFETY: the buffer has `len` bytes.
-        let code = unsafe { (functions.fill_8)(self.pointer, 0, self.len, self.gpu.stream) };
-        functions.check("cuMemsetD8Async", code)
+        self.gpu.enqueue("cuMemsetD8Async", |functions, stream| {
+            // SAFETY: the buffer has `len` bytes.
+            unsafe { (functions.fill_8)(self.pointer, 0, self.len, stream) }
+        })
     }
 }
 
 impl Drop for DeviceBuffer {
     fn drop(&mut self) {
-        let Some(class) = (self.len > 0).then(|| Class::of(self.len)).flatten() else { return };
+        if self.len == 0 {
+            return;
+        }
         let mut pool = self.gpu.lock();
-        pool.stats.live -= class.size;
-        pool.stats.cached += class.size;
-        pool.free[class.index].push(self.pointer);
+        let Some((index, size)) = pool.class_of(self.len) else { return };
+        pool.stats.live -= size;
+        if !pool.exact {
+            pool.stats.cached += size;
+            pool.free[index].push(self.pointer);
+            return;
+        }
+        drop(pool);
+        if let Ok(paused) = self.gpu.pause() {
+            // What went wrong before is told by the next read.
+            let _ = self.gpu.free(&paused, self.pointer);
+        }
     }
 }
 
@@ -208,7 +224,7 @@ impl Gpu {
                 OUT_OF_MEMORY if again => return Err(refused(size, pool)),
                 OUT_OF_MEMORY => self.give_back(pool)?,
                 code => {
-                    self.functions.check("cuMemAlloc", code)?;
+                    self.check("cuMemAlloc", code)?;
                     break;
                 }
             }
@@ -217,22 +233,28 @@ impl Gpu {
     }
 
     fn give_back(&self, pool: &mut Pool) -> Result<()> {
-        self.bind()?;
+        // What was recorded may use them.
+        let paused = self.pause()?;
+        self.wait(&paused)?;
         let mut freed = Ok(());
         for index in 0..COUNT {
             while let Some(pointer) = pool.free[index].pop() {
                 pool.stats.cached -= Class::size_at(index);
-                // SAFETY: a block of the driver's that no buffer owns; freeing waits for work that uses it.
-                let code = unsafe { (self.functions.memory_free)(pointer) };
-                freed = freed.and(self.functions.check("cuMemFree", code));
+                freed = freed.and(self.free(&paused, pointer));
             }
         }
         freed
     }
 
-    /// Live, peak and cached bytes, and how often the driver was asked for memory.
+    /// Gives a block that no buffer owns back to the driver, which waits for the work that uses it.
+    fn free(&self, _: &Paused<'_>, pointer: DevicePointer) -> Result<()> {
+        // SAFETY: it came from `memory_alloc`; nothing recorded uses it.
+        self.check("cuMemFree", unsafe { (self.functions.memory_free)(pointer) })
+    }
+
+    /// Live, peak and cached bytes, host memory that is pinned for copies, and how often the driver was asked for memory.
     pub fn memory_stats(&self) -> MemoryStats {
-        self.lock().stats
+        MemoryStats { pinned: self.pinned(), ..self.lock().stats }
     }
 
     /// Sets the peak to what is live.
@@ -246,12 +268,12 @@ impl Gpu {
         self.lock().limit = limit.unwrap_or(usize::MAX);
     }
 
-    /// Gives all cached blocks back to the driver.
+    /// Gives all cached blocks and the pinned memory back to the driver, once the work given to the device is done.
     ///
     /// # Errors
     /// [`Cuda`](Error::Cuda): a fault of earlier work.
     pub fn empty_cache(&self) -> Result<()> {
-        let mut pool = self.lock();
-        self.give_back(&mut pool)
+        self.give_back(&mut self.lock())?;
+        self.unpin()
     }
 }

@@ -22,7 +22,7 @@ impl Divisor {
     /// By `d`, from 1 to 2^31 - 1.
     pub(super) fn new(d: usize) -> Result<Divisor> {
         let d = u32::try_from(d).ok().filter(|d| (1..1 << 31).contains(d));
-        let d = d.ok_or(Error::Contract("cuda: a size beyond 2^31 - 1, or none"))?;
+        let d = d.ok_or(Error::Beyond("a size of more than 2^31 - 1, or none"))?;
         let shift = d.next_power_of_two().trailing_zeros();
         // Below 2^32, for 2^shift - d is less than d.
         let magic = ((1u64 << 32) * ((1u64 << shift) - u64::from(d)) / u64::from(d) + 1) as u32;

@@ -236,7 +236,9 @@ fn contiguous(outer: &[Dim], inner: usize) -> Result<Dims> {
 /// Dims as kernels take them.
 fn strided(dims: &[Dim]) -> Result<Strided> {
     let (mut shape, mut strides) = ([0; RANK], [0; RANK]);
-    require(dims.len() <= RANK, "cuda reduce: more than 16 dims that don't lie together")?;
+    if dims.len() > RANK {
+        return Err(Error::Beyond("more than 16 dims that don't lie together"));
+    }
     for ((shape, stride), dim) in shape.iter_mut().zip(&mut strides).zip(dims) {
         (*shape, *stride) = (dim.size, dim.stride);
     }
@@ -264,6 +266,17 @@ fn one_group(
     }
     require(out.len() >= bytes, "reduce: length of a result")?;
     run_all(op, x, [outer, group, inner], [chunks, tasks], out)
+}
+
+/// True where `reduce_lines` takes the rows: they lie without gaps and begin at multiples of 16 bytes.
+fn lines(op: ReduceOp, x: Data, outer: &[Dim], step: i64, n: usize) -> bool {
+    let whole = |elements: usize| elements.wrapping_mul(x.kind.size()).is_multiple_of(16);
+    let has_kernel = op != ReduceOp::Prod && !x.kind.is_integer();
+    has_kernel
+        && step == 1
+        && n >= 64
+        && x.address.is_multiple_of(16)
+        && outer.iter().all(|dim| whole(dim.stride.unsigned_abs()))
 }
 
 /// All chunks: `out` is `[outer, chunks, columns]`.
@@ -322,6 +335,12 @@ fn run_all(
         let name = Name::of(&["reduce_across", name, x.kind.name()]);
         // SAFETY: as above.
         return unsafe { out.gpu().launch(Family::Reduce, &name, grid, &arguments) };
+    }
+    if lines(op, x, outer, step, n) {
+        let width = 64 * x.kind.size() / 16;
+        let name = Name::of(&["reduce_lines", name, x.kind.name()]);
+        // SAFETY: as above; every chunk begins at a multiple of 16 bytes.
+        return unsafe { out.gpu().launch(Family::Reduce, &name, grid(tasks, width), &arguments) };
     }
     let name = Name::of(&["reduce_rows", name, x.kind.name()]);
     // SAFETY: as above.

@@ -1,15 +1,19 @@
-//! Softmax and its logarithm: `softmax.cu`.
+//! Softmax, its logarithm and cross entropy: `softmax.cu`.
 
+mod loss;
 #[cfg(test)]
 mod tests;
 
 use super::array::Array;
 use super::launch::{Family, Grid, Name, THREADS, argument};
 use super::memory::DeviceBuffer;
+use super::norm::Held;
 use super::{copy, reduce};
 use crate::cpu::reduce::ReduceOp;
 use crate::cpu::softmax::Rows;
 use crate::error::{Error, Result, require};
+
+pub use loss::{cross_entropy, cross_entropy_grad};
 
 /// Elements in a chunk of a row, rows in a chunk of columns.
 const CHUNK: usize = 16_384;
@@ -25,49 +29,68 @@ struct SumPlan {
     tasks: i64,
 }
 
+/// What becomes of rows: see `softmax.cu`. Addresses, 0 for what there is none of; `step`: from one row's weight to the next.
+#[derive(Clone, Copy)]
+struct Form {
+    code: i32,
+    targets: u64,
+    weight: u64,
+    step: i64,
+}
+
+impl Form {
+    /// One element a row.
+    const LOSS: i32 = 2;
+    const GRADIENT: i32 = 3;
+}
+
 /// `out = softmax(x)` over the middle dim of `x` seen as `rows`, or `log_softmax(x)` if `log`; `out` is contiguous, from its start on.
 ///
 /// # Errors
 /// [`Contract`](Error::Contract) if lengths differ or `x` is not of floats; [`Cuda`](Error::Cuda).
 pub fn softmax(rows: Rows, log: bool, x: Array<'_>, out: &mut DeviceBuffer) -> Result<()> {
     let Rows { outer, size, inner } = rows;
-    let kind = x.kind();
     let len = size.checked_mul(inner).and_then(|plane| plane.checked_mul(outer));
-    let bytes = len.and_then(|len| len.checked_mul(kind.size()));
+    let bytes = len.and_then(|len| len.checked_mul(x.kind().size()));
     require(len == Some(x.len()) && bytes == Some(out.len()), "softmax: lengths")?;
-    require(!kind.is_integer(), "softmax: of floats only")?;
-    let (Some(len), false) = (len, x.is_empty()) else { return Ok(()) };
+    require(!x.kind().is_integer(), "softmax: of floats only")?;
+    let form = Form { code: i32::from(log), targets: 0, weight: 0, step: 0 };
+    if x.is_empty() { Ok(()) } else { run(rows, form, x, out) }
+}
+
+/// All forms; `x` and what is written have the lengths of `rows`, which are not 0.
+fn run(rows: Rows, form: Form, x: Array<'_>, out: &mut DeviceBuffer) -> Result<()> {
+    let Rows { outer, size, inner } = rows;
+    let (kind, wide) = (x.kind(), reduce::folded(x.kind()));
     let (gpu, gathered) = (out.gpu(), gathered(x)?);
-    let from = match &gathered {
-        Some(gathered) => gathered.address(),
-        None => x.buffer().address() + (x.offset() * kind.size()) as u64,
-    };
-    let (to, logarithm) = (out.address(), i32::from(log));
-    if inner == 1 && size <= CHUNK {
-        let width = size.clamp(1, 32).next_power_of_two();
-        let (n, count, threads) = (size as i64, outer as i64, width as i32);
-        let arguments = [
-            argument(&from),
-            argument(&to),
-            argument(&n),
-            argument(&count),
-            argument(&threads),
-            argument(&logarithm),
-        ];
-        let name = Name::of(&["softmax_rows", kind.name()]);
-        let teams = THREADS as usize / width;
-        let grid = Grid::of(outer.div_ceil(teams).clamp(1, 1 << 14), THREADS);
-        // SAFETY: the kernel's arguments; both buffers have `outer` rows of `size` elements.
-        return unsafe { gpu.launch(Family::Softmax, &name, grid, &arguments) };
-    }
-    let wide = reduce::folded(kind);
-    let places = outer * inner * wide.size();
-    let (mut maxima, mut sums) = (DeviceBuffer::new(gpu, places)?, DeviceBuffer::new(gpu, places)?);
-    let (shape, strides) = ([outer, size, inner], [(size * inner) as isize, inner as isize, 1]);
+    let shape = [outer, size, inner];
+    let strides = [(size * inner) as isize, inner as isize, 1];
     let view = match &gathered {
         Some(gathered) => Array::new(gathered, kind, 0, &shape, &strides)?,
         None => Array::new(x.buffer(), kind, x.offset(), &shape, &strides)?,
     };
+    let (from, to) = (view.start()?, out.address());
+    let Form { code, targets, weight, step } = form;
+    let held = Held::new(gpu, size, wide, 1).filter(|_| inner == 1);
+    if let Some(held) = held {
+        let (n, count, threads) = (size as i32, outer as i64, held.width as i32);
+        let arguments = [
+            argument(&from),
+            argument(&targets),
+            argument(&weight),
+            argument(&to),
+            argument(&n),
+            argument(&count),
+            argument(&threads),
+            argument(&code),
+            argument(&step),
+        ];
+        let name = Name::of(&["softmax_rows", kind.name()]);
+        // SAFETY: the kernel's arguments; `x` has `outer` rows of `size` elements, targets, weights and result go with them.
+        return unsafe { gpu.launch(Family::Softmax, &name, held.grid(outer), &arguments) };
+    }
+    let places = outer * inner * wide.size();
+    let (mut maxima, mut sums) = (DeviceBuffer::new(gpu, places)?, DeviceBuffer::new(gpu, places)?);
     reduce::reduce(ReduceOp::Max, view, &[false, true, false], wide, &mut maxima)?;
     let chunks = size.div_ceil(if inner == 1 { CHUNK } else { ROWS });
     let tasks = outer * chunks * inner;
@@ -92,20 +115,24 @@ pub fn softmax(rows: Rows, log: bool, x: Array<'_>, out: &mut DeviceBuffer) -> R
     if let Some(partial) = partial.take() {
         reduce::tree(ReduceOp::Sum, wide, partial, [outer, chunks, inner], &mut sums)?;
     }
-    let (total, size, inner, n) = (sums.address(), size as i64, inner as i64, len as i64);
+    let n = if code == Form::LOSS { outer } else { view.len() };
+    let (total, size, inner, len) = (sums.address(), size as i64, inner as i64, n as i64);
     let arguments = [
         argument(&from),
         argument(&most),
         argument(&total),
+        argument(&targets),
+        argument(&weight),
         argument(&to),
         argument(&size),
         argument(&inner),
-        argument(&n),
-        argument(&logarithm),
+        argument(&len),
+        argument(&code),
+        argument(&step),
     ];
     let name = Name::of(&["softmax_finish", kind.name()]);
     // SAFETY: the kernel's arguments; lengths as above.
-    unsafe { gpu.launch(Family::Softmax, &name, Grid::over(len), &arguments) }
+    unsafe { gpu.launch(Family::Softmax, &name, Grid::over(n), &arguments) }
 }
 
 /// A contiguous copy of what is not contiguous.

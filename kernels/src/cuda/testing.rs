@@ -6,15 +6,35 @@ use super::memory::DeviceBuffer;
 use crate::strided::View;
 use crate::{Half, Number, bf16, f16};
 
-/// The device, or the one that stands in for it; `None` where there is none (an error if `FERROTAPE_TEST_DEVICE` is `cuda`).
+/// The device, or the one that stands in for it; `None` where there is none (an error if `FERROTAPE_TEST_DEVICE` is `cuda`). Where each
+/// test has a process, it must leave no memory there.
 pub(super) fn gpu() -> Option<&'static Gpu> {
     match driver::gpu(0) {
-        Ok(gpu) => Some(gpu),
+        Ok(gpu) => {
+            LEAVES_NOTHING.with(|_| ());
+            Some(gpu)
+        }
         Err(error) => {
             let must = std::env::var("FERROTAPE_TEST_DEVICE").is_ok_and(|device| device == "cuda");
             assert!(!must, "{error}");
             eprintln!("not shown on a GPU: {error}");
             None
+        }
+    }
+}
+
+/// Looks at the device's accounts when the thread of a test ends.
+struct LeavesNothing;
+
+thread_local! {
+    static LEAVES_NOTHING: LeavesNothing = const { LeavesNothing };
+}
+
+impl Drop for LeavesNothing {
+    fn drop(&mut self) {
+        let alone = std::env::var("NEXTEST_EXECUTION_MODE").is_ok_and(|m| m == "process-per-test");
+        if alone && let Ok(gpu) = driver::gpu(0) {
+            assert_eq!(gpu.memory_stats().live, 0, "bytes that the test has left on the GPU");
         }
     }
 }

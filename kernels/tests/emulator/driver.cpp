@@ -37,6 +37,7 @@ Settings read_settings() {
     s.capability = std::atoi(variable("FERROTAPE_EMULATED_CAPABILITY", "80"));
     s.trace = *variable("FERROTAPE_EMULATED_TRACE", "0") == '1';
     s.lazy = *variable("FERROTAPE_EMULATED_LAZY", "0") == '1';
+    s.skip = *variable("FERROTAPE_EMULATED_SKIP", "0") == '1';
     const std::string order = variable("FERROTAPE_EMULATED_ORDER", "forward");
     if (order == "reverse") s.order.kind = emu::Order::Reverse;
     if (order.starts_with("random")) s.order = {emu::Order::Random, std::strtoull(order.c_str() + std::min<size_t>(7, order.size()), nullptr, 10)};
@@ -64,11 +65,11 @@ bool records(void* stream) {
     return s && s->captured;
 }
 
-int enqueue(Device& device, void* stream, std::function<void(Device&)> work) {
+int enqueue(Device& device, void* stream, Kind kind, std::function<void(Device&)> work) {
     Stream* const s = stream_of(stream);
     if (s && s->device != &device) return INVALID_HANDLE;
     if (s && s->captured) {
-        s->captured->nodes.push_back(std::move(work));
+        s->captured->nodes.push_back({kind, std::move(work)});
     } else {
         device.queue.push_back(std::move(work));
         if (!state().settings.lazy) drain(device);
@@ -93,6 +94,12 @@ int synchronise(Device& device) {
 }
 
 int forbid_capture() { return state().capturing ? STREAM_CAPTURE_UNSUPPORTED : SUCCESS; }
+int forbid_strict_capture() { return state().strictly ? STREAM_CAPTURE_UNSUPPORTED : SUCCESS; }
+
+int spoil(void* stream) {
+    stream_of(stream)->invalidated = true;
+    return STREAM_CAPTURE_UNSUPPORTED;
+}
 
 } // namespace driver
 
@@ -249,14 +256,9 @@ API cuStreamCreateWithPriority(Stream** stream, unsigned flags, int) { return cu
 API cuStreamDestroy_v2(Stream* stream) {
     const Call call;
     if (uintptr_t(stream) <= 2) return INVALID_HANDLE;
-    if (stream->captured) --state().capturing;
+    if (stream->captured) --state().capturing, state().strictly -= !stream->relaxed;
     delete stream;
     return call.error();
-}
-// Waiting for a stream that records ends the recording in an error.
-static int spoil(Stream* stream) {
-    stream->invalidated = true;
-    return STREAM_CAPTURE_UNSUPPORTED;
 }
 API cuStreamSynchronize(Stream* stream) {
     const Call call;
@@ -270,6 +272,14 @@ API cuStreamWaitEvent(Stream* stream, Event* event, unsigned) {
     if (!call) return call.error();
     if (!event) return INVALID_HANDLE;
     return records(stream) ? spoil(stream) : int(SUCCESS); // recording over several streams is not emulated
+}
+
+// Other stand-ins (cublaslt.cpp) compute by it.
+API cuLaunchHostFunc(Stream* stream, void (*function)(void*), void* data) {
+    const Call call;
+    if (!call) return call.error();
+    if (!function) return INVALID_VALUE;
+    return enqueue(call.device(), stream, Kind::Other, [=](Device&) { function(data); });
 }
 
 // ---- events ----
@@ -290,7 +300,9 @@ API cuEventRecord(Event* event, void* stream) {
     const Call call;
     if (!call) return call.error();
     if (!event || event->device != &call.device()) return INVALID_HANDLE;
-    return enqueue(call.device(), stream, [event](Device&) {
+    event->captured = records(stream);
+    if (event->captured) return SUCCESS;
+    return enqueue(call.device(), stream, Kind::Other, [event](Device&) {
         event->recorded = true;
         event->time = std::chrono::steady_clock::now();
     });
@@ -298,7 +310,8 @@ API cuEventRecord(Event* event, void* stream) {
 API cuEventSynchronize(Event* event) {
     const Call call;
     if (!call) return call.error();
-    return event ? synchronise(call.device()) : int(INVALID_HANDLE);
+    if (!event) return INVALID_HANDLE;
+    return event->captured ? int(CAPTURED_EVENT) : synchronise(call.device());
 }
 API cuEventQuery(Event* event) { return cuEventSynchronize(event); }
 API cuEventElapsedTime(float* milliseconds, Event* start, Event* end) {
@@ -313,14 +326,17 @@ API cuEventElapsedTime_v2(float* milliseconds, Event* start, Event* end) { retur
 
 // ---- graphs: what a stream records, to be run again ----
 
-API cuStreamBeginCapture_v2(Stream* stream, int) {
+API cuStreamBeginCapture_v2(Stream* stream, int mode) {
+    constexpr int RELAXED = 2;
     const Call call;
     if (!call) return call.error();
     if (uintptr_t(stream) <= 2) return STREAM_CAPTURE_UNSUPPORTED;
     if (stream->captured) return INVALID_VALUE;
     stream->captured = std::make_unique<Graph>();
     stream->invalidated = false;
+    stream->relaxed = mode == RELAXED;
     ++state().capturing;
+    state().strictly += !stream->relaxed;
     return SUCCESS;
 }
 API cuStreamEndCapture(Stream* stream, Graph** graph) {
@@ -329,6 +345,7 @@ API cuStreamEndCapture(Stream* stream, Graph** graph) {
     if (!call) return call.error();
     if (!records(stream)) return INVALID_VALUE;
     --state().capturing;
+    state().strictly -= !stream->relaxed;
     auto recorded = std::move(stream->captured);
     if (stream->invalidated) return STREAM_CAPTURE_INVALIDATED;
     *graph = recorded.release();
@@ -352,6 +369,24 @@ API cuGraphInstantiateWithFlags(Graph** executable, Graph* graph, unsigned long 
     if (call) *executable = new Graph(*graph);
     return call.error();
 }
+// Kernels, their arguments and places in memory may change, not how many nodes there are and of which kind.
+struct UpdateResult {
+    int result;
+    void *node, *from;
+};
+API cuGraphExecUpdate_v2(Graph* executable, Graph* graph, UpdateResult* result) {
+    constexpr int DONE = 0, TOPOLOGY_CHANGED = 2, NODE_TYPE_CHANGED = 3;
+    const Call call;
+    if (!call) return call.error();
+    if (!executable || !graph || !result) return INVALID_VALUE;
+    *result = {DONE, nullptr, nullptr};
+    if (executable->nodes.size() != graph->nodes.size()) result->result = TOPOLOGY_CHANGED;
+    for (size_t i = 0; !result->result && i < graph->nodes.size(); ++i)
+        if (executable->nodes[i].kind != graph->nodes[i].kind) result->result = NODE_TYPE_CHANGED;
+    if (result->result) return GRAPH_EXEC_UPDATE_FAILURE;
+    *executable = *graph;
+    return SUCCESS;
+}
 API cuGraphExecDestroy(Graph* executable) { return cuGraphDestroy(executable); }
 API cuGraphUpload(Graph*, void*) { return SUCCESS; }
 API cuGraphLaunch(Graph* executable, void* stream) {
@@ -359,7 +394,7 @@ API cuGraphLaunch(Graph* executable, void* stream) {
     if (!call) return call.error();
     if (!executable) return INVALID_HANDLE;
     for (const auto& node : executable->nodes)
-        if (const int error = enqueue(call.device(), stream, node)) return error;
+        if (const int error = enqueue(call.device(), stream, node.kind, node.work)) return error;
     return SUCCESS;
 }
 

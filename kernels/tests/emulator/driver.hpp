@@ -40,7 +40,9 @@ using Pointer = unsigned long long; // CUdeviceptr
     error(801, NOT_SUPPORTED, "operation not supported")                                                \
     error(900, STREAM_CAPTURE_UNSUPPORTED, "operation not permitted when stream is capturing")          \
     error(901, STREAM_CAPTURE_INVALIDATED, "operation failed due to a previous error during capture")   \
-    error(906, STREAM_CAPTURE_IMPLICIT, "operation would make the legacy stream depend on a capturing blocking stream")
+    error(906, STREAM_CAPTURE_IMPLICIT, "operation would make the legacy stream depend on a capturing blocking stream") \
+    error(907, CAPTURED_EVENT, "operation not permitted on an event last recorded in a capturing stream")             \
+    error(910, GRAPH_EXEC_UPDATE_FAILURE, "the graph update was not performed because it included changes which violated constraints specific to instantiated graph update")
 enum Error {
 #define DRIVER_ERROR(code, name, text) name = code,
     DRIVER_ERRORS(DRIVER_ERROR)
@@ -53,10 +55,11 @@ struct Settings {
     size_t memory = size_t(4) << 30; // FERROTAPE_EMULATED_MEMORY, bytes a device
     int capability = 80;           // FERROTAPE_EMULATED_CAPABILITY, 10 * major + minor
     emu::Order order;              // FERROTAPE_EMULATED_ORDER = forward | reverse | random[:seed]
-    std::string fault_kind;        // FERROTAPE_EMULATED_FAULT = launch:N | copy:N | alloc:N, counted from 1
+    std::string fault_kind;        // FERROTAPE_EMULATED_FAULT = launch:N | copy:N | alloc:N | pin:N, counted from 1
     uint64_t fault_at = 0;
     bool trace = false;            // FERROTAPE_EMULATED_TRACE=1 names each launch on stderr
     bool lazy = false;             // FERROTAPE_EMULATED_LAZY=1: work is done when somebody waits for it, not before
+    bool skip = false;             // FERROTAPE_EMULATED_SKIP=1: kernels are launched, but not run, to measure what a launch costs
 };
 
 // One device, which is its primary context, too.
@@ -73,18 +76,26 @@ struct Block {
     Device* device;
 };
 
+// What a node of a graph is: an update must find each at its place.
+enum class Kind { Kernel, Upload, Download, Copy, Fill, Other };
+struct Node {
+    Kind kind;
+    std::function<void(Device&)> work;
+};
 struct Graph {
-    std::vector<std::function<void(Device&)>> nodes;
+    std::vector<Node> nodes;
 };
 struct Stream {
     Device* device;
     std::unique_ptr<Graph> captured; // while it records
     bool invalidated = false;
+    bool relaxed = false;
 };
 struct Event {
     Device* device;
     unsigned flags;
     bool recorded = false;
+    bool captured = false; // recorded last by a stream that records: there is nothing to wait for
     std::chrono::steady_clock::time_point time{};
 };
 
@@ -95,8 +106,9 @@ struct State {
     std::vector<std::unique_ptr<Device>> devices;
     std::map<Pointer, Block> blocks; // device memory
     std::map<Pointer, size_t> pinned; // host memory that copies use directly
-    uint64_t launches = 0, copies = 0, allocations = 0;
+    uint64_t launches = 0, copies = 0, allocations = 0, pinnings = 0;
     int capturing = 0; // streams that record
+    int strictly = 0;  // those that forbid others to allocate meanwhile
 };
 State& state();
 Device*& current_device();
@@ -118,7 +130,7 @@ class Call {
 // True, once, if this was the operation to fail.
 bool fails_here(const char* kind, uint64_t count);
 // Runs or records work; a device that has met a fault does none.
-int enqueue(Device& device, void* stream, std::function<void(Device&)> work);
+int enqueue(Device& device, void* stream, Kind kind, std::function<void(Device&)> work);
 // True while the stream records.
 bool records(void* stream);
 // True if what is enqueued now runs after the call that enqueues it.
@@ -127,8 +139,12 @@ bool deferred(void* stream);
 void drain(Device& device);
 // Waits for the device: its fault, if it has met one.
 int synchronise(Device& device);
-// What nobody may do while a stream records: that recording is lost.
+// What nobody may do while a stream records: waiting for the device, freeing memory that what was recorded may yet use.
 int forbid_capture();
+// What nobody may do while a stream records that is not relaxed.
+int forbid_strict_capture();
+// What does not fit into a recording ends it in an error.
+int spoil(void* stream);
 // The block that holds all of these bytes, or null.
 const Block* block_of(Pointer place, size_t bytes, Pointer* start = nullptr);
 // A message if a kernel has written beside this block.

@@ -234,8 +234,9 @@ API cuLaunchKernel(Function* function, unsigned gx, unsigned gy, unsigned gz, un
     if (!block.count() || block.count() > 1024 || bx > 1024 || by > 1024 || bz > 64) return INVALID_VALUE;
     if (block.count() > function->entry.max_threads) return LAUNCH_OUT_OF_RESOURCES;
     if (dynamic_bytes > function->dynamic_limit) return INVALID_VALUE;
+    if (state().settings.skip) return SUCCESS;
     if (!deferred(stream))
-        return enqueue(call.device(), stream, [&](Device& device) { run(device, kernel, grid, block, dynamic_bytes, arguments); });
+        return enqueue(call.device(), stream, Kind::Kernel, [&](Device& device) { run(device, kernel, grid, block, dynamic_bytes, arguments); });
     auto kept = std::make_shared<Arguments>(kernel, arguments);
-    return enqueue(call.device(), stream, [=, &kernel](Device& device) { run(device, kernel, grid, block, dynamic_bytes, kept->pointers.data()); });
+    return enqueue(call.device(), stream, Kind::Kernel, [=, &kernel](Device& device) { run(device, kernel, grid, block, dynamic_bytes, kept->pointers.data()); });
 }

@@ -75,13 +75,15 @@ int transfer(const Call& call, Pointer to, bool to_device, Pointer from, bool fr
     if (to_device && !block_of(to, bytes)) return INVALID_VALUE;
     if (from_device && !block_of(from, bytes)) return INVALID_VALUE;
     if (!to || !from) return INVALID_VALUE;
+    const Kind kind = from_device && to_device ? Kind::Copy : to_device ? Kind::Upload : Kind::Download;
+    if (!to_device && records(stream) && !is_pinned(to)) return spoil(stream);
     std::shared_ptr<unsigned char[]> staged;
     if (!from_device && deferred(stream) && !is_pinned(from)) {
-        if (records(stream)) return STREAM_CAPTURE_UNSUPPORTED; // where from should it copy when it runs?
+        if (records(stream)) return spoil(stream); // where from should it copy when it runs?
         staged.reset(new unsigned char[bytes]);
         copy(staged.get(), reinterpret_cast<const void*>(from), bytes);
     }
-    const int error = enqueue(call.device(), stream, [=](Device& device) {
+    const int error = enqueue(call.device(), stream, kind, [=](Device& device) {
         const void* source = staged ? staged.get() : reinterpret_cast<const void*>(from);
         if (fails_here("copy", ++state().copies))
             device.fault = ILLEGAL_ADDRESS;
@@ -105,7 +107,7 @@ int set(const Call& call, Pointer place, const void* pattern, size_t width, size
     if (place % width || !block_of(place, width * count)) return INVALID_VALUE;
     uint32_t value = 0;
     std::memcpy(&value, pattern, width);
-    return enqueue(call.device(), stream, [=](Device&) { fill(place, &value, width, count); });
+    return enqueue(call.device(), stream, Kind::Fill, [=](Device&) { fill(place, &value, width, count); });
 }
 
 Pointer address(const void* place) { return reinterpret_cast<Pointer>(place); }
@@ -135,7 +137,7 @@ bool guards_intact(Pointer start, const Block& block) {
 API cuMemAlloc_v2(Pointer* place, size_t bytes) {
     const Call call;
     if (!call) return call.error();
-    if (const int error = forbid_capture()) return error;
+    if (const int error = forbid_strict_capture()) return error;
     return allocate(call.device(), place, bytes);
 }
 API cuMemFree_v2(Pointer place) {
@@ -164,7 +166,9 @@ API cuMemGetInfo_v2(size_t* free, size_t* total) {
 API cuMemAllocHost_v2(void** place, size_t bytes) {
     const Call call;
     if (!call) return call.error();
+    if (const int error = forbid_strict_capture()) return error;
     if (!bytes) return INVALID_VALUE;
+    if (fails_here("pin", ++state().pinnings)) return OUT_OF_MEMORY;
     if (posix_memalign(place, 4096, bytes)) return OUT_OF_MEMORY;
     state().pinned[address(*place)] = bytes;
     return SUCCESS;
@@ -172,6 +176,7 @@ API cuMemAllocHost_v2(void** place, size_t bytes) {
 API cuMemHostAlloc(void** place, size_t bytes, unsigned) { return cuMemAllocHost_v2(place, bytes); }
 static int unpin(void* place) {
     const std::lock_guard guard(state().lock);
+    if (const int error = forbid_capture()) return error;
     for (const auto& device : state().devices) drain(*device);
     return state().pinned.erase(address(place)) ? SUCCESS : INVALID_VALUE;
 }

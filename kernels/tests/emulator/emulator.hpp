@@ -34,6 +34,7 @@ __attribute__((weak, visibility("hidden"))) extern char EMU_JOIN(__stop_, EMU_SH
     static void name(__VA_ARGS__)
 #endif
 #define KERNEL_BOUNDED(threads, name, ...) KERNEL(name, __VA_ARGS__)
+#define KERNEL_RESIDENT(threads, blocks, name, ...) KERNEL_BOUNDED(threads, name, __VA_ARGS__)
 #define DYNAMIC_SHARED(T, name) T* const name = reinterpret_cast<T*>(emu::dynamic_shared)
 
 // ---- keywords ----
@@ -114,14 +115,36 @@ inline unsigned ballot(unsigned mask, bool vote, int line) {
 } // namespace emu
 
 // ---- atomics, on integers alone: sums of floats would depend on the order ----
-#define EMU_ATOMIC(name, result)                                                            \
-    template <class T, class U>                                                             \
-        requires std::is_integral_v<T>                                                      \
-    T name(T* place, U operand) {                                                           \
-        const T b = T(operand);                                                             \
-        T a = __atomic_load_n(place, __ATOMIC_RELAXED);                                     \
-        while (!__atomic_compare_exchange_n(place, &a, T(result), false, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {} \
-        return a;                                                                           \
+#ifdef __SANITIZE_THREAD__
+extern "C" uint32_t __tsan_atomic32_compare_exchange_val(volatile void*, uint32_t, uint32_t, int, int);
+extern "C" uint64_t __tsan_atomic64_compare_exchange_val(volatile void*, uint64_t, uint64_t, int, int);
+#endif
+namespace emu {
+// What was there; it is `desired` now if that was `expected`.
+template <class T>
+T exchanged(T* place, T expected, T desired) {
+#ifdef __SANITIZE_THREAD__ // by value: a variable whose address is taken lies on a stack, and threads that end leave theirs to others
+    if constexpr (sizeof(T) == 8)
+        return T(__tsan_atomic64_compare_exchange_val(place, uint64_t(expected), uint64_t(desired), __ATOMIC_RELAXED, __ATOMIC_RELAXED));
+    else
+        return T(__tsan_atomic32_compare_exchange_val(place, uint32_t(expected), uint32_t(desired), __ATOMIC_RELAXED, __ATOMIC_RELAXED));
+#else
+    __atomic_compare_exchange_n(place, &expected, desired, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+    return expected;
+#endif
+}
+} // namespace emu
+#define EMU_ATOMIC(name, result)                                \
+    template <class T, class U>                                 \
+        requires(std::is_integral_v<T> && sizeof(T) >= 4)       \
+    T name(T* place, U operand) {                               \
+        const T b = T(operand);                                 \
+        T a = __atomic_load_n(place, __ATOMIC_RELAXED);         \
+        for (;;) {                                              \
+            const T seen = emu::exchanged(place, a, T(result)); \
+            if (seen == a) return a;                            \
+            a = seen;                                           \
+        }                                                       \
     }
 EMU_ATOMIC(atomicAdd, std::make_unsigned_t<T>(a) + std::make_unsigned_t<T>(b))
 EMU_ATOMIC(atomicSub, std::make_unsigned_t<T>(a) - std::make_unsigned_t<T>(b))
@@ -133,9 +156,8 @@ EMU_ATOMIC(atomicXor, a ^ b)
 EMU_ATOMIC(atomicExch, b)
 template <class T>
 T atomicCAS(T* place, std::type_identity_t<T> expected, std::type_identity_t<T> desired) {
-    static_assert(std::is_integral_v<T>);
-    __atomic_compare_exchange_n(place, &expected, desired, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
-    return expected;
+    static_assert(std::is_integral_v<T> && sizeof(T) >= 4);
+    return emu::exchanged(place, expected, desired);
 }
 inline void __threadfence() {}
 inline void __threadfence_block() {}

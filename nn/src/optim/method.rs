@@ -207,8 +207,9 @@ macro_rules! implement {
             fn load_state_dict(
                 &mut self,
                 state: &std::collections::BTreeMap<String, ferrotape_tensor::Tensor>,
+                parameters: &[(String, &crate::Param)],
             ) -> ferrotape_tensor::Result<()> {
-                self.0.load_state_dict(state)
+                self.0.load_state_dict(state, parameters)
             }
             fn to_dtype(&mut self, dtype: ferrotape_tensor::DType) -> ferrotape_tensor::Result<()> {
                 self.0.cast(dtype)

@@ -6,7 +6,7 @@ use std::fs::{self, File};
 use std::io::{self, Read, Seek, Write};
 use std::path::Path;
 
-use ferrotape_tensor::io::parse_safetensors;
+use ferrotape_tensor::io::{Replacement, read_safetensors};
 use ferrotape_tensor::{DType, Error, ErrorKind, Result, Tensor, bf16, f16};
 use xxhash_rust::xxh3::Xxh3;
 
@@ -142,8 +142,8 @@ fn write_elements(tensor: &Tensor, out: &mut impl Write) -> Result<io::Result<()
     Ok(little_endian!(I8 i8, I32 i32, I64 i64, F16 f16, BF16 bf16, F32 f32, F64 f64))
 }
 
-/// Writes `parts` to `path` by way of `temporary` in the same folder.
-pub(super) fn write(path: &Path, temporary: &Path, parts: &BTreeMap<String, Named>) -> Result<()> {
+/// Writes `parts` to `path`.
+pub(super) fn write(path: &Path, parts: &BTreeMap<String, Named>) -> Result<()> {
     let version = Tensor::from(VERSION);
     let mut tensors = vec![(format!("{OWN}/version"), &version)];
     for (part, named) in parts {
@@ -158,25 +158,16 @@ pub(super) fn write(path: &Path, temporary: &Path, parts: &BTreeMap<String, Name
     tensors.pop();
 
     let fail = |error: io::Error| file_error(path, format!("not saved: {error}"));
-    let fill = || {
-        let file = File::create(temporary).map_err(fail)?;
-        let mut out = Digesting { inner: io::BufWriter::new(file), digest: Box::default() };
-        out.write_all(&header).map_err(fail)?;
-        for (_, tensor) in &tensors {
-            write_elements(tensor, &mut out)?.map_err(fail)?;
-        }
-        let digest = out.digest.digest128().to_le_bytes();
-        out.write_all(&digest).map_err(fail)?;
-        let file = out.inner.into_inner().map_err(|error| fail(error.into_error()))?;
-        file.sync_all().map_err(fail)?;
-        fs::rename(temporary, path).map_err(fail)
-    };
-    fill().inspect_err(|_| {
-        // The write's own error is what matters; the litter may already be gone.
-        let _ = fs::remove_file(temporary);
-    })?;
-    let unsure = |error| file_error(path, format!("saved, but the folder is not flushed: {error}"));
-    sync_folder(path).map_err(unsure)
+    let new = Replacement::new(path)?;
+    let mut out = Digesting { inner: io::BufWriter::new(new.file()), digest: Box::default() };
+    out.write_all(&header).map_err(fail)?;
+    for (_, tensor) in &tensors {
+        write_elements(tensor, &mut out)?.map_err(fail)?;
+    }
+    let digest = out.digest.digest128().to_le_bytes();
+    out.write_all(&digest).and_then(|()| out.flush()).map_err(fail)?;
+    drop(out);
+    new.finish()
 }
 
 /// Makes what the folder of `path` says of it last.
@@ -187,11 +178,7 @@ pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
 
 /// The parts of the file `path`.
 pub(super) fn read(path: &Path) -> Result<BTreeMap<String, Named>, Refusal> {
-    let bytes = read_whole(path)?;
-    let named = parse_safetensors(&bytes).map_err(|error| match error.kind() {
-        ErrorKind::File { message, .. } => Refusal::Unfit(message.clone()),
-        _ => Refusal::Other(error),
-    })?;
+    let named = read_whole(path)?;
     let mut parts: BTreeMap<String, Named> = BTreeMap::new();
     for (name, tensor) in named {
         let Some((part, rest)) = name.split_once('/') else {
@@ -217,8 +204,8 @@ fn unread(error: io::Error) -> Refusal {
     Refusal::Damaged(error.to_string())
 }
 
-/// All bytes of a file whose digest is right. Memory for them is asked for when that is known.
-fn read_whole(path: &Path) -> Result<Vec<u8>, Refusal> {
+/// The tensors of a file whose digest is right; memory for them is asked for when that is known.
+fn read_whole(path: &Path) -> Result<Named, Refusal> {
     // Opening a pipe would wait for its writer.
     if !fs::metadata(path).map_err(unread)?.is_file() {
         return Err(Refusal::Unfit("no file".to_string()));
@@ -227,17 +214,46 @@ fn read_whole(path: &Path) -> Result<Vec<u8>, Refusal> {
     let length = file.metadata().map_err(unread)?.len();
     check_length(&mut file, length)?;
     file.rewind().map_err(unread)?;
-    check_digest(&mut file, length)?;
+    let digest = check_digest(&mut file, length)?;
     file.rewind().map_err(unread)?;
-    let mut bytes = Vec::new();
-    let reserved = usize::try_from(length).ok().map(|length| bytes.try_reserve_exact(length));
-    if !matches!(reserved, Some(Ok(()))) {
-        return Err(Refusal::Unfit(format!("no memory for its {length} bytes")));
+    let mut reading = Reading { file: &file, digest: Box::default(), left: digested(length) };
+    match read_safetensors(&mut reading, length) {
+        Ok(named) if reading.digest.digest128() == digest => Ok(named),
+        Ok(_) => Err(damaged("it changed while it was read")),
+        Err(error) => {
+            // Is it the file, or did reading it fail?
+            file.rewind().map_err(unread)?;
+            check_digest(&mut file, length)?;
+            Err(match error.kind() {
+                ErrorKind::File { message, .. } => Refusal::Unfit(message.clone()),
+                _ => Refusal::Other(error),
+            })
+        }
     }
-    file.take(length).read_to_end(&mut bytes).map_err(unread)?;
-    // It may have changed in between.
-    check_digest(&mut &bytes[..], length)?;
-    Ok(bytes)
+}
+
+/// How many bytes of a file of this length are digested.
+fn digested(length: u64) -> u64 {
+    length.saturating_sub(DIGEST as u64)
+}
+
+/// Digests what is read, but for the digest itself.
+struct Reading<'f> {
+    file: &'f File,
+    digest: Box<Xxh3>,
+    left: u64,
+}
+
+impl Read for Reading<'_> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        // What is digested is still in the cache.
+        let most = out.len().min(1 << 18);
+        let read = self.file.read(&mut out[..most])?;
+        let digested = usize::try_from(self.left).map_or(read, |left| left.min(read));
+        self.digest.update(&out[..digested]);
+        self.left -= digested as u64;
+        Ok(read)
+    }
 }
 
 /// The header's last number is where the data end: a file of another length is refused before all of it is read.
@@ -262,9 +278,9 @@ fn check_length(file: &mut File, length: u64) -> Result<(), Refusal> {
     }
 }
 
-/// The digest at the end is that of the bytes before it.
-fn check_digest(bytes: &mut impl Read, length: u64) -> Result<(), Refusal> {
-    let mut rest = length.saturating_sub(DIGEST as u64);
+/// The digest at the end, which is that of the bytes before it.
+fn check_digest(bytes: &mut impl Read, length: u64) -> Result<u128, Refusal> {
+    let mut rest = digested(length);
     let mut digest = Xxh3::new();
     let mut buffer = vec![0; 1 << 16];
     while rest > 0 {
@@ -281,8 +297,8 @@ fn check_digest(bytes: &mut impl Read, length: u64) -> Result<(), Refusal> {
     }
     let mut written = [0; DIGEST];
     bytes.read_exact(&mut written).map_err(unread)?;
-    match written == digest.digest128().to_le_bytes() {
-        true => Ok(()),
-        false => Err(damaged("its digest is not that of its bytes")),
+    match digest.digest128() {
+        digest if digest.to_le_bytes() == written => Ok(digest),
+        _ => Err(damaged("its digest is not that of its bytes")),
     }
 }

@@ -109,8 +109,7 @@ impl Checkpoints {
     fn save_parts(&mut self, step: u64, checkpoint: &Checkpoint) -> Result<PathBuf> {
         self.lock()?;
         let path = self.path(step);
-        // Always the same name: what a killed process left is written over.
-        file::write(&path, &self.folder.join(".checkpoint.tmp"), &checkpoint.parts)?;
+        file::write(&path, &checkpoint.parts)?;
         self.damaged.remove(&step);
         let mut older = self.steps()?;
         older.retain(|&other| other != step && !self.damaged.contains(&other));

@@ -3,10 +3,18 @@
 
 mod copies;
 mod dense;
+mod halves;
 mod images;
+mod indices;
 mod maps;
+mod norms;
+mod pools;
 mod products;
+mod random;
 mod reductions;
+mod scans;
+mod sequence;
+mod updates;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -31,9 +39,12 @@ pub(crate) fn host_fallbacks() -> u64 {
 
 static FALLBACKS: AtomicU64 = AtomicU64::new(0);
 
-/// Runs the kernel of `op`, or the CPU's on copies.
+/// Runs the kernel of `op`, or the CPU's on copies: also where the layouts are beyond what the kernel takes.
 pub(super) fn execute(op: &Op, inputs: &[Input<'_>], outputs: &mut [Output<'_>]) -> Result<()> {
-    match native(op, inputs, outputs) {
+    outputs.iter_mut().filter_map(|out| out.cuda.as_mut()).for_each(|cuda| cuda.forget());
+    let done = native(op, inputs, outputs).or_else(|| halves::execute(op, inputs, outputs));
+    match done {
+        Some(Err(error)) if error.is_beyond_kernels() => on_host(op, inputs, outputs),
         Some(done) => done,
         None => on_host(op, inputs, outputs),
     }
@@ -44,8 +55,15 @@ fn native(op: &Op, inputs: &[Input<'_>], outputs: &mut [Output<'_>]) -> Option<R
     copies::execute(op, inputs, outputs)
         .or_else(|| maps::execute(op, inputs, outputs))
         .or_else(|| reductions::execute(op, inputs, outputs))
+        .or_else(|| indices::execute(op, inputs, outputs))
+        .or_else(|| scans::execute(op, inputs, outputs))
         .or_else(|| products::execute(op, inputs, outputs))
         .or_else(|| images::execute(op, inputs, outputs))
+        .or_else(|| norms::execute(op, inputs, outputs))
+        .or_else(|| pools::execute(op, inputs, outputs))
+        .or_else(|| random::execute(op, outputs))
+        .or_else(|| updates::execute(op, inputs, outputs))
+        .or_else(|| sequence::execute(op, inputs, outputs))
 }
 
 /// The kernels' name of an element type.

@@ -82,31 +82,44 @@ pub(super) fn execute(op: &Op, inputs: &[Input<'_>], outputs: &mut [Output<'_>])
     Ok(())
 }
 
+/// A tensor's elements each once, and the layout of a row-major copy of them that broadcasts as the tensor does.
+pub(super) struct Distinct {
+    pub(super) once: Tensor,
+    pub(super) layout: Layout,
+}
+
+impl Distinct {
+    pub(super) fn of(tensor: &Tensor) -> Self {
+        let layout = tensor.layout();
+        let pairs = || layout.shape().iter().zip(layout.strides());
+        let distinct: Dims = pairs()
+            .map(|(&size, &stride)| if stride == 0 && size > 1 { 1 } else { size })
+            .collect();
+        let narrowed = Layout {
+            shape: Dims::from_slice(&distinct),
+            strides: layout.strides.clone(),
+            offset: layout.offset,
+        };
+        let inner = &tensor.0;
+        let once = Tensor::from_parts(inner.storage.clone(), narrowed, inner.dtype, Tag::NONE);
+        let mut wide = Layout::contiguous(distinct);
+        for (d, (&size, &stride)) in pairs().enumerate() {
+            if stride == 0 && size > 1 {
+                (wide.shape[d], wide.strides[d]) = (size, 0);
+            }
+        }
+        Distinct { once, layout: wide }
+    }
+}
+
 /// A tensor as f32; what broadcasts still does.
 fn widen(op: &Op, tensor: &Tensor) -> Result<Tensor> {
-    let layout = tensor.layout();
-    let pairs = || layout.shape().iter().zip(layout.strides());
-    let distinct: Dims =
-        pairs().map(|(&size, &stride)| if stride == 0 && size > 1 { 1 } else { size }).collect();
-    let narrowed = Layout {
-        shape: Dims::from_slice(&distinct),
-        strides: layout.strides.clone(),
-        offset: layout.offset,
-    };
-    let inner = &tensor.0;
-    let one = Tensor::from_parts(inner.storage.clone(), narrowed, inner.dtype, Tag::NONE);
-    let bytes = one.len() * size_of::<f32>();
-    let mut storage = Storage::new(op.name(), bytes, tensor.device())?;
+    let Distinct { once, layout } = Distinct::of(tensor);
+    let mut storage = Storage::new(op.name(), once.len() * size_of::<f32>(), tensor.device())?;
     if let Some(memory) = storage.exclusive() {
-        widen_into(op, &one, memory.buffer.as_mut_slice())?;
+        widen_into(op, &once, memory.buffer.as_mut_slice())?;
     }
-    let mut wide = Layout::contiguous(distinct);
-    for (d, (&size, &stride)) in pairs().enumerate() {
-        if stride == 0 && size > 1 {
-            (wide.shape[d], wide.strides[d]) = (size, 0);
-        }
-    }
-    Ok(Tensor::from_parts(storage, wide, DType::F32, Tag::NONE))
+    Ok(Tensor::from_parts(storage, layout, DType::F32, Tag::NONE))
 }
 
 /// The elements of a 2-byte tensor, row-major, as f32.

@@ -74,7 +74,11 @@ fn max_pool<T: Float>(op: &Op, inputs: &[Input<'_>], outputs: &mut [Output<'_>])
         }
         _ => return Err(Error::argument(op.name(), "is no pooling")),
     };
-    // What else the kernels ask was checked; the taps are data.
+    pooled(op, result)
+}
+
+/// The kernel's result. What else it asks was checked; the taps are data.
+pub(super) fn pooled(op: &Op, result: ferrotape_kernels::Result<()>) -> Result<()> {
     result.map_err(|error| match error {
         ferrotape_kernels::Error::Contract(message) => Error::argument(op.name(), message),
         other => Error::from_kernel(op.name(), other),

@@ -278,7 +278,7 @@ fn draw<T: Float>(
 }
 
 /// The largest number of type `dtype` below `high`.
-fn below(dtype: DType, high: f64) -> f64 {
+pub(super) fn below(dtype: DType, high: f64) -> f64 {
     fn found<T: Number>(high: f64, next: impl Fn(T) -> T) -> f64 {
         let top = T::from_f64(high);
         if top.to_f64() < high { top.to_f64() } else { next(top).to_f64() }
@@ -292,7 +292,7 @@ fn below(dtype: DType, high: f64) -> f64 {
 }
 
 /// `2^digits` for the digits of a uniform number of a 2-byte type.
-fn uniform_digits(dtype: DType) -> Option<f64> {
+pub(super) fn uniform_digits(dtype: DType) -> Option<f64> {
     let digits = match dtype {
         DType::F16 => f16::UNIFORM_BITS,
         DType::BF16 => bf16::UNIFORM_BITS,
@@ -316,7 +316,7 @@ fn cross_entropy<T: Float>(op: &Op, inputs: &[Input<'_>], out: &mut Output<'_>) 
 }
 
 /// The kernel's result; an index is a class here.
-fn class(op: &Op, result: ferrotape_kernels::Result<()>) -> Result<()> {
+pub(super) fn class(op: &Op, result: ferrotape_kernels::Result<()>) -> Result<()> {
     match result {
         Err(ferrotape_kernels::Error::IndexOutOfRange { index, position, size }) => {
             let op = op.name();

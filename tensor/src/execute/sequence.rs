@@ -16,7 +16,7 @@ pub(super) fn execute(op: &Op, inputs: &[Input<'_>], outputs: &mut [Output<'_>])
 }
 
 /// The sizes, of `[steps, batch, input]` data and `[gates * hidden, output]` weights.
-fn shape_of(settings: &SequenceOp, data: &[usize], w_hh: &[usize]) -> SequenceShape {
+pub(super) fn shape_of(settings: &SequenceOp, data: &[usize], w_hh: &[usize]) -> SequenceShape {
     SequenceShape {
         cell: settings.cell,
         reverse: settings.reverse,
@@ -30,7 +30,7 @@ fn shape_of(settings: &SequenceOp, data: &[usize], w_hh: &[usize]) -> SequenceSh
 }
 
 /// What else the kernels ask was checked; the lengths of the rows are data.
-fn told(op: &Op, result: ferrotape_kernels::Result<()>) -> Result<()> {
+pub(super) fn told(op: &Op, result: ferrotape_kernels::Result<()>) -> Result<()> {
     result.map_err(|error| match error {
         ferrotape_kernels::Error::Contract(message) => Error::argument(op.name(), message),
         other => Error::from_kernel(op.name(), other),

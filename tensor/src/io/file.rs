@@ -1,9 +1,10 @@
-//! Opening files to read, and replacing them whole.
+//! Opening files to read, and saying what is wrong with them.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::Path;
 
+use super::replace::Replacement;
 use crate::error::{Error, ErrorKind, Result};
 
 /// What is wrong with the bytes at hand; [`in_file`] adds the path.
@@ -46,29 +47,9 @@ pub fn open_file(path: impl AsRef<Path>) -> io::Result<File> {
     }
 }
 
-/// `write` writes a file beside `path`, which is flushed to the disk and renamed: a reader never sees half a file. A failure leaves
-/// nothing behind.
+/// `write` writes the file, under another name until it is whole: a reader never sees half of it. A failure leaves nothing behind.
 pub(super) fn replace(path: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
-    let mut name = path.file_name().unwrap_or_default().to_os_string();
-    name.push(format!(".{}.tmp", std::process::id()));
-    let beside = path.with_file_name(name);
-    let finish = || {
-        File::open(&beside)?.sync_all()?;
-        fs::rename(&beside, path)?;
-        sync_folder(path)
-    };
-    let done = write(&beside).and_then(|()| finish().map_err(bad));
-    in_file(path, done).inspect_err(|_| {
-        // The write's own error is what matters; the litter may already be gone.
-        let _ = fs::remove_file(&beside);
-    })
-}
-
-/// Makes the rename last.
-fn sync_folder(path: &Path) -> io::Result<()> {
-    if cfg!(not(unix)) {
-        return Ok(());
-    }
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+    let new = Replacement::new(path)?;
+    in_file(path, write(new.beside()))?;
+    new.finish()
 }

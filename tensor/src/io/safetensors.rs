@@ -7,6 +7,7 @@ mod header;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
+use std::io::Read;
 use std::path::Path;
 
 use ::safetensors::serialize_to_file;
@@ -14,7 +15,7 @@ use ::safetensors::tensor::{Dtype, View};
 
 use super::file::{bad, in_file, replace};
 use super::source::{
-    Dense, Endian, FileSource, MapSource, Source, of_tensor, read_bytes, read_tensor,
+    Dense, Endian, FileSource, MapSource, Source, StreamSource, of_tensor, read_bytes, read_tensor,
 };
 use crate::dtype::DType;
 use crate::error::Result;
@@ -135,6 +136,14 @@ pub fn map_safetensors(path: impl AsRef<Path>) -> Result<Named> {
 /// As [`load_safetensors`], without a path.
 pub fn parse_safetensors(mut bytes: &[u8]) -> Result<Named> {
     read(&mut bytes)
+}
+
+/// Reads a safetensors file of `len` bytes as it comes, into its tensors' memory and no other.
+///
+/// # Errors
+/// As [`load_safetensors`], without a path; the stream's.
+pub fn read_safetensors(stream: impl Read, len: u64) -> Result<Named> {
+    read(&mut StreamSource::new(stream, len))
 }
 
 /// The texts of `__metadata__` of a safetensors file.

@@ -77,6 +77,34 @@ impl Source for FileSource {
     }
 }
 
+/// What comes in its order and only once.
+pub(super) struct StreamSource<R> {
+    stream: R,
+    len: u64,
+    at: u64,
+}
+
+impl<R: Read> StreamSource<R> {
+    pub(super) fn new(stream: R, len: u64) -> Self {
+        StreamSource { stream, len, at: 0 }
+    }
+}
+
+impl<R: Read> Source for StreamSource<R> {
+    fn len(&self) -> u64 {
+        self.len
+    }
+    fn read_at(&mut self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        if self.at != offset {
+            return Err(io::ErrorKind::NotSeekable.into());
+        }
+        self.at = u64::MAX;
+        self.stream.read_exact(out)?;
+        self.at = offset.saturating_add(out.len() as u64);
+        Ok(())
+    }
+}
+
 /// A mapped file.
 pub(super) struct MapSource(Storage);
 

@@ -2,6 +2,10 @@
 
 use std::process::Command;
 
+use ferrotape::nn::save::Checkpoint;
+use ferrotape::prelude::*;
+
+use super::Folder;
 use super::hostile::FORMATS;
 use crate::child;
 
@@ -46,5 +50,33 @@ fn hostile_bytes_take_little_memory() {
             }
             allow(1 << 40);
         }
+    });
+}
+
+/// A checkpoint is read into its tensors' memory and no other: a process reads one that has room for it, but not for it and its file.
+#[test]
+fn a_checkpoint_takes_the_memory_of_its_tensors() {
+    child::alone("readers::limits::a_checkpoint_takes_the_memory_of_its_tensors", || {
+        let folder = Folder::new("checkpoint-limit");
+        let path = folder.path("large.safetensors");
+        let bytes = 128 << 20;
+        let mut checkpoint = Checkpoint::new();
+        for part in ["a", "b"] {
+            let x = Tensor::full([bytes / 8], 1.5, DType::F32).unwrap();
+            checkpoint.put_tensors(part, [("x".to_string(), x)].into()).unwrap();
+        }
+        checkpoint.write(&path).unwrap();
+        drop(checkpoint);
+        let cpu = ferrotape::Device::cpu();
+        cpu.empty_cache();
+        cpu.reset_peak();
+        let before = cpu.memory_stats().live;
+        allow(bytes + (16 << 20));
+        let read = Checkpoint::read(&path).unwrap();
+        let peak = cpu.memory_stats().peak - before;
+        assert!((bytes..bytes + (1 << 20)).contains(&peak), "{peak} bytes");
+        allow(1 << 40);
+        let x = &read.tensors("b").unwrap()["x"];
+        assert_eq!(x.sum(..).unwrap().item::<f32>().unwrap(), 1.5 * (bytes / 8) as f32);
     });
 }

@@ -13,10 +13,13 @@ use ferrotape::prelude::*;
 use super::{Folder, names, run};
 use crate::child;
 
-const TEMPORARY: &str = ".checkpoint.tmp";
+/// A file on its way to its place.
+pub(super) fn temporary(name: &String) -> bool {
+    name.starts_with('.') && name.ends_with(".ferrotape.tmp")
+}
 
 /// Builds the library that injects faults (Rust on this system links with `cc` too).
-fn injector(folder: &Folder) -> PathBuf {
+pub(super) fn injector(folder: &Folder) -> PathBuf {
     let source = crate::root().join("tests/data/faults/faults.c");
     let library = folder.0.join("faults.so");
     let mut cc = Command::new("cc");
@@ -27,15 +30,19 @@ fn injector(folder: &Folder) -> PathBuf {
 
 /// Starts a test of this file in a process of its own.
 fn start(test: &str, settings: &[(&str, &str)]) -> Child {
+    start_test(&format!("save::faults::{test}"), settings)
+}
+
+/// Starts a test in a process of its own.
+pub(super) fn start_test(test: &str, settings: &[(&str, &str)]) -> Child {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    let test = format!("save::faults::{test}");
-    command.args([&test, "--exact", "--nocapture", "--test-threads=1"]);
+    command.args([test, "--exact", "--nocapture", "--test-threads=1"]);
     command.env(child::ROLE, "1").envs(settings.iter().copied());
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap()
 }
 
 /// What a process said, and whether it was killed.
-fn finish(mut started: Child) -> (Vec<String>, bool) {
+pub(super) fn finish(mut started: Child) -> (Vec<String>, bool) {
     let mut out = String::new();
     started.stdout.take().unwrap().read_to_string(&mut out).unwrap();
     let status = started.wait().unwrap();
@@ -73,7 +80,7 @@ fn hash_without_folder(steps: u64) -> String {
 /// Only whole checkpoints are in a folder, and what a killed process had begun.
 fn all_whole(folder: &Path) -> Vec<u64> {
     let left = names(folder);
-    let whole: Vec<String> = left.iter().filter(|name| *name != TEMPORARY).cloned().collect();
+    let whole: Vec<String> = left.iter().filter(|name| !temporary(name)).cloned().collect();
     for name in &whole {
         Checkpoint::read(folder.join(name)).unwrap();
     }
@@ -113,7 +120,7 @@ fn killed_at_every_call_of_a_save() {
                 break;
             }
             kills += 1;
-            states.insert((all_whole(&folder.0), folder.names().contains(&TEMPORARY.to_string())));
+            states.insert((all_whole(&folder.0), folder.names().iter().any(temporary)));
             let mut kept = Checkpoints::new(&folder.0, run::KEEP).unwrap();
             let hash =
                 run::train_with(Some(&mut kept), 1 + call % 2, SHORT, &mut |step, kept, due| {
@@ -126,7 +133,7 @@ fn killed_at_every_call_of_a_save() {
             // Killed when the last one was saved, before the oldest was removed: that is still there.
             let steps = all_whole(&folder.0);
             assert!(steps.ends_with(&[SHORT - 2, SHORT]) && steps.len() <= 3, "{steps:?}");
-            assert!(!folder.names().contains(&TEMPORARY.to_string()), "{action} call {call}");
+            assert!(!folder.names().iter().any(temporary), "{action} call {call}");
         }
     }
     println!("{kills} kills, {} different states of the folder", states.len());

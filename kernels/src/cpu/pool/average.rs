@@ -129,7 +129,12 @@ fn add_taps<T: Float>(shape: &Pool2dShape, line: &[T], out: &mut [T]) {
 }
 
 impl Planes {
-    fn averaged(windows: &Windows, divisor: Divisor, input: usize, output: usize) -> Result<Self> {
+    pub(super) fn averaged(
+        windows: &Windows,
+        divisor: Divisor,
+        input: usize,
+        output: usize,
+    ) -> Result<Self> {
         require(divisor != Divisor::By(0), "a divisor of 0")?;
         if let Windows::Sliding(shape) = windows {
             require(shape.dilation == [1, 1], "a dilation, in a mean")?;

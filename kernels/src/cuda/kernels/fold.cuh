@@ -109,3 +109,56 @@ template <class C, i32 AT_ONCE = 8, class F, class At> DEVICE C fold_chunk(const
     a = team.fold(a, b, f);
     return F::PICKS ? first_zero(a, team.lowest(zero)) : a;
 }
+
+// 16 bytes of neighbours.
+template <class T> struct alignas(16) Pack {
+    static constexpr i32 LEN = 16 / sizeof(T);
+    T at[LEN];
+};
+
+// As `fold_chunk`, of elements one after the other from a multiple of 16 bytes on: a thread has as many lanes as 16 bytes elements, so
+// that `64 / LEN` threads share the row; right in the first of them. All of a warp come here together.
+template <class C, class T, class F> DEVICE C fold_line(const T* __restrict__ from, i32 n, const F& f) {
+    constexpr i32 LEN = Pack<T>::LEN, WIDTH = 64 / LEN, AT_ONCE = 8;
+    const i32 own = (i32)(threadIdx.x & (u32)(WIDTH - 1)) * LEN;
+    C acc[LEN];
+    u32 zero = NO_ZERO;
+#pragma unroll
+    for (i32 i = 0; i < LEN; ++i) acc[i] = f.start();
+    const auto take = [&](i32 i, C value, i32 k) {
+        if (F::PICKS) zero = zero_at(zero, value, k);
+        acc[i] = f.join(acc[i], value);
+    };
+    i32 k = own;
+#pragma unroll 1
+    for (; k - own + 64 * AT_ONCE <= n; k += 64 * AT_ONCE) {
+        Pack<T> x[AT_ONCE];
+#pragma unroll
+        for (i32 j = 0; j < AT_ONCE; ++j) x[j] = *reinterpret_cast<const Pack<T>*>(from + k + 64 * j);
+#pragma unroll
+        for (i32 j = 0; j < AT_ONCE; ++j)
+#pragma unroll
+            for (i32 i = 0; i < LEN; ++i) take(i, widen(x[j].at[i]), k + 64 * j + i);
+    }
+#pragma unroll 1
+    for (; k + LEN <= n; k += 64) {
+        const Pack<T> x = *reinterpret_cast<const Pack<T>*>(from + k);
+#pragma unroll
+        for (i32 i = 0; i < LEN; ++i) take(i, widen(x.at[i]), k + i);
+    }
+    // The last few, of one thread alone.
+#pragma unroll
+    for (i32 i = 0; i < LEN - 1; ++i)
+        if (k + i < n) take(i, widen(from[k + i]), k + i);
+#pragma unroll
+    for (i32 w = WIDTH / 2; w > 0; w >>= 1) {
+#pragma unroll
+        for (i32 i = 0; i < LEN; ++i) acc[i] = f.join(acc[i], __shfl_down_sync(WARP, acc[i], w));
+        if (F::PICKS) zero = lower(zero, __shfl_down_sync(WARP, zero, w));
+    }
+#pragma unroll
+    for (i32 w = LEN / 2; w > 0; w >>= 1)
+#pragma unroll
+        for (i32 i = 0; i < w; ++i) acc[i] = f.join(acc[i], acc[i + w]);
+    return F::PICKS ? first_zero(acc[0], zero) : acc[0];
+}

@@ -30,6 +30,25 @@ DEVICE void rows(const T* __restrict__ x, typename Compute<T>::type* __restrict_
     }
 }
 
+// As `rows`, where a row's elements lie one after the other, each chunk from a multiple of 16 bytes on.
+template <template <class> class F, class T>
+DEVICE void lines(const T* __restrict__ x, typename Compute<T>::type* __restrict__ out, const RowPlan& plan) {
+    typedef typename Compute<T>::type C;
+    constexpr i32 WIDTH = 64 / Pack<T>::LEN, IN_WARP = 32 / WIDTH;
+    const F<C> f(plan.code);
+    const i32 part = (i32)(threadIdx.x % 32) / WIDTH;
+    const i64 all = (i64)gridDim.x * (blockDim.x / WIDTH);
+#pragma unroll 1
+    for (i64 first = (i64)blockIdx.x * (blockDim.x / WIDTH) + threadIdx.x / 32 * IN_WARP; first < plan.tasks; first += all) {
+        const i64 task = first + part;
+        const i64 known = task < plan.tasks ? task : plan.tasks - 1;
+        const i64 row = divided(known, plan.chunks), start = (known - row * plan.chunks) * CHUNK;
+        const i32 n = plan.n - start < CHUNK ? (i32)(plan.n - start) : CHUNK;
+        const C found = fold_line<C>(x + place_of(plan.outer, row) + start, n, f);
+        if (threadIdx.x % WIDTH == 0 && task < plan.tasks) out[task] = found;
+    }
+}
+
 // As `rows`, where neighbours are rows, not elements of one: blocks of 32 rows x 8 threads, of 8 lanes each.
 template <template <class> class F, class T>
 DEVICE void across(const T* __restrict__ x, typename Compute<T>::type* __restrict__ out, const RowPlan& plan,
@@ -151,7 +170,11 @@ DEVICE void tree(const C* __restrict__ x, C* __restrict__ out, i64 lines, i64 co
     }
 #define EACH_TYPE(op, F) \
     REDUCE(op, F, f32) REDUCE(op, F, f64) REDUCE(op, F, i64) TREE(op, F, f32) TREE(op, F, f64) TREE(op, F, i64)
+#define LINES(op, F, T) \
+    KERNEL_BOUNDED(256, reduce_lines_##op##_##T, const T* x, Compute<T>::type* out, const RowPlan plan) { lines<F>(x, out, plan); }
 EACH_TYPE(sum, Sum)
+LINES(sum, Sum, f32) LINES(sum, Sum, f64) LINES(sum, Sum, f16) LINES(sum, Sum, bf16)
+LINES(pick, Pick, f32) LINES(pick, Pick, f64)
 REDUCE(sum, Sum, f16)
 REDUCE(sum, Sum, bf16)
 EACH_TYPE(prod, Prod)

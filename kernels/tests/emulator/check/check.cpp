@@ -196,8 +196,46 @@ static void graphs(Handle module) {
     EXPECT(cuda("cuStreamSynchronize", stream) == 900);
     Handle lost = nullptr;
     EXPECT(cuda("cuStreamEndCapture", stream, &lost) == 901);
+    // Other arguments in place of those of before; not other kinds of work, nor more of it.
+    long long said[3];
+    const auto recorded = [&](bool longer, bool other) {
+        Handle again = nullptr;
+        OK("cuStreamBeginCapture_v2", stream, 2);
+        if (other) OK("cuMemsetD32Async", from.place, 7u, size_t(64), stream);
+        EXPECT(launch(function(module, "copy_fill_4"), {1}, {32}, 0, stream, to.place, Strided(), 11, 64ll) == 0);
+        if (!other) OK("cuMemsetD32Async", from.place, 8u, size_t(64), stream);
+        if (longer) OK("cuMemsetD32Async", from.place, 9u, size_t(64), stream);
+        OK("cuStreamEndCapture", stream, &again);
+        const int code = cuda("cuGraphExecUpdate_v2", executable, again, (void*)said);
+        OK("cuGraphDestroy", again);
+        return code;
+    };
+    EXPECT(recorded(true, false) == 910 && recorded(false, true) == 910);
+    EXPECT(recorded(false, false) == 0);
+    OK("cuGraphLaunch", executable, stream);
+    OK("cuStreamSynchronize", stream);
+    EXPECT(to.read()[2] == 11 && from.read()[5] == 8);
     OK("cuGraphExecDestroy", executable);
     OK("cuGraphDestroy", graph);
+    // What may happen beside a relaxed recording, and what not.
+    Handle event = nullptr;
+    Pointer place = 0;
+    int plain[4];
+    OK("cuEventCreate", &event, 2u);
+    OK("cuStreamBeginCapture_v2", stream, 2);
+    OK("cuMemAlloc_v2", &place, size_t(64));
+    EXPECT(cuda("cuMemFree_v2", place) == 900);
+    EXPECT(cuda("cuCtxSynchronize") == 900);
+    OK("cuEventSynchronize", event);
+    OK("cuEventRecord", event, stream);
+    EXPECT(cuda("cuEventSynchronize", event) == 907);
+    OK("cuStreamEndCapture", stream, &lost);
+    OK("cuGraphDestroy", lost);
+    OK("cuStreamBeginCapture_v2", stream, 0);
+    EXPECT(cuda("cuMemAlloc_v2", &place, size_t(64)) == 900);
+    EXPECT(cuda("cuMemcpyDtoHAsync_v2", (void*)plain, to.place, size_t(16), stream) == 900);
+    EXPECT(cuda("cuStreamEndCapture", stream, &lost) == 901);
+    OK("cuEventDestroy_v2", event);
     OK("cuStreamDestroy_v2", stream);
 }
 

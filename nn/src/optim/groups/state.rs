@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use ferrotape_tensor::{DType, Error, ErrorKind, Result, Tensor};
+use ferrotape_tensor::{DType, Error, ErrorKind, Meta, Result, Tensor};
 
 use super::{Groups, Slot};
+use crate::module::Param;
 use crate::optim::method::Method;
 
 type Named = BTreeMap<String, Tensor>;
@@ -33,7 +34,13 @@ impl<M: Method> Groups<M> {
         Ok(named)
     }
 
-    pub(in crate::optim) fn load_state_dict(&mut self, named: &Named) -> Result<()> {
+    pub(in crate::optim) fn load_state_dict(
+        &mut self,
+        named: &Named,
+        parameters: &[(String, &Param)],
+    ) -> Result<()> {
+        let parameters = parameters.iter().map(|(path, param)| (path.as_str(), param.meta()));
+        let parameters: BTreeMap<&str, Meta> = parameters.collect();
         let mut loaded = Groups { slots: Vec::new(), ..self.clone() };
         let mut wrong = Vec::new();
         let mut slots: BTreeMap<&str, Slot> = BTreeMap::new();
@@ -49,11 +56,20 @@ impl<M: Method> Groups<M> {
             wrong.push(format!("{name}: missing"));
         }
         for slot in slots.values_mut() {
-            wrong.extend(loaded.complete(slot).err());
+            match parameters.get(slot.path.as_str()) {
+                Some(parameter) => wrong.extend(loaded.complete(slot, parameter).err()),
+                None => wrong.push(format!("state.{0}: the model has no parameter {0}", slot.path)),
+            }
         }
         if !wrong.is_empty() {
             let message = format!("load_state_dict of an optimizer: {}", wrong.join("; "));
             return Err(Error::new(ErrorKind::Module(message)));
+        }
+        for (path, slot) in &mut slots {
+            let Some(parameter) = parameters.get(path) else { continue };
+            for state in slot.state.iter_mut().flatten() {
+                *state = state.to_device(parameter.device)?;
+            }
         }
         loaded.slots = slots.into_values().collect();
         *self = loaded;
@@ -107,8 +123,8 @@ impl<M: Method> Groups<M> {
         Ok(())
     }
 
-    /// Finds the slot's group, and checks that its state is what the settings ask for.
-    fn complete(&self, slot: &mut Slot) -> std::result::Result<(), String> {
+    /// Finds the slot's group, and checks that its state is what the settings ask for and fits the parameter.
+    fn complete(&self, slot: &mut Slot, parameter: &Meta) -> std::result::Result<(), String> {
         slot.group = self.group_of(&slot.path).map_err(|error| error.to_string())?;
         if slot.count == 0 {
             return Err(format!("state.{}.step: missing or 0", slot.path));
@@ -119,15 +135,20 @@ impl<M: Method> Groups<M> {
             return Err(format!("state.{}.{name}: missing or not finite", slot.path));
         }
         let used = self.settings(slot.group).used();
-        let first = slot.state.iter().flatten().next().map(Tensor::meta);
         for ((name, state), used) in M::STATES.iter().zip(&slot.state).zip(used) {
             let key = format!("state.{}.{name}", slot.path);
             match state {
                 None if used => return Err(format!("{key}: missing")),
                 Some(_) if !used => return Err(format!("{key}: not used under these settings")),
-                Some(state) if Some(state.meta()) != first || !state.dtype().is_float() => {
+                Some(state)
+                    if state.shape() != &parameter.shape[..]
+                        || state.dtype() != parameter.dtype =>
+                {
                     let (shape, dtype) = (state.shape(), state.dtype());
-                    return Err(format!("{key}: {shape:?} {dtype} does not fit"));
+                    return Err(format!(
+                        "{key}: {shape:?} {dtype}, the parameter is {:?} {}",
+                        parameter.shape, parameter.dtype
+                    ));
                 }
                 _ => {}
             }

@@ -5,19 +5,12 @@ use ferrotape_kernels::cuda::{Array, DeviceBuffer};
 use ferrotape_kernels::elementwise::BinaryOp;
 
 use super::{array, kind, target};
-use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::execute::{Input, Output, broadcast_strides, tensor, told};
-use crate::layout::{Layout, Strides};
-use crate::observe::Tag;
-use crate::op::{Meta, Op};
-use crate::shape::Dims;
-use crate::storage::Storage;
+use crate::layout::Strides;
+use crate::op::Op;
 use crate::tensor::Tensor;
-
-/// Dims that kernels take at least, whatever lies together.
-const RANK: usize = 16;
 
 pub(super) fn execute(
     op: &Op,
@@ -25,10 +18,10 @@ pub(super) fn execute(
     outputs: &mut [Output<'_>],
 ) -> Option<Result<()>> {
     let out = outputs.first_mut()?;
-    if out.meta.shape.len() > RANK {
-        return None;
-    }
+    // 2-byte floats beside a number that is f32 are widened.
+    let mixed = matches!(inputs, [Input::Tensor(a), Input::Tensor(b)] if a.dtype() != b.dtype());
     Some(match op {
+        Op::Binary(_) if mixed => return None,
         Op::Unary(_) => unary(op, inputs, out),
         Op::Binary(_) => binary(op, inputs, out),
         Op::Compare(_) | Op::Logical(_) => to_bool(op, inputs, out),
@@ -78,11 +71,6 @@ fn broadcast<'a>(
 
 fn binary(op: &Op, inputs: &[Input<'_>], out: &mut Output<'_>) -> Result<()> {
     let Op::Binary(known) = op else { return Err(Error::argument(op.name(), "is not binary")) };
-    if let [Input::Tensor(a), Input::Tensor(b)] = inputs
-        && a.dtype() != b.dtype()
-    {
-        return mixed(op, [a, b], out);
-    }
     let dtype = dtype_of(inputs, out);
     // Booleans are 0 and 1: `or` is their sum, `and` their product.
     let how = match (out.meta.dtype, known) {
@@ -98,32 +86,6 @@ fn binary(op: &Op, inputs: &[Input<'_>], out: &mut Output<'_>) -> Result<()> {
     };
     let (a, b) = (source(0)?, source(1)?);
     told(op, map::binary(how, kind(dtype), a, b, cuda(op, &mut out.cuda)?))
-}
-
-/// 2-byte floats beside a number that is f32: computed in f32, rounded once.
-fn mixed(op: &Op, operands: [&Tensor; 2], out: &mut Output<'_>) -> Result<()> {
-    let wide = |x: &Tensor| -> Result<Tensor> {
-        let mut storage = room(op, x.len(), x.device())?;
-        if let Some(memory) = storage.exclusive().and_then(|memory| memory.cuda) {
-            told(op, map::cast(array(op, x)?, Some(kind(DType::F32)), memory))?;
-        }
-        let layout = Layout::contiguous(Dims::from_slice(x.shape()));
-        Ok(Tensor::from_parts(storage, layout, DType::F32, Tag::NONE))
-    };
-    let (a, b) = (wide(operands[0])?, wide(operands[1])?);
-    let meta = Meta { dtype: DType::F32, ..out.meta.clone() };
-    let mut storage = room(op, crate::shape::len(&meta.shape), meta.device)?;
-    if let Some(memory) = storage.exclusive() {
-        binary(op, &[Input::Tensor(&a), Input::Tensor(&b)], &mut memory.output(&meta))?;
-    }
-    let layout = Layout::contiguous(meta.shape.clone());
-    let y = Tensor::from_parts(storage, layout, DType::F32, Tag::NONE);
-    told(op, map::cast(array(op, &y)?, Some(kind(out.meta.dtype)), target(op, out)?))
-}
-
-/// Memory for `len` elements of f32.
-fn room(op: &Op, len: usize, device: Device) -> Result<Storage> {
-    Storage::new(op.name(), len.saturating_mul(size_of::<f32>()), device)
 }
 
 /// The GPU's memory of a destination whose meta is still in use.

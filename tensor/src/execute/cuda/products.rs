@@ -2,7 +2,7 @@
 
 use ferrotape_kernels::cpu::gemm::Activation;
 use ferrotape_kernels::cuda::gemm::{self, Product};
-use ferrotape_kernels::cuda::{Array, Strided};
+use ferrotape_kernels::cuda::{Array, Strided, integers, precision};
 
 use super::dense::Dense;
 use super::{array, kind, target};
@@ -18,7 +18,7 @@ pub(super) fn execute(
     outputs: &mut [Output<'_>],
 ) -> Option<Result<()>> {
     let out = outputs.first_mut()?;
-    if !gemm::computes(kind(out.meta.dtype)) {
+    if !gemm::computes(kind(out.meta.dtype)) && !matches!(op, Op::Matmul) {
         return None;
     }
     match op {
@@ -43,15 +43,19 @@ fn matmul(op: &Op, inputs: &[Input<'_>], out: &mut Output<'_>) -> Option<Result<
         return None;
     }
     let mut run = || {
+        let (a, b) = (a.array(op)?, b.array(op)?);
+        if a.kind().is_integer() {
+            return told(op, integers::matmul(a, b, target(op, out)?));
+        }
         let product = Product {
-            a: a.array(op)?,
-            b: b.array(op)?,
+            a,
+            b,
             row_bias: None,
             column_bias: None,
             accumulate: false,
             activation: Activation::None,
         };
-        told(op, gemm::gemm(&product, target(op, out)?))
+        told(op, precision::multiply(&product, target(op, out)?))
     };
     Some(run())
 }
@@ -117,5 +121,5 @@ fn linear(
         None => None,
     };
     let product = Product { a, b, row_bias: None, column_bias, accumulate: false, activation };
-    told(op, gemm::gemm(&product, target(op, out)?))
+    told(op, precision::multiply(&product, target(op, out)?))
 }
