@@ -2,7 +2,7 @@
 
 mod mkl;
 
-pub use mkl::mkl_int8;
+pub use mkl::{Int8Product, mkl_int8};
 
 /// `c[m, n] = a[m, k] b[k, n]`, all row-major and dense.
 pub type Product = fn([usize; 3], &[f32], &[f32], &mut [f32]);

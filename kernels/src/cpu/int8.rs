@@ -7,7 +7,7 @@
 //! - [`Packed`] holds the weights of a product in one layout for all instruction sets, with the sum of each column.
 //! - [`gemm()`] multiplies activations by them; [`conv2d()`] is the same product over patches of NHWC images.
 //! - [`Output`] says what becomes of the sums: i32, i64, f32 (dynamic quantization), u8 or i8 (requantization).
-//! - [`max_pool2d`], [`add`], [`concat`]: what networks do with codes besides.
+//! - [`max_pool2d`], [`add`], [`concat()`]: what networks do with codes besides.
 
 mod block;
 mod conv;

@@ -85,7 +85,10 @@ impl Conv2dShape {
         let split = |channels: usize| self.groups > 0 && channels.is_multiple_of(self.groups);
         require(split(self.in_channels), "conv2d: groups do not divide the input channels")?;
         require(split(self.out_channels), "conv2d: groups do not divide the output channels")?;
-        require(self.in_channels > 0, "conv2d: no input channels")
+        require(self.in_channels > 0, "conv2d: no input channels")?;
+        // Places of a window are computed with plain arithmetic from here on.
+        let room = checked_len(&[self.inputs(), self.kernel[0], self.kernel[1], 8]);
+        require(room.is_some(), "conv2d: sizes overflow")
     }
 }
 
@@ -239,7 +242,7 @@ impl Plan {
         let slab = lines_in.and_then(|lines| lines.checked_mul(line)).ok_or(overflow.clone())?;
         slab.checked_mul(4).ok_or(overflow)?;
         let images = match lines == oh {
-            true => (PIECE / (per_line * oh)).min(SLAB / slab).clamp(1, batch),
+            true => (PIECE / per_line.saturating_mul(oh)).min(SLAB / slab).clamp(1, batch),
             false => 1,
         };
         let (image_blocks, line_blocks) = (batch.div_ceil(images), oh.div_ceil(lines));

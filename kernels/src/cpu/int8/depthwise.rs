@@ -80,12 +80,13 @@ unsafe fn add<D: Dot>(sums: &mut [i32; COLUMNS], from: *const u8, weights: &[i8]
         // SAFETY: by the caller's contract; bytes need no alignment.
         let codes = unsafe { &*from.cast::<[u8; COLUMNS]>() };
         for i in 0..COLUMNS {
-            sums[i] += i32::from(codes[i]) * i32::from(weights[i]);
+            sums[i] = sums[i].wrapping_add(i32::from(codes[i]) * i32::from(weights[i]));
         }
         return;
     }
     for (i, (sum, weight)) in sums.iter_mut().zip(weights).enumerate() {
         // SAFETY: by the caller's contract; the low byte of an i16 is the code.
-        *sum += i32::from(unsafe { *from.add(i * D::BYTES) }) * i32::from(*weight);
+        let code = i32::from(unsafe { *from.add(i * D::BYTES) });
+        *sum = sum.wrapping_add(code * i32::from(*weight));
     }
 }

@@ -158,6 +158,7 @@ fn wrong_convolutions_are_errors() {
         Conv2dShape { in_channels: 0, ..right },
         Conv2dShape { in_channels: usize::MAX, ..right },
         Conv2dShape { out_channels: 3, ..right },
+        Conv2dShape { out_channels: 0, kernel: [usize::MAX; 2], ..right },
     ] {
         assert!(Conv2d::new(&wrong, &[1i8; 36]).is_err(), "{wrong:?}");
     }
