@@ -49,7 +49,7 @@ fn products(record: &mut Record) -> Result<(), Box<dyn std::error::Error>> {
         let multiplier = [1e-4];
         let mut contenders = Vec::new();
         let isas = || Int8Isa::ALL.into_iter().filter(|isa| isa.available());
-        let best = isas().last().unwrap_or(Int8Isa::Scalar);
+        let best = isas().next_back().unwrap_or(Int8Isa::Scalar);
         for isa in isas() {
             if isa == Int8Isa::Scalar && m * k * n > 100_000_000 {
                 continue;

@@ -2,7 +2,7 @@
 //! the wheel `mkl` brings it. One thread.
 
 /// `c[m, n] = a[m, k] b[k, n]`, all row-major and dense.
-pub(crate) type Int8Product = fn([usize; 3], &[u8], &[i8], &mut [i32]);
+pub type Int8Product = fn([usize; 3], &[u8], &[i8], &mut [i32]);
 
 /// `cblas_gemm_s8u8s32`, or `None` without MKL.
 pub fn mkl_int8() -> Option<Int8Product> {
