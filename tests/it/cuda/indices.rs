@@ -17,7 +17,7 @@ fn moved(x: &Tensor, index: &Tensor, rows: &Tensor, mask: &Tensor) -> Results {
     for dim in 0..3 {
         add("gather", x.gather(dim, index));
         add("index_select", x.index_select(dim, rows));
-        add("scatter", x.scatter(dim, index, &x.flip(0).unwrap()));
+        add("scatter", x.scatter(dim, index, x.flip(0)));
         add("index_copy", x.index_copy(dim, rows, &x.index_select(dim, rows).unwrap()));
         for descending in [false, true] {
             match x.sort(dim, descending) {
@@ -61,7 +61,7 @@ fn computed(x: &Tensor, index: &Tensor, rows: &Tensor) -> Results {
     let mut all: Results = Vec::new();
     let mut add = |name: &str, y: Result<Tensor>| all.push((name.to_owned(), y));
     for dim in 0..3 {
-        add("scatter_add", x.scatter_add(dim, index, &x.flip(1).unwrap()));
+        add("scatter_add", x.scatter_add(dim, index, x.flip(1)));
         let slices = x.index_select(dim, rows).unwrap();
         add("index_add", x.index_add(dim, rows, &slices));
         for reduce in
@@ -141,7 +141,7 @@ fn an_index_outside_is_the_cpus_error() {
     let Some(gpu) = gpu() else { return };
     let (x, index, _) = operands(3);
     for bad in [-1i64, 3, i64::MAX] {
-        let index = index.scatter(0, &Tensor::from([[[1i64]]]), &Tensor::from([[[bad]]])).unwrap();
+        let index = index.scatter(0, &Tensor::from([[[1i64]]]), Tensor::from([[[bad]]])).unwrap();
         let rows = Tensor::from([0i64, bad, 1]);
         let all = |x: &Tensor, index: &Tensor, rows: &Tensor| -> Results {
             let some = x.narrow(1, 0, 3).unwrap();
@@ -236,7 +236,7 @@ fn what_is_beyond_kernels_is_the_hosts() {
             let whole = x.contiguous().unwrap();
             add("contiguous", x.contiguous());
             add("neg", x.neg());
-            add("add", x.add(&turned.narrow(0, 0, 1).narrow(16, 0, 1).unwrap()));
+            add("add", x.add(turned.narrow(0, 0, 1).narrow(16, 0, 1)));
             add("where", x.gt(0.0).select(x, -1.0));
             add("to_dtype", x.to_dtype(DType::I32));
             add("sum", x.sum(..));
