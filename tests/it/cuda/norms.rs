@@ -73,7 +73,7 @@ fn lost(x: &Tensor, target: &Tensor) -> Result<Results> {
     let mut all = Vec::new();
     let each = CrossEntropyLoss::default().reduction(Reduction::None);
     derived(&mut all, "cross_entropy", &[x], |o| o[0].cross_entropy(target))?;
-    derived(&mut all, "each", &[x], |o| o[0].cross_entropy_with(target, each.clone()))?;
+    derived(&mut all, "each", &[x], |o| o[0].cross_entropy_with(target, each))?;
     all.push(("no class".to_owned(), x.cross_entropy(&target.add(3.0)?)));
     all.push(("no class".to_owned(), x.cross_entropy(&target.sub(1.0)?)));
     Ok(all)
