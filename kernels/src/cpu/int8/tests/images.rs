@@ -51,9 +51,11 @@ fn convolution<X: Code, W: Code>(random: &mut Random, isas: &[Int8Isa], large: u
         let (channel, i, j) = (l / (kh * kw), l / kw % kh, l % kw);
         let y = (y * shape.stride[0] + i * shape.dilation[0]).wrapping_sub(shape.padding[0]);
         let x_at = (x_at * shape.stride[1] + j * shape.dilation[1]).wrapping_sub(shape.padding[1]);
-        let inside = y < h && x_at < w;
-        let place = ((image * h).wrapping_add(y) * w).wrapping_add(x_at) * c;
-        if inside { x[place + o / outputs * inputs + channel].to_i32() - x_zero } else { 0 }
+        if y >= h || x_at >= w {
+            return 0;
+        }
+        let place = ((image * h + y) * w + x_at) * c;
+        x[place + o / outputs * inputs + channel].to_i32() - x_zero
     };
     let mut want = Vec::new();
     for row in 0..batch * oh * ow {
