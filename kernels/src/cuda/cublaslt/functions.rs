@@ -134,8 +134,10 @@ fn load(names: &[&str]) -> Result<Functions, String> {
     let Some(library) = names.iter().find_map(|name| unsafe { Library::new(*name) }.ok()) else {
         return Err(format!("no cuBLASLt: looked for {}", names.join(", ")));
     };
+    let functions = Functions::find(&library)?;
     // It stays loaded.
-    Functions::find(Box::leak(Box::new(library)))
+    std::mem::forget(library);
+    Ok(functions)
 }
 
 impl Functions {

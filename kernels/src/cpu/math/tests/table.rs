@@ -48,15 +48,11 @@ fn columns(place: usize) -> [Vec<f64>; 4] {
     })
 }
 
-fn view<T: crate::element::Pod>(x: &[T], len: [usize; 1]) -> View<'_, T> {
-    // One dim of the slice's length lives as long as the test.
-    View::new(x, 0, Box::leak(Box::new(len)), &[1]).unwrap()
-}
-
 /// The function `name` of the operands, as a user gets it.
 fn call<T: Float>(name: &str, a: &[T], b: &[T]) -> Vec<T> {
     let mut y = vec![T::ZERO; a.len()];
-    let source = |x| Source::View(view(x, [a.len()]));
+    let len = [a.len()];
+    let source = |x| Source::View(View::new(x, 0, &len, &[1]).unwrap());
     if let Some(op) = UnaryOp::ALL.iter().find(|op| op.name() == name) {
         map::unary(*op, source(a), &mut y).unwrap();
     } else {
