@@ -49,6 +49,10 @@ fn outcome(
 /// An error's first line without the caller's place, wherever it happened.
 fn words(error: &ferrotape::Error) -> String {
     let text = error.to_string().replace("cuda:0", "cpu");
+    // How much memory was asked for depends on the pool's blocks.
+    if text.contains("out of memory") {
+        return "out of memory".to_owned();
+    }
     text.split(" (at ").next().unwrap_or_default().lines().next().unwrap_or_default().to_owned()
 }
 
