@@ -112,10 +112,10 @@ impl RangeObserver {
             RangeMethod::MovingAverage { .. } => Ok(self.average.unwrap_or(extremes)),
             RangeMethod::Percentile { keep } => Ok(self.percentile(keep)),
             RangeMethod::Mse => {
-                self.least(extremes, STEPS, |low, high| self.mse(scheme, low, high))
+                self.least(extremes, false, |low, high| self.mse(scheme, low, high))
             }
             RangeMethod::Entropy => {
-                self.least(extremes, 1, |low, high| self.divergence(scheme, low, high))
+                self.least(extremes, true, |low, high| self.divergence(scheme, low, high))
             }
         }
     }
@@ -137,11 +137,11 @@ impl RangeObserver {
         (low, bound(&mut bins.into_iter().rev(), self.histogram.max).max(low))
     }
 
-    /// The cut range with the least `cost`: either bound at so many parts of the extreme, or, with one step, both at the same part.
+    /// The cut range with the least `cost`: each bound is a part of its extreme, both the same part if `together`.
     fn least(
         &self,
         (min, max): (f64, f64),
-        steps: usize,
+        together: bool,
         cost: impl Fn(f64, f64) -> Result<f64>,
     ) -> Result<(f64, f64)> {
         let parts = |of: f64| {
@@ -151,8 +151,7 @@ impl RangeObserver {
         let (mut best, mut least) = ((min, max), f64::INFINITY);
         for (i, low) in parts(min.min(0.0)) {
             for (j, high) in parts(max.max(0.0)) {
-                let together = i == j || min >= 0.0 || max <= 0.0;
-                if steps == 1 && !together {
+                if together && i != j && min < 0.0 && max > 0.0 {
                     continue;
                 }
                 let cost = cost(low, high)?;
@@ -280,7 +279,7 @@ mod tests {
         for scheme in [
             Scheme::ACTIVATION,
             Scheme { dtype: DType::I8, ..Scheme::ACTIVATION },
-            Scheme { axis: None, ..Scheme::WEIGHT },
+            Scheme::WEIGHT,
             Scheme { mapping: Mapping::Symmetric, ..Scheme::ACTIVATION },
         ] {
             let whole = error(&values, &scheme, (-25.0, 30.0));

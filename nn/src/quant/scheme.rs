@@ -22,8 +22,6 @@ pub struct Scheme {
     pub mapping: Mapping,
     /// [`DType::I8`] or [`DType::U8`].
     pub dtype: DType,
-    /// `None`: one scale for the tensor; else one for each index along this dim.
-    pub axis: Option<usize>,
 }
 
 /// Scale and zero point: a code stands for `(code - zero_point) * scale`.
@@ -39,12 +37,10 @@ pub struct QParams {
 const SMALLEST: f32 = f32::EPSILON;
 
 impl Scheme {
-    /// Activations as most int8 kernels want them: affine, u8, one scale.
-    pub const ACTIVATION: Scheme =
-        Scheme { mapping: Mapping::Affine, dtype: DType::U8, axis: None };
-    /// Weights likewise: symmetric, i8, a scale for each output channel (dim 0).
-    pub const WEIGHT: Scheme =
-        Scheme { mapping: Mapping::SymmetricNarrow, dtype: DType::I8, axis: Some(0) };
+    /// Activations as most int8 kernels want them: affine, u8.
+    pub const ACTIVATION: Scheme = Scheme { mapping: Mapping::Affine, dtype: DType::U8 };
+    /// Weights likewise: symmetric, i8.
+    pub const WEIGHT: Scheme = Scheme { mapping: Mapping::SymmetricNarrow, dtype: DType::I8 };
 
     /// The lowest and the highest code.
     ///
