@@ -51,7 +51,7 @@ pub use ops::{
 };
 pub use random::Generator;
 pub use shape::{Dims, IntoDims, IntoShape, IntoSizes};
-pub use tensor::{Tensor, TensorId};
+pub use tensor::{Tensor, TensorId, WeakTensor};
 
 /// ```
 /// # fn main() -> ferrotape_tensor::Result<()> {

@@ -134,6 +134,18 @@ impl Int8Weights {
         Ok(Int8Weights { packed, scale, zero })
     }
 
+    /// The codes, of the shape that they were given in.
+    ///
+    /// # Errors
+    /// Another shape's length; memory over the limit.
+    pub fn codes(&self, shape: &[usize]) -> Result<Tensor> {
+        let codes = match &self.packed {
+            PackedWeights::Linear(packed) => packed.codes_out_in(),
+            PackedWeights::Conv2d(conv) => conv.codes(),
+        };
+        Tensor::from_vec(codes, shape.to_vec())
+    }
+
     /// How many outputs (channels) it has.
     pub fn outputs(&self) -> usize {
         self.scale.len()
@@ -315,7 +327,8 @@ impl Int8Op {
                     let message = "codes, dilation 1 and windows that lie within are expected";
                     return Err(Error::argument(name, message));
                 }
-                let chw = Meta { shape: images(true, [0, 3, 1, 2])?, ..a.clone() };
+                // Windows are checked where those of floats are.
+                let chw = made(images(true, [0, 3, 1, 2])?, DType::F32);
                 let y = super::metas::images::pooled(name, pool, &chw)?;
                 made(Dims::from_slice(&[y[0], y[2], y[3], y[1]]), a.dtype)
             }
