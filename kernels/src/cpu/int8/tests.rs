@@ -2,6 +2,7 @@
 
 mod images;
 mod products;
+mod rows;
 mod scheme;
 
 use super::{Code, Codes};
