@@ -8,6 +8,7 @@
 //! - [`gemm()`] multiplies activations by them; [`conv2d()`] is the same product over patches of NHWC images.
 //! - [`Output`] says what becomes of the sums: i32, i64, f32 (dynamic quantization), u8 or i8 (requantization).
 //! - [`quantize_rows`] and [`quantize_images`] quantize activations with ranges of their own: dynamic quantization.
+//! - [`recurrent()`] is an LSTM, GRU or RNN of such products.
 //! - [`max_pool2d`], [`add`], [`concat()`]: what networks do with codes besides.
 
 mod block;
@@ -24,6 +25,7 @@ mod pool;
 mod prepare;
 mod rows;
 pub mod scheme;
+mod sequence;
 #[cfg(test)]
 mod tests;
 
@@ -36,6 +38,7 @@ pub use output::Output;
 pub use packed::{MAX_K, Order, Packed};
 pub use pool::{Pool2d, max_pool2d};
 pub use rows::{quantize_images, quantize_rows};
+pub use sequence::{Recurrent, RecurrentForward, RecurrentWeights, recurrent};
 
 use crate::element::Pod;
 use crate::error::{Result, require};
