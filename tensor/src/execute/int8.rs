@@ -147,7 +147,7 @@ fn layer(op: &Op, call: &Int8Call, inputs: &[Input<'_>], out: &mut Output<'_>) -
         }
         None => {
             let bias = (!call.float_bias.is_empty()).then_some(&call.float_bias[..]);
-            To::F32 { out: out.buffer.as_mut_slice(), scale: factors, bias, relu }
+            To::F32 { out: out.buffer.as_mut_slice(), scale: factors, row_scale: None, bias, relu }
         }
     };
     let x = tensor(op, inputs, 0)?;
@@ -170,7 +170,7 @@ fn layer(op: &Op, call: &Int8Call, inputs: &[Input<'_>], out: &mut Output<'_>) -
                     return Err(Error::shape(op.name(), "four dims expected"));
                 };
                 let zero = call.x.zero_point;
-                int8::conv2d(conv, batch, [h, w], codes.get(), zero, weight_zero, bias, to)
+                int8::conv2d(conv, batch, [h, w], codes.get(), Zero::All(zero), weight_zero, bias, to)
             }
         },
     )

@@ -174,6 +174,8 @@ impl Conv2d {
 /// `output[n, oh, ow, o]` from `x[n, h, w, c]`: the sum over the window and the group's channels of
 /// `(x[n, oh*s + kh*d - p, ow*s + kw*d - p, c] - x_zero) * (weight[o, c, kh, kw] - weight_zero) + bias[o]`, then what
 /// [`Output`] says. Padding is the zero point and so contributes nothing. Sums are exact as those of [`gemm`](super::gemm()).
+/// [`Zero::Each`] of `x_zero` is one an image, as are row scales of the output: quantization of an image at a time, which does not
+/// depend on the batch.
 ///
 /// # Errors
 /// As [`gemm`](super::gemm()); also if the kernel does not fit.
@@ -183,7 +185,7 @@ pub fn conv2d(
     batch: usize,
     input: [usize; 2],
     x: Codes<'_>,
-    x_zero: i32,
+    x_zero: Zero<'_>,
     weight_zero: Option<Zero<'_>>,
     bias: Option<&[i32]>,
     output: Output<'_>,
@@ -202,7 +204,7 @@ pub fn conv2d_under(
     batch: usize,
     input: [usize; 2],
     x: Codes<'_>,
-    x_zero: i32,
+    x_zero: Zero<'_>,
     weight_zero: Option<Zero<'_>>,
     bias: Option<&[i32]>,
     output: Output<'_>,
@@ -212,10 +214,10 @@ pub fn conv2d_under(
     let len = checked_len(&[batch, input[0], input[1], shape.in_channels]);
     require(len == Some(x.len()), "conv2d: wrong length of the input")?;
     let rows = checked_len(&[batch, oh, ow]).ok_or(Error::Contract("conv2d: sizes overflow"))?;
-    let a = Activations { codes: x, stride: 0, zero: Zero::All(x_zero) };
+    let a = Activations { codes: x, stride: 0, zero: x_zero };
     let n = shape.out_channels;
     let Some(first) = conv.groups.first() else { return Ok(()) };
-    let finish = Finish::new([rows, n], &a, first, weight_zero, bias, output, n)?;
+    let finish = Finish::new([rows, n], oh * ow, &a, first, weight_zero, bias, output, n)?;
     if rows == 0 || n == 0 {
         return Ok(());
     }
@@ -277,7 +279,7 @@ struct Call<'a> {
     conv: &'a Conv2d,
     plan: &'a Plan,
     x: Codes<'a>,
-    x_zero: i32,
+    x_zero: Zero<'a>,
     finish: &'a Finish<'a>,
     failed: Mutex<Result<()>>,
 }
@@ -405,13 +407,13 @@ impl Piece<'_> {
         let (shape, plan) = (&self.call.conv.shape, self.call.plan);
         let (c, [h, w], [ph, pw]) = (shape.in_channels, plan.input, shape.padding);
         let (codes, flip) = (self.call.x.bytes(), flip(self.call.x));
-        let zero = (self.call.x_zero as u8) ^ flip;
         let left = pw.min(plan.width);
         let inside = (plan.width - left).min(w);
         let right = plan.width - left - inside;
         let line_bytes = plan.width * c * D::BYTES;
         for (place, to) in to.chunks_exact_mut(line_bytes).take(images.len() * down).enumerate() {
             let image = images.start + place / down;
+            let zero = (self.call.x_zero.at(image) as u8) ^ flip;
             let y = (line * shape.stride[0] + place % down).checked_sub(ph).filter(|y| *y < h);
             let to = to.as_mut_ptr();
             // SAFETY: the three parts are the line's codes.
