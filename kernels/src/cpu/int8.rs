@@ -15,6 +15,7 @@ mod block;
 mod conv;
 mod depthwise;
 pub(crate) mod dot;
+pub mod double;
 mod finish;
 mod gemm;
 mod join;
