@@ -23,10 +23,12 @@
 
 mod calibrate;
 mod config;
+mod file;
 mod histogram;
 mod layer;
 mod model;
 mod range;
+mod report;
 mod run;
 mod scheme;
 mod tensors;
@@ -36,6 +38,7 @@ mod weights;
 pub use calibrate::{Calibration, calibrate};
 pub use config::{QuantConfig, QuantMode};
 pub use model::Quantized;
+pub use report::{LayerReport, QuantReport};
 pub use range::{RangeMethod, RangeObserver};
 pub use scheme::{Mapping, Scheme};
 pub use tensors::Tensors;
