@@ -27,6 +27,7 @@ mod optim;
 mod ownership;
 mod parts;
 mod programs;
+mod quantize;
 mod readers;
 mod recurrent;
 mod safetensors;
