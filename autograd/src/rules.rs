@@ -101,6 +101,8 @@ pub fn derivative(op: &Op) -> Derivative {
         Op::Random(..) | Op::StopGradient | Op::SearchSorted { .. } => Derivative::None,
         Op::MaxPool2dIndex(_) => Derivative::None,
         Op::Quantize(_) | Op::MatmulInteger | Op::ConvInteger(_) => Derivative::None,
+        // Training sees fake quantization instead.
+        Op::Int8(_) => Derivative::None,
         // Updates change values under the tape; steps belong behind the gradient.
         _ => Derivative::Missing,
     }

@@ -3,6 +3,7 @@
 mod cuda;
 mod halves;
 mod images;
+mod int8;
 mod maps;
 mod norms;
 mod products;
@@ -206,6 +207,7 @@ fn dispatch(op: &Op, inputs: &[Input<'_>], outputs: &mut [Output<'_>]) -> Result
         | Op::MatmulInteger
         | Op::ConvInteger(_) => quantize::execute(op, inputs, &mut outputs[0]),
         Op::Sequence(_) | Op::SequenceBackward(_) => sequence::execute(op, inputs, outputs),
+        Op::Int8(call) => int8::execute(op, call, inputs, &mut outputs[0]),
         Op::Transfer(_) | Op::View(_) | Op::StopGradient | Op::Custom(_) => {
             Err(Error::argument(op.name(), "is not executed into memory"))
         }

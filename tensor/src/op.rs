@@ -1,5 +1,6 @@
 //! Operations as values: one closed enum, grouped, and what each gives for what it takes.
 
+mod int8;
 mod metas;
 mod parameters;
 mod quantize;
@@ -16,6 +17,8 @@ use ferrotape_kernels::cpu::reduce::{ArgOp, ReduceOp};
 use ferrotape_kernels::cpu::scan::ScanOp;
 use ferrotape_kernels::elementwise::{BinaryOp, CompareOp, LogicalOp, UnaryOp};
 
+pub(crate) use int8::PackedWeights;
+pub use int8::{Encoding, Int8Call, Int8Dynamic, Int8Op, Int8Weights};
 pub(crate) use metas::has_integer_form;
 pub use metas::output_metas;
 pub use parameters::{Diagonal, IndexOp, OptimizeOp, RandomOp, ReduceDims, ViewOp};
@@ -160,6 +163,8 @@ pub enum Op {
     Sequence(SequenceOp),
     /// The backward pass of `Sequence` through time, up to the products over all steps
     SequenceBackward(SequenceOp),
+    /// On codes of 8 bits, with packed weights
+    Int8(Int8Op),
     /// Random numbers, from nothing
     Random(RandomOp, Philox, Meta),
     /// The elements as another type
@@ -246,6 +251,7 @@ impl Op {
             Op::CrossEntropyInput => "cross_entropy_input",
             Op::Sequence(_) => "sequence",
             Op::SequenceBackward(_) => "sequence_backward",
+            Op::Int8(int8) => int8.name(),
             Op::Random(random, ..) => random.name(),
             Op::Cast(_) => "cast",
             Op::Transfer(_) => "to_device",

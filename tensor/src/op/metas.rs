@@ -1,6 +1,6 @@
 //! What an operation gives for what it takes: a pure function of shapes and types, and the check of both.
 
-mod images;
+pub(in crate::op) mod images;
 mod norms;
 mod quantize;
 mod scans;
@@ -102,6 +102,7 @@ fn check_operands(op: &Op, inputs: &[Meta]) -> Result<()> {
             settings.backward_operands()..=settings.backward_operands()
         }
         Op::Optimize(step) => step.states() + 2..=step.states() + 2,
+        Op::Int8(int8) => int8.operands()..=int8.operands(),
         Op::Custom(_) => 0..=usize::MAX,
     };
     if !expected.contains(&inputs.len()) {
@@ -221,6 +222,7 @@ fn single_output(op: &Op, inputs: &[Meta]) -> Result<Meta> {
             }
             inputs[0].clone()
         }
+        Op::Int8(int8) => int8.output(inputs)?,
         Op::Transfer(device) => Meta { device: *device, ..inputs[0].clone() },
         Op::Cast(dtype) => Meta { dtype: *dtype, ..inputs[0].clone() },
         Op::Sequence(_)

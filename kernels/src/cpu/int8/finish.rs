@@ -2,71 +2,9 @@
 
 use super::dot::PANEL;
 use super::packed::Packed;
-use super::{Code, Codes, Zero};
+use super::{Code, Codes, Output, Zero};
 use crate::cpu::int8::Activations;
 use crate::error::{Result, require};
-
-/// Where sums go and as what. `scale` and `multiplier` have one element, or one a column; results are row-major.
-///
-/// With `sum` the exact integer `sum of (a - a_zero) * (w - w_zero) + bias`, `float` its nearest f32 (ties to even), all of it
-/// f32 operations, one after the other:
-///
-/// - `F32`: `float * scale + bias` (dynamic quantization: `scale = a_scale * w_scale`), with `relu` then `max(_, 0)`;
-/// - `U8`, `I8`: `round_half_even(clamp(float * multiplier, lo - zero, hi - zero)) + zero` for the type's codes `lo..=hi` (static
-///   quantization: `multiplier = a_scale * w_scale / out_scale`), with `relu` for `lo = zero`.
-#[derive(Debug)]
-pub enum Output<'a> {
-    /// The sums. An error if they may not fit (R7).
-    I32(&'a mut [i32]),
-    /// The sums, always exact.
-    I64(&'a mut [i64]),
-    /// Dequantized.
-    F32 {
-        /// The result.
-        out: &'a mut [f32],
-        /// Its factors.
-        scale: &'a [f32],
-        /// Added to each row, one element a column.
-        bias: Option<&'a [f32]>,
-        /// Negative numbers become 0.
-        relu: bool,
-    },
-    /// Requantized.
-    U8 {
-        /// The result.
-        out: &'a mut [u8],
-        /// Its factors, finite.
-        multiplier: &'a [f32],
-        /// Its zero point.
-        zero: i32,
-        /// Codes below the zero point become the zero point.
-        relu: bool,
-    },
-    /// Requantized.
-    I8 {
-        /// The result.
-        out: &'a mut [i8],
-        /// Its factors, finite.
-        multiplier: &'a [f32],
-        /// Its zero point.
-        zero: i32,
-        /// Codes below the zero point become the zero point.
-        relu: bool,
-    },
-}
-
-impl Output<'_> {
-    /// How many elements it has.
-    fn len(&self) -> usize {
-        match self {
-            Output::I32(out) => out.len(),
-            Output::I64(out) => out.len(),
-            Output::F32 { out, .. } => out.len(),
-            Output::U8 { out, .. } => out.len(),
-            Output::I8 { out, .. } => out.len(),
-        }
-    }
-}
 
 /// An output's place; the borrow stands in [`Finish`].
 #[derive(Debug, Clone, Copy)]
@@ -112,6 +50,9 @@ pub(super) struct Finish<'a> {
     /// The activations' zero points, and what they are moved by to go with u8.
     zero: Zero<'a>,
     to_u8: i32,
+    /// Rows that share a zero point and a factor: 1, or those of an image.
+    group: usize,
+    row_scale: Option<&'a [f32]>,
     weight_zero: Option<Zero<'a>>,
     moved: i32,
     k: usize,
@@ -135,7 +76,11 @@ pub(super) const COLUMNS: usize = 4 * PANEL;
 pub(super) struct Columns {
     first: usize,
     len: usize,
-    /// What is added to a sum: the bias less the term of the activations' zero point, if all rows have the same.
+    /// The group of rows that `base` and `row` are of.
+    group: usize,
+    /// The factor of the rows.
+    row: f32,
+    /// What is added to a sum: the bias less the term of the activations' zero point.
     base: [i32; COLUMNS],
     scale: [f32; COLUMNS],
     /// -0 where there is none: adding it changes nothing.
@@ -165,6 +110,7 @@ impl<T: From<i32> + Default + Copy> Last<T> for Exact {
 #[derive(Clone, Copy)]
 struct Dequantize {
     relu: bool,
+    row: f32,
 }
 
 impl Last<f32> for Dequantize {
@@ -172,7 +118,7 @@ impl Last<f32> for Dequantize {
     fn of(self, exact: [i32; PANEL], scale: &[f32], bias: &[f32]) -> [f32; PANEL] {
         let mut floats = [0f32; PANEL];
         for j in 0..PANEL {
-            floats[j] = exact[j] as f32 * scale[j] + bias[j];
+            floats[j] = exact[j] as f32 * (self.row * scale[j]) + bias[j];
         }
         if self.relu {
             for float in &mut floats {
@@ -200,10 +146,12 @@ impl Last<u8> for Requantize {
 }
 
 impl<'a> Finish<'a> {
-    /// For the `[rows, columns]` results of products with `packed`, which may be several beside each other; checks all it is
-    /// given.
+    /// For the `[rows, columns]` results of products with `packed`, which may be several beside each other; each `group` rows
+    /// (of which there are whole ones) share what is given for a row. Checks all it is given.
+    #[allow(clippy::too_many_arguments)]
     pub(super) fn new(
         [rows, columns]: [usize; 2],
+        group: usize,
         a: &Activations<'a>,
         packed: &Packed,
         weight_zero: Option<Zero<'a>>,
@@ -219,24 +167,27 @@ impl<'a> Finish<'a> {
         require(needed.is_some_and(|len| len <= output.len()), "int8: the result is too short")?;
         let fits = |len: usize| len == 1 || len == columns;
         require(bias.is_none_or(|bias| bias.len() == columns), "int8: wrong length of the bias")?;
-        let a_reach = a.zero.reach(rows, a.codes.range())?;
+        let groups = rows / group;
+        let a_reach = a.zero.reach(groups, a.codes.range())?;
         // Without a zero point it is 0, for i8 and for u8.
         let w_reach = weight_zero.unwrap_or(Zero::All(0)).reach(columns, packed.range)?;
         let bias_reach = bias.unwrap_or(&[]).iter().map(|b| i64::from(*b).abs()).max().unwrap_or(0);
         // Reaches are at most 255, k at most 2^23.
         let wide = a_reach * w_reach * packed.k as i64 + bias_reach > i64::from(i32::MAX);
-        let (mut scale, mut float_bias): (&[f32], _) = (&[], None);
+        let (mut scale, mut row_scale, mut float_bias): (&[f32], _, _) = (&[], None, None);
         let to = match output {
             Output::I32(out) => {
                 require(!wide, "int8: k is beyond the exact range of i32 sums; ask for i64")?;
                 To::I32(out.as_mut_ptr())
             }
             Output::I64(out) => To::I64(out.as_mut_ptr()),
-            Output::F32 { out, scale: factors, bias, relu } => {
+            Output::F32 { out, scale: factors, row_scale: of_rows, bias, relu } => {
                 require(fits(factors.len()), "int8: wrong number of scales")?;
+                let right = of_rows.is_none_or(|scales| scales.len() == groups);
+                require(right, "int8: wrong number of scales of rows")?;
                 let right = bias.is_none_or(|bias| bias.len() == columns);
                 require(right, "int8: wrong length of the bias")?;
-                (scale, float_bias) = (factors, bias);
+                (scale, row_scale, float_bias) = (factors, of_rows, bias);
                 To::F32(out.as_mut_ptr(), relu)
             }
             Output::U8 { out, multiplier, zero, relu } => {
@@ -255,7 +206,21 @@ impl<'a> Finish<'a> {
         let (to_u8, moved, k) = (a.codes.to_u8(), packed.moved, packed.k);
         let weight_zero = weight_zero.or((moved != 0).then_some(Zero::All(0)));
         let zero = a.zero;
-        Ok(Finish { zero, to_u8, weight_zero, moved, k, bias, scale, float_bias, to, stride, wide })
+        Ok(Finish {
+            zero,
+            to_u8,
+            group,
+            row_scale,
+            weight_zero,
+            moved,
+            k,
+            bias,
+            scale,
+            float_bias,
+            to,
+            stride,
+            wide,
+        })
     }
 
     /// The finish of columns `start .. start + len` alone: a group of a convolution.
@@ -303,6 +268,8 @@ impl<'a> Finish<'a> {
         let mut columns = Columns {
             first,
             len,
+            group: usize::MAX,
+            row: 1.0,
             base: [0; COLUMNS],
             scale: [0.0; COLUMNS],
             bias: [-0.0; COLUMNS],
@@ -349,17 +316,23 @@ impl<'a> Finish<'a> {
         row: usize,
         row_sums: Option<&[i32]>,
     ) {
-        if row_sums.is_none() && matches!(self.zero, Zero::All(_)) {
+        let same = matches!((self.zero, self.row_scale), (Zero::All(_), None));
+        if row_sums.is_none() && same {
             // SAFETY: the caller's contract.
             unsafe { self.store(columns, sums, row) };
             return;
         }
         for (r, sums) in sums.iter_mut().enumerate() {
-            if let Zero::Each(zeros) = self.zero {
-                self.base(packed, columns, zeros[row + r]);
+            let group = (row + r) / self.group;
+            if columns.group != group {
+                columns.group = group;
+                columns.row = self.row_factor(group);
+                if let Zero::Each(zeros) = self.zero {
+                    self.base(packed, columns, zeros[group]);
+                }
             }
             if let Some(row_sums) = row_sums {
-                let zero = self.zero.at(row + r) + self.to_u8;
+                let zero = self.zero.at(group) + self.to_u8;
                 let rest = row_sums[r].wrapping_sub((self.k as i32).wrapping_mul(zero));
                 for (j, sum) in sums[..columns.len].iter_mut().enumerate() {
                     let weight_zero = self.weight_zero_at(columns.first + j);
@@ -382,7 +355,10 @@ impl<'a> Finish<'a> {
             match self.to {
                 To::I32(to) => self.store_as(Exact, to, columns, sums, row),
                 To::I64(to) => self.store_as(Exact, to, columns, sums, row),
-                To::F32(to, relu) => self.store_as(Dequantize { relu }, to, columns, sums, row),
+                To::F32(to, relu) => {
+                    let last = Dequantize { relu, row: columns.row };
+                    self.store_as(last, to, columns, sums, row);
+                }
                 To::Codes(to, requantize) => self.store_as(requantize, to, columns, sums, row),
             }
         }
@@ -414,6 +390,12 @@ impl<'a> Finish<'a> {
         }
     }
 
+    /// The factor of a group of rows.
+    #[inline(always)]
+    fn row_factor(&self, group: usize) -> f32 {
+        self.row_scale.map_or(1.0, |scales| scales[group])
+    }
+
     #[inline(always)]
     fn weight_zero_at(&self, column: usize) -> i32 {
         self.weight_zero.map_or(0, |zero| zero.at(column) + self.moved)
@@ -432,7 +414,8 @@ impl<'a> Finish<'a> {
         row: usize,
         row_sum: Option<i32>,
     ) {
-        let zero = i64::from(self.zero.at(row) + self.to_u8);
+        let group = row / self.group;
+        let (zero, factor) = (i64::from(self.zero.at(group) + self.to_u8), self.row_factor(group));
         let rest = row_sum.map_or(0, |sum| i64::from(sum) - self.k as i64 * zero);
         for (j, sum) in sums[..columns.len].iter().enumerate() {
             let column = columns.first + j;
@@ -446,7 +429,7 @@ impl<'a> Finish<'a> {
                     To::I32(to) => *to.add(place) = exact as i32,
                     To::I64(to) => *to.add(place) = exact,
                     To::F32(to, relu) => {
-                        let scaled = exact as f32 * columns.scale[j];
+                        let scaled = exact as f32 * (factor * columns.scale[j]);
                         let float = self.float_bias.map_or(scaled, |bias| scaled + bias[column]);
                         *to.add(place) = if relu && 0.0 > float { 0.0 } else { float };
                     }
