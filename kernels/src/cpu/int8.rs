@@ -25,9 +25,11 @@ pub mod scheme;
 mod tests;
 
 pub use conv::{Conv2d, Conv2dShape, conv2d, conv2d_under};
-pub use finish::Output;
+pub use finish::{Ending, Output};
+pub(crate) use finish::{Requantize, Sizes};
 pub use gemm::{Activations, gemm, gemm_under};
 
+pub(crate) use join::check_operand;
 pub use join::{Operand, add, concat};
 pub use layout::{nchw_from_nhwc, nhwc_from_nchw};
 pub use packed::{MAX_K, Order, Packed};

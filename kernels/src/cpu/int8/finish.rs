@@ -55,7 +55,116 @@ pub enum Output<'a> {
     },
 }
 
-impl Output<'_> {
+/// What an [`Output`] is, but for its place.
+#[derive(Debug, Clone, Copy)]
+pub enum Ending<'a> {
+    /// [`Output::I32`].
+    I32,
+    /// [`Output::I64`].
+    I64,
+    /// [`Output::F32`].
+    F32 {
+        /// Its factors.
+        scale: &'a [f32],
+        /// Added to each row, one element a column.
+        bias: Option<&'a [f32]>,
+        /// Negative numbers become 0.
+        relu: bool,
+    },
+    /// [`Output::U8`], [`Output::I8`].
+    Codes {
+        /// i8, else u8.
+        signed: bool,
+        /// Its factors, finite.
+        multiplier: &'a [f32],
+        /// Its zero point.
+        zero: i32,
+        /// Codes below the zero point become the zero point.
+        relu: bool,
+    },
+}
+
+/// A product as it is checked before anything is computed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sizes<'a> {
+    /// Of the result.
+    pub(crate) rows: usize,
+    pub(crate) columns: usize,
+    /// Elements from row to row, and in all.
+    pub(crate) stride: usize,
+    pub(crate) len: usize,
+    /// How many products a sum has.
+    pub(crate) k: usize,
+    /// The activations' zero points and codes.
+    pub(crate) zero: Zero<'a>,
+    pub(crate) range: [i32; 2],
+    /// The weights'.
+    pub(crate) weight_zero: Option<Zero<'a>>,
+    pub(crate) weight_range: [i32; 2],
+    pub(crate) bias: Option<&'a [i32]>,
+}
+
+impl Sizes<'_> {
+    /// Checks lengths and values; true if sums may leave i32.
+    pub(crate) fn check(&self, ending: &Ending<'_>) -> Result<bool> {
+        let &Sizes { rows, columns, stride, k, bias, .. } = self;
+        require(rows <= 1 || stride >= columns, "int8: rows of the result overlap")?;
+        let needed = match rows.min(columns) {
+            0 => Some(0),
+            _ => (rows - 1).checked_mul(stride).and_then(|start| start.checked_add(columns)),
+        };
+        require(needed.is_some_and(|len| len <= self.len), "int8: the result is too short")?;
+        let fits = |len: usize| len == 1 || len == columns;
+        require(bias.is_none_or(|bias| bias.len() == columns), "int8: wrong length of the bias")?;
+        let reach = self.zero.reach(rows, self.range)?;
+        // Without a zero point it is 0, for i8 and for u8.
+        let zero = self.weight_zero.unwrap_or(Zero::All(0));
+        let weight_reach = zero.reach(columns, self.weight_range)?;
+        let bias_reach = bias.unwrap_or(&[]).iter().map(|b| i64::from(*b).abs()).max().unwrap_or(0);
+        // Reaches are at most 255, k at most 2^23.
+        let wide = reach * weight_reach * k as i64 + bias_reach > i64::from(i32::MAX);
+        match *ending {
+            Ending::I32 => {
+                require(!wide, "int8: k is beyond the exact range of i32 sums; ask for i64")?;
+            }
+            Ending::I64 => (),
+            Ending::F32 { scale, bias, .. } => {
+                require(fits(scale.len()), "int8: wrong number of scales")?;
+                let right = bias.is_none_or(|bias| bias.len() == columns);
+                require(right, "int8: wrong length of the bias")?;
+            }
+            Ending::Codes { signed, multiplier, zero, relu } => {
+                Requantize::new(signed, zero, relu)?;
+                let right = fits(multiplier.len()) && multiplier.iter().all(|x| x.is_finite());
+                require(right, "int8: multipliers must be finite, one or one a column")?;
+            }
+        }
+        Ok(wide)
+    }
+}
+
+impl<'a> Output<'a> {
+    /// Its place, and what it is otherwise.
+    fn split(self) -> (To, Ending<'a>) {
+        let codes =
+            |signed, multiplier, zero, relu| Ending::Codes { signed, multiplier, zero, relu };
+        match self {
+            Output::I32(out) => (To::I32(out.as_mut_ptr()), Ending::I32),
+            Output::I64(out) => (To::I64(out.as_mut_ptr()), Ending::I64),
+            Output::F32 { out, scale, bias, relu } => {
+                (To::F32(out.as_mut_ptr(), relu), Ending::F32 { scale, bias, relu })
+            }
+            Output::U8 { out, multiplier, zero, relu } => (
+                To::Codes(out.as_mut_ptr(), Requantize::NONE),
+                codes(false, multiplier, zero, relu),
+            ),
+            Output::I8 { out, multiplier, zero, relu } => {
+                let to = out.as_mut_ptr().cast();
+                (To::Codes(to, Requantize::NONE), codes(true, multiplier, zero, relu))
+            }
+        }
+    }
+
     /// How many elements it has.
     fn len(&self) -> usize {
         match self {
@@ -79,19 +188,21 @@ enum To {
 
 /// Bounds relative to the zero point, and the zero point.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Requantize {
-    low: f32,
-    high: f32,
-    zero: i32,
+pub(crate) struct Requantize {
+    pub(crate) low: f32,
+    pub(crate) high: f32,
+    pub(crate) zero: i32,
 }
 
 /// `1.5 * 2^23`: a number of at most 2^22 added to it is rounded to an integer, half to even, in the low bits.
 pub(super) const ROUNDER: f32 = 12_582_912.0;
 
 impl Requantize {
-    /// To codes of `C`.
-    pub(super) fn new<C: Code>(zero: i32, relu: bool) -> Result<Self> {
-        let [low, high] = C::RANGE;
+    const NONE: Requantize = Requantize { low: 0.0, high: 0.0, zero: 0 };
+
+    /// To codes of i8 or u8.
+    pub(crate) fn new(signed: bool, zero: i32, relu: bool) -> Result<Self> {
+        let [low, high] = if signed { i8::RANGE } else { u8::RANGE };
         require((low..=high).contains(&zero), "int8: a zero point is no code")?;
         let low = if relu { 0 } else { low - zero };
         Ok(Requantize { low: low as f32, high: (high - zero) as f32, zero })
@@ -211,47 +322,31 @@ impl<'a> Finish<'a> {
         output: Output<'a>,
         stride: usize,
     ) -> Result<Self> {
-        require(rows <= 1 || stride >= columns, "int8: rows of the result overlap")?;
-        let needed = match rows.min(columns) {
-            0 => Some(0),
-            _ => (rows - 1).checked_mul(stride).and_then(|start| start.checked_add(columns)),
+        let len = output.len();
+        let (mut to, ending) = output.split();
+        let sizes = Sizes {
+            rows,
+            columns,
+            stride,
+            len,
+            k: packed.k,
+            zero: a.zero,
+            range: a.codes.range(),
+            weight_zero,
+            weight_range: packed.range,
+            bias,
         };
-        require(needed.is_some_and(|len| len <= output.len()), "int8: the result is too short")?;
-        let fits = |len: usize| len == 1 || len == columns;
-        require(bias.is_none_or(|bias| bias.len() == columns), "int8: wrong length of the bias")?;
-        let a_reach = a.zero.reach(rows, a.codes.range())?;
-        // Without a zero point it is 0, for i8 and for u8.
-        let w_reach = weight_zero.unwrap_or(Zero::All(0)).reach(columns, packed.range)?;
-        let bias_reach = bias.unwrap_or(&[]).iter().map(|b| i64::from(*b).abs()).max().unwrap_or(0);
-        // Reaches are at most 255, k at most 2^23.
-        let wide = a_reach * w_reach * packed.k as i64 + bias_reach > i64::from(i32::MAX);
-        let (mut scale, mut float_bias): (&[f32], _) = (&[], None);
-        let to = match output {
-            Output::I32(out) => {
-                require(!wide, "int8: k is beyond the exact range of i32 sums; ask for i64")?;
-                To::I32(out.as_mut_ptr())
-            }
-            Output::I64(out) => To::I64(out.as_mut_ptr()),
-            Output::F32 { out, scale: factors, bias, relu } => {
-                require(fits(factors.len()), "int8: wrong number of scales")?;
-                let right = bias.is_none_or(|bias| bias.len() == columns);
-                require(right, "int8: wrong length of the bias")?;
-                (scale, float_bias) = (factors, bias);
-                To::F32(out.as_mut_ptr(), relu)
-            }
-            Output::U8 { out, multiplier, zero, relu } => {
-                scale = multiplier;
-                To::Codes(out.as_mut_ptr(), Requantize::new::<u8>(zero, relu)?)
-            }
-            Output::I8 { out, multiplier, zero, relu } => {
-                scale = multiplier;
-                To::Codes(out.as_mut_ptr().cast(), Requantize::new::<i8>(zero, relu)?)
+        let wide = sizes.check(&ending)?;
+        let (scale, float_bias): (&[f32], _) = match ending {
+            Ending::I32 | Ending::I64 => (&[], None),
+            Ending::F32 { scale, bias, .. } => (scale, bias),
+            Ending::Codes { signed, multiplier, zero, relu } => {
+                if let To::Codes(_, requantize) = &mut to {
+                    *requantize = Requantize::new(signed, zero, relu)?;
+                }
+                (multiplier, None)
             }
         };
-        if let To::Codes(..) = to {
-            let right = fits(scale.len()) && scale.iter().all(|scale| scale.is_finite());
-            require(right, "int8: multipliers must be finite, one or one a column")?;
-        }
         let (to_u8, moved, k) = (a.codes.to_u8(), packed.moved, packed.k);
         let weight_zero = weight_zero.or((moved != 0).then_some(Zero::All(0)));
         let zero = a.zero;

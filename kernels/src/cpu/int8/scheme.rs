@@ -56,7 +56,7 @@ impl<'a> Affine<'a> {
     }
 
     /// Checks everything and returns the bounds.
-    pub(super) fn check(&self, channels: usize, range: [i32; 2], exact: bool) -> Result<[i32; 2]> {
+    pub(crate) fn check(&self, channels: usize, range: [i32; 2], exact: bool) -> Result<[i32; 2]> {
         let one_or_each = |len: usize| len == 1 || len == channels;
         require(one_or_each(self.scale.len()), "quantize: wrong number of scales")?;
         let right = |s: &f32| {
