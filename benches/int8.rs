@@ -130,7 +130,7 @@ fn others(record: &mut Record) -> Result<(), Box<dyn std::error::Error>> {
         let mut out = vec![0; 64 * side * side * shape.out_channels];
         let run = || {
             let output = Output::U8 { out: &mut out, multiplier: &[1e-3], zero: 0, relu: true };
-            done(conv2d(&conv, 64, [side, side], Codes::U8(&x), 10, None, None, output));
+            done(conv2d(&conv, 64, [side, side], Codes::U8(&x), Zero::All(10), None, None, output));
         };
         let times = interleaved(&mut [Contender::new(name, run)], Duration::from_millis(4), 15);
         println!("{name:<24}{:>10.1}", times[0] * 1e6);

@@ -84,6 +84,9 @@ pub fn apply(op: &Op, operands: &mut [Operand<'_>]) -> Result<Outputs> {
         let metas = output_metas(op, &input_metas)?;
         let tag = observe::inherited_tag(op, &inputs)?;
         let listeners = observe::listeners();
+        if let Some(outputs) = replaced(op, &inputs, &metas, &listeners)? {
+            return Ok(outputs);
+        }
         begin(op, &inputs, &metas, &listeners)?;
         (metas, tag, listeners)
     };
@@ -137,6 +140,24 @@ fn settle(op: &Op, operands: &mut [Operand<'_>]) -> Result<()> {
     Ok(())
 }
 
+/// The outputs, if an observer has them from elsewhere.
+fn replaced(
+    op: &Op,
+    inputs: &[&Tensor],
+    metas: &[Meta],
+    listeners: &Listeners,
+) -> Result<Option<Outputs>> {
+    if matches!(op, Op::Assign | Op::Optimize(_)) {
+        return Ok(None);
+    }
+    for listener in listeners.iter().rev() {
+        let Some(outputs) = listener.replace(op, inputs)? else { continue };
+        check_outputs(op, metas, &outputs, "an observer's outputs are not those of the operation")?;
+        return Ok(Some(outputs));
+    }
+    Ok(None)
+}
+
 fn begin(op: &Op, inputs: &[&Tensor], metas: &[Meta], listeners: &Listeners) -> Result<()> {
     for (i, listener) in listeners.iter().enumerate() {
         if let Err(error) = listener.begin(op, inputs) {
@@ -172,7 +193,8 @@ fn run(op: &Op, operands: &mut [Operand<'_>], metas: &[Meta], tag: Tag) -> Resul
         Op::Custom(custom) => {
             let inputs: Inputs<'_> = operands.iter().filter_map(Operand::tensor).collect();
             let outputs = observe::no_tape(|| custom.forward(&inputs))?;
-            check_custom(op, metas, &outputs)?;
+            let message = "its outputs are not what its output_metas announced";
+            check_outputs(op, metas, &outputs, message)?;
             Ok(outputs.into_iter().map(|t| retag(&t, tag)).collect())
         }
         Op::View(view) => Ok(SmallVec::from_iter([viewed(op, view, operands, tag)?])),
@@ -191,13 +213,13 @@ fn retag(tensor: &Tensor, tag: Tag) -> Tensor {
     Tensor::from_parts(inner.storage.clone(), inner.layout.clone(), inner.dtype, tag)
 }
 
-fn check_custom(op: &Op, metas: &[Meta], outputs: &[Tensor]) -> Result<()> {
+fn check_outputs(op: &Op, metas: &[Meta], outputs: &[Tensor], message: &str) -> Result<()> {
     let fits =
         outputs.len() == metas.len() && outputs.iter().zip(metas).all(|(t, m)| t.meta() == *m);
     if fits {
         return Ok(());
     }
-    Err(Error::argument(op.name(), "its outputs are not what its output_metas announced"))
+    Err(Error::argument(op.name(), message))
 }
 
 /// Output memory (an operand's, if it may be taken over, else from the pool), then the kernel.

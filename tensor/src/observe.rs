@@ -6,11 +6,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use smallvec::SmallVec;
 
+use crate::apply::Outputs;
 use crate::error::{Error, ErrorKind, Result};
 use crate::op::{Meta, Op};
 use crate::tensor::Tensor;
 
-/// The one extension mechanism: a tape, a profiler, a graph capture. Installed for a scope on one thread by [`observe`].
+/// The one extension mechanism: a tape, a profiler, a graph capture, quantization. Installed for a scope on one thread by [`observe`].
 pub trait Observer {
     /// An operation begins; its inputs are still whole. What is cloned here has a second owner and is never taken over.
     ///
@@ -23,6 +24,17 @@ pub trait Observer {
     /// # Errors
     /// Fails the operation.
     fn end(&self, op: &Op, metas: &[Meta], outcome: Result<&[Tensor], &Error>) -> Result<()>;
+
+    /// Asked before an operation is announced to anyone: the outputs, if it is to be computed in another way (in int8, say). The
+    /// operation has not happened then; what happens instead are the operations that the answer is made of. Outputs must have the
+    /// shapes and types of the operation's own. The observer that was installed last is asked first. Updates are not asked for.
+    ///
+    /// # Errors
+    /// Fails the operation.
+    fn replace(&self, op: &Op, inputs: &[&Tensor]) -> Result<Option<Outputs>> {
+        let _ = (op, inputs);
+        Ok(None)
+    }
 
     /// The mark that outputs inherit from inputs on this observer; `None` for one that watches no tensors.
     fn tag(&self) -> Option<Tag> {

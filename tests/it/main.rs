@@ -27,6 +27,7 @@ mod optim;
 mod ownership;
 mod parts;
 mod programs;
+mod quant;
 mod readers;
 mod recurrent;
 mod safetensors;

@@ -62,6 +62,7 @@ struct Windows {
     flip: u32,
     by_channels: Divisor,
     by_kernel: Divisor,
+    zeros: u64,
 }
 
 /// What windows slide over.
@@ -94,6 +95,7 @@ impl Windows {
             flip: four(flip(x.kind())),
             by_channels: Divisor::new(k.max(1))?,
             by_kernel: Divisor::new(1)?,
+            zeros: 0,
         })
     }
 
@@ -129,6 +131,7 @@ impl Windows {
             flip: four(flip(x.kind())),
             by_channels: Divisor::new(channels.max(1))?,
             by_kernel: Divisor::new(kernel[1])?,
+            zeros: 0,
         })
     }
 }

@@ -1,7 +1,8 @@
 //! What an operation gives for what it takes: a pure function of shapes and types, and the check of both.
 
-mod images;
+pub(in crate::op) mod images;
 mod norms;
+mod quantize;
 mod scans;
 mod sequence;
 mod shapes;
@@ -91,6 +92,8 @@ fn check_operands(op: &Op, inputs: &[Meta]) -> Result<()> {
         Op::MaxPool2dScatter(..) | Op::MaxPool2dGather(_) => 2..=2,
         Op::Select | Op::CrossEntropyInput | Op::LayerNormWeight { .. } => 3..=3,
         Op::LayerNorm { .. } => 1..=3,
+        Op::Quantize(_) | Op::Dequantize { .. } | Op::FakeQuantize(_) => 3..=3,
+        Op::MatmulInteger | Op::ConvInteger(_) => 2..=4,
         Op::LayerNormInput { .. } => 3..=4,
         Op::Linear(_) | Op::Conv2d(..) => 2..=3,
         Op::Concat(_) => 1..=usize::MAX,
@@ -99,6 +102,7 @@ fn check_operands(op: &Op, inputs: &[Meta]) -> Result<()> {
             settings.backward_operands()..=settings.backward_operands()
         }
         Op::Optimize(step) => step.states() + 2..=step.states() + 2,
+        Op::Int8(int8) => int8.operands()..=int8.operands(),
         Op::Custom(_) => 0..=usize::MAX,
     };
     if !expected.contains(&inputs.len()) {
@@ -118,6 +122,8 @@ fn check_operands(op: &Op, inputs: &[Meta]) -> Result<()> {
             &inputs[..inputs.len() - 1]
         }
         Op::CrossEntropyInput | Op::Custom(_) => &[],
+        Op::Quantize(_) | Op::Dequantize { .. } | Op::FakeQuantize(_) => &[],
+        Op::MatmulInteger | Op::ConvInteger(_) => &[],
         Op::Binary(_) if mixes(&inputs[0], &inputs[1]) || mixes(&inputs[1], &inputs[0]) => &[],
         _ => inputs,
     };
@@ -191,6 +197,11 @@ fn single_output(op: &Op, inputs: &[Meta]) -> Result<Meta> {
         Op::MaxPool2dIndex(_) | Op::AvgPool2d(..) | Op::AvgPool2dInput(..) => {
             images::output(op, inputs)?
         }
+        Op::Quantize(_)
+        | Op::Dequantize { .. }
+        | Op::FakeQuantize(_)
+        | Op::MatmulInteger
+        | Op::ConvInteger(_) => quantize::output(op, inputs)?,
         Op::Copy | Op::StopGradient => inputs[0].clone(),
         Op::Softmax { dim, .. } => {
             require_float(name, inputs[0].dtype)?;
@@ -211,6 +222,7 @@ fn single_output(op: &Op, inputs: &[Meta]) -> Result<Meta> {
             }
             inputs[0].clone()
         }
+        Op::Int8(int8) => int8.output(inputs)?,
         Op::Transfer(device) => Meta { device: *device, ..inputs[0].clone() },
         Op::Cast(dtype) => Meta { dtype: *dtype, ..inputs[0].clone() },
         Op::Sequence(_)

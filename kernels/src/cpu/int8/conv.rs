@@ -77,6 +77,19 @@ impl Conv2dShape {
         if self.whole_lines() { [kh, kw * self.inputs()] } else { [kh * kw, self.inputs()] }
     }
 
+    /// Where in the weight the code stands that is packed at `l` for output `o`; `None` where there is none.
+    fn place(&self, l: usize, o: usize) -> Option<usize> {
+        let ([kh, kw], inputs) = (self.kernel, self.inputs());
+        let [_, run] = self.runs();
+        let padded = run.next_multiple_of(GROUP);
+        let (tap, at) = (l / padded, l % padded);
+        let (i, j, c) = match self.whole_lines() {
+            true => (tap, at / inputs, at % inputs),
+            false => (tap / kw, tap % kw, at),
+        };
+        (at < run).then_some(((o * inputs + c) * kh + i) * kw + j)
+    }
+
     pub(crate) fn check(&self) -> Result<()> {
         let positive = |sizes: [usize; 2]| sizes[0] > 0 && sizes[1] > 0;
         require(positive(self.kernel), "conv2d: the kernel is empty")?;
@@ -114,19 +127,12 @@ impl Conv2d {
         let padded = run.checked_next_multiple_of(GROUP);
         let places = padded.and_then(|padded| padded.checked_mul(runs));
         let places = places.ok_or(Error::Contract("conv2d: sizes overflow"))?;
-        let whole_lines = shape.whole_lines();
         let mut groups = Vec::new();
         let room = groups.try_reserve_exact(shape.groups);
         require(room.is_ok(), "conv2d: too many groups")?;
         for g in 0..shape.groups {
             groups.push(Packed::from_fn(places, outputs, inputs * kh * kw, |l, o| {
-                let (tap, at) = (l / (places / runs), l % (places / runs));
-                let (i, j, c) = match whole_lines {
-                    true => (tap, at / inputs, at % inputs),
-                    false => (tap / kw, tap % kw, at),
-                };
-                let place = (((g * outputs + o) * inputs + c) * kh + i) * kw + j;
-                (at < run).then(|| weight[place])
+                shape.place(l, g * outputs + o).map(|place| weight[place])
             })?);
         }
         let depthwise = match inputs == 1 && outputs == 1 && shape.groups > 1 {
@@ -134,6 +140,23 @@ impl Conv2d {
             false => None,
         };
         Ok(Conv2d { shape: *shape, groups, depthwise })
+    }
+
+    /// The codes as [`new`](Self::new) takes them, as i8.
+    pub fn codes(&self) -> Vec<i8> {
+        let (shape, [kh, kw]) = (&self.shape, self.shape.kernel);
+        let outputs = shape.outputs();
+        let mut codes = vec![0; shape.out_channels * shape.inputs() * kh * kw];
+        let [runs, run] = shape.runs();
+        let places = run.next_multiple_of(GROUP) * runs;
+        for (g, packed) in self.groups.iter().enumerate() {
+            for (l, o) in (0..places).flat_map(|l| (0..outputs).map(move |o| (l, o))) {
+                if let Some(place) = shape.place(l, g * outputs + o) {
+                    codes[place] = packed.code(l, o);
+                }
+            }
+        }
+        codes
     }
 
     /// What it is.
@@ -151,6 +174,8 @@ impl Conv2d {
 /// `output[n, oh, ow, o]` from `x[n, h, w, c]`: the sum over the window and the group's channels of
 /// `(x[n, oh*s + kh*d - p, ow*s + kw*d - p, c] - x_zero) * (weight[o, c, kh, kw] - weight_zero) + bias[o]`, then what
 /// [`Output`] says. Padding is the zero point and so contributes nothing. Sums are exact as those of [`gemm`](super::gemm()).
+/// [`Zero::Each`] of `x_zero` is one an image, as are row scales of the output: quantization of an image at a time, which does not
+/// depend on the batch.
 ///
 /// # Errors
 /// As [`gemm`](super::gemm()); also if the kernel does not fit.
@@ -160,7 +185,7 @@ pub fn conv2d(
     batch: usize,
     input: [usize; 2],
     x: Codes<'_>,
-    x_zero: i32,
+    x_zero: Zero<'_>,
     weight_zero: Option<Zero<'_>>,
     bias: Option<&[i32]>,
     output: Output<'_>,
@@ -179,7 +204,7 @@ pub fn conv2d_under(
     batch: usize,
     input: [usize; 2],
     x: Codes<'_>,
-    x_zero: i32,
+    x_zero: Zero<'_>,
     weight_zero: Option<Zero<'_>>,
     bias: Option<&[i32]>,
     output: Output<'_>,
@@ -189,10 +214,10 @@ pub fn conv2d_under(
     let len = checked_len(&[batch, input[0], input[1], shape.in_channels]);
     require(len == Some(x.len()), "conv2d: wrong length of the input")?;
     let rows = checked_len(&[batch, oh, ow]).ok_or(Error::Contract("conv2d: sizes overflow"))?;
-    let a = Activations { codes: x, stride: 0, zero: Zero::All(x_zero) };
+    let a = Activations { codes: x, stride: 0, zero: x_zero };
     let n = shape.out_channels;
     let Some(first) = conv.groups.first() else { return Ok(()) };
-    let finish = Finish::new([rows, n], &a, first, weight_zero, bias, output, n)?;
+    let finish = Finish::new([rows, n], oh * ow, &a, first, weight_zero, bias, output, n)?;
     if rows == 0 || n == 0 {
         return Ok(());
     }
@@ -254,7 +279,7 @@ struct Call<'a> {
     conv: &'a Conv2d,
     plan: &'a Plan,
     x: Codes<'a>,
-    x_zero: i32,
+    x_zero: Zero<'a>,
     finish: &'a Finish<'a>,
     failed: Mutex<Result<()>>,
 }
@@ -382,13 +407,13 @@ impl Piece<'_> {
         let (shape, plan) = (&self.call.conv.shape, self.call.plan);
         let (c, [h, w], [ph, pw]) = (shape.in_channels, plan.input, shape.padding);
         let (codes, flip) = (self.call.x.bytes(), flip(self.call.x));
-        let zero = (self.call.x_zero as u8) ^ flip;
         let left = pw.min(plan.width);
         let inside = (plan.width - left).min(w);
         let right = plan.width - left - inside;
         let line_bytes = plan.width * c * D::BYTES;
         for (place, to) in to.chunks_exact_mut(line_bytes).take(images.len() * down).enumerate() {
             let image = images.start + place / down;
+            let zero = (self.call.x_zero.at(image) as u8) ^ flip;
             let y = (line * shape.stride[0] + place % down).checked_sub(ph).filter(|y| *y < h);
             let to = to.as_mut_ptr();
             // SAFETY: the three parts are the line's codes.

@@ -1,181 +1,10 @@
 //! What becomes of the sums: the terms of the zero points, the bias, and the output's type.
 
 use super::dot::PANEL;
+use super::output::{Ending, Requantize, Sizes};
 use super::packed::Packed;
-use super::{Code, Codes, Zero};
-use crate::cpu::int8::Activations;
-use crate::error::{Result, require};
-
-/// Where sums go and as what. `scale` and `multiplier` have one element, or one a column; results are row-major.
-///
-/// With `sum` the exact integer `sum of (a - a_zero) * (w - w_zero) + bias`, `float` its nearest f32 (ties to even), all of it
-/// f32 operations, one after the other:
-///
-/// - `F32`: `float * scale + bias` (dynamic quantization: `scale = a_scale * w_scale`), with `relu` then `max(_, 0)`;
-/// - `U8`, `I8`: `round_half_even(clamp(float * multiplier, lo - zero, hi - zero)) + zero` for the type's codes `lo..=hi` (static
-///   quantization: `multiplier = a_scale * w_scale / out_scale`), with `relu` for `lo = zero`.
-#[derive(Debug)]
-pub enum Output<'a> {
-    /// The sums. An error if they may not fit (R7).
-    I32(&'a mut [i32]),
-    /// The sums, always exact.
-    I64(&'a mut [i64]),
-    /// Dequantized.
-    F32 {
-        /// The result.
-        out: &'a mut [f32],
-        /// Its factors.
-        scale: &'a [f32],
-        /// Added to each row, one element a column.
-        bias: Option<&'a [f32]>,
-        /// Negative numbers become 0.
-        relu: bool,
-    },
-    /// Requantized.
-    U8 {
-        /// The result.
-        out: &'a mut [u8],
-        /// Its factors, finite.
-        multiplier: &'a [f32],
-        /// Its zero point.
-        zero: i32,
-        /// Codes below the zero point become the zero point.
-        relu: bool,
-    },
-    /// Requantized.
-    I8 {
-        /// The result.
-        out: &'a mut [i8],
-        /// Its factors, finite.
-        multiplier: &'a [f32],
-        /// Its zero point.
-        zero: i32,
-        /// Codes below the zero point become the zero point.
-        relu: bool,
-    },
-}
-
-/// What an [`Output`] is, but for its place.
-#[derive(Debug, Clone, Copy)]
-pub enum Ending<'a> {
-    /// [`Output::I32`].
-    I32,
-    /// [`Output::I64`].
-    I64,
-    /// [`Output::F32`].
-    F32 {
-        /// Its factors.
-        scale: &'a [f32],
-        /// Added to each row, one element a column.
-        bias: Option<&'a [f32]>,
-        /// Negative numbers become 0.
-        relu: bool,
-    },
-    /// [`Output::U8`], [`Output::I8`].
-    Codes {
-        /// i8, else u8.
-        signed: bool,
-        /// Its factors, finite.
-        multiplier: &'a [f32],
-        /// Its zero point.
-        zero: i32,
-        /// Codes below the zero point become the zero point.
-        relu: bool,
-    },
-}
-
-/// A product as it is checked before anything is computed.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Sizes<'a> {
-    /// Of the result.
-    pub(crate) rows: usize,
-    pub(crate) columns: usize,
-    /// Elements from row to row, and in all.
-    pub(crate) stride: usize,
-    pub(crate) len: usize,
-    /// How many products a sum has.
-    pub(crate) k: usize,
-    /// The activations' zero points and codes.
-    pub(crate) zero: Zero<'a>,
-    pub(crate) range: [i32; 2],
-    /// The weights'.
-    pub(crate) weight_zero: Option<Zero<'a>>,
-    pub(crate) weight_range: [i32; 2],
-    pub(crate) bias: Option<&'a [i32]>,
-}
-
-impl Sizes<'_> {
-    /// Checks lengths and values; true if sums may leave i32.
-    pub(crate) fn check(&self, ending: &Ending<'_>) -> Result<bool> {
-        let &Sizes { rows, columns, stride, k, bias, .. } = self;
-        require(rows <= 1 || stride >= columns, "int8: rows of the result overlap")?;
-        let needed = match rows.min(columns) {
-            0 => Some(0),
-            _ => (rows - 1).checked_mul(stride).and_then(|start| start.checked_add(columns)),
-        };
-        require(needed.is_some_and(|len| len <= self.len), "int8: the result is too short")?;
-        let fits = |len: usize| len == 1 || len == columns;
-        require(bias.is_none_or(|bias| bias.len() == columns), "int8: wrong length of the bias")?;
-        let reach = self.zero.reach(rows, self.range)?;
-        // Without a zero point it is 0, for i8 and for u8.
-        let zero = self.weight_zero.unwrap_or(Zero::All(0));
-        let weight_reach = zero.reach(columns, self.weight_range)?;
-        let bias_reach = bias.unwrap_or(&[]).iter().map(|b| i64::from(*b).abs()).max().unwrap_or(0);
-        // Reaches are at most 255, k at most 2^23.
-        let wide = reach * weight_reach * k as i64 + bias_reach > i64::from(i32::MAX);
-        match *ending {
-            Ending::I32 => {
-                require(!wide, "int8: k is beyond the exact range of i32 sums; ask for i64")?;
-            }
-            Ending::I64 => (),
-            Ending::F32 { scale, bias, .. } => {
-                require(fits(scale.len()), "int8: wrong number of scales")?;
-                let right = bias.is_none_or(|bias| bias.len() == columns);
-                require(right, "int8: wrong length of the bias")?;
-            }
-            Ending::Codes { signed, multiplier, zero, relu } => {
-                Requantize::new(signed, zero, relu)?;
-                let right = fits(multiplier.len()) && multiplier.iter().all(|x| x.is_finite());
-                require(right, "int8: multipliers must be finite, one or one a column")?;
-            }
-        }
-        Ok(wide)
-    }
-}
-
-impl<'a> Output<'a> {
-    /// Its place, and what it is otherwise.
-    fn split(self) -> (To, Ending<'a>) {
-        let codes =
-            |signed, multiplier, zero, relu| Ending::Codes { signed, multiplier, zero, relu };
-        match self {
-            Output::I32(out) => (To::I32(out.as_mut_ptr()), Ending::I32),
-            Output::I64(out) => (To::I64(out.as_mut_ptr()), Ending::I64),
-            Output::F32 { out, scale, bias, relu } => {
-                (To::F32(out.as_mut_ptr(), relu), Ending::F32 { scale, bias, relu })
-            }
-            Output::U8 { out, multiplier, zero, relu } => (
-                To::Codes(out.as_mut_ptr(), Requantize::NONE),
-                codes(false, multiplier, zero, relu),
-            ),
-            Output::I8 { out, multiplier, zero, relu } => {
-                let to = out.as_mut_ptr().cast();
-                (To::Codes(to, Requantize::NONE), codes(true, multiplier, zero, relu))
-            }
-        }
-    }
-
-    /// How many elements it has.
-    fn len(&self) -> usize {
-        match self {
-            Output::I32(out) => out.len(),
-            Output::I64(out) => out.len(),
-            Output::F32 { out, .. } => out.len(),
-            Output::U8 { out, .. } => out.len(),
-            Output::I8 { out, .. } => out.len(),
-        }
-    }
-}
+use super::{Activations, Codes, Output, Zero};
+use crate::error::Result;
 
 /// An output's place; the borrow stands in [`Finish`].
 #[derive(Debug, Clone, Copy)]
@@ -186,43 +15,15 @@ enum To {
     Codes(*mut u8, Requantize),
 }
 
-/// Bounds relative to the zero point, and the zero point.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Requantize {
-    pub(crate) low: f32,
-    pub(crate) high: f32,
-    pub(crate) zero: i32,
-}
-
-/// `1.5 * 2^23`: a number of at most 2^22 added to it is rounded to an integer, half to even, in the low bits.
-pub(super) const ROUNDER: f32 = 12_582_912.0;
-
-impl Requantize {
-    const NONE: Requantize = Requantize { low: 0.0, high: 0.0, zero: 0 };
-
-    /// To codes of i8 or u8.
-    pub(crate) fn new(signed: bool, zero: i32, relu: bool) -> Result<Self> {
-        let [low, high] = if signed { i8::RANGE } else { u8::RANGE };
-        require((low..=high).contains(&zero), "int8: a zero point is no code")?;
-        let low = if relu { 0 } else { low - zero };
-        Ok(Requantize { low: low as f32, high: (high - zero) as f32, zero })
-    }
-
-    /// `round_half_even(clamp(x, low, high)) + zero`; NaN gives the lowest code.
-    #[inline(always)]
-    pub(super) fn code(self, x: f32) -> i32 {
-        let x = if x > self.low { x } else { self.low };
-        let x = if x < self.high { x } else { self.high };
-        (x + ROUNDER).to_bits().wrapping_sub(ROUNDER.to_bits()) as i32 + self.zero
-    }
-}
-
 /// All that follows the raw sums of a product.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Finish<'a> {
     /// The activations' zero points, and what they are moved by to go with u8.
     zero: Zero<'a>,
     to_u8: i32,
+    /// Rows that share a zero point and a factor: 1, or those of an image.
+    group: usize,
+    row_scale: Option<&'a [f32]>,
     weight_zero: Option<Zero<'a>>,
     moved: i32,
     k: usize,
@@ -246,7 +47,11 @@ pub(super) const COLUMNS: usize = 4 * PANEL;
 pub(super) struct Columns {
     first: usize,
     len: usize,
-    /// What is added to a sum: the bias less the term of the activations' zero point, if all rows have the same.
+    /// The group of rows that `base` and `row` are of.
+    group: usize,
+    /// The factor of the rows.
+    row: f32,
+    /// What is added to a sum: the bias less the term of the activations' zero point.
     base: [i32; COLUMNS],
     scale: [f32; COLUMNS],
     /// -0 where there is none: adding it changes nothing.
@@ -276,6 +81,7 @@ impl<T: From<i32> + Default + Copy> Last<T> for Exact {
 #[derive(Clone, Copy)]
 struct Dequantize {
     relu: bool,
+    row: f32,
 }
 
 impl Last<f32> for Dequantize {
@@ -283,7 +89,7 @@ impl Last<f32> for Dequantize {
     fn of(self, exact: [i32; PANEL], scale: &[f32], bias: &[f32]) -> [f32; PANEL] {
         let mut floats = [0f32; PANEL];
         for j in 0..PANEL {
-            floats[j] = exact[j] as f32 * scale[j] + bias[j];
+            floats[j] = exact[j] as f32 * (self.row * scale[j]) + bias[j];
         }
         if self.relu {
             for float in &mut floats {
@@ -311,10 +117,12 @@ impl Last<u8> for Requantize {
 }
 
 impl<'a> Finish<'a> {
-    /// For the `[rows, columns]` results of products with `packed`, which may be several beside each other; checks all it is
-    /// given.
+    /// For the `[rows, columns]` results of products with `packed`, which may be several beside each other; each `group` rows
+    /// (of which there are whole ones) share what is given for a row. Checks all it is given.
+    #[allow(clippy::too_many_arguments)]
     pub(super) fn new(
         [rows, columns]: [usize; 2],
+        group: usize,
         a: &Activations<'a>,
         packed: &Packed,
         weight_zero: Option<Zero<'a>>,
@@ -322,11 +130,31 @@ impl<'a> Finish<'a> {
         output: Output<'a>,
         stride: usize,
     ) -> Result<Self> {
+        let codes = |signed, multiplier, zero, relu| -> Result<_> {
+            let ending = Ending::Codes { signed, multiplier, zero, relu };
+            Ok((ending, Requantize::new(signed, zero, relu)?))
+        };
         let len = output.len();
-        let (mut to, ending) = output.split();
+        let (to, ending) = match output {
+            Output::I32(out) => (To::I32(out.as_mut_ptr()), Ending::I32),
+            Output::I64(out) => (To::I64(out.as_mut_ptr()), Ending::I64),
+            Output::F32 { out, scale, row_scale, bias, relu } => {
+                let ending = Ending::F32 { scale, row_scale, bias, relu };
+                (To::F32(out.as_mut_ptr(), relu), ending)
+            }
+            Output::U8 { out, multiplier, zero, relu } => {
+                let (ending, requantize) = codes(false, multiplier, zero, relu)?;
+                (To::Codes(out.as_mut_ptr(), requantize), ending)
+            }
+            Output::I8 { out, multiplier, zero, relu } => {
+                let (ending, requantize) = codes(true, multiplier, zero, relu)?;
+                (To::Codes(out.as_mut_ptr().cast(), requantize), ending)
+            }
+        };
         let sizes = Sizes {
             rows,
             columns,
+            group,
             stride,
             len,
             k: packed.k,
@@ -337,20 +165,29 @@ impl<'a> Finish<'a> {
             bias,
         };
         let wide = sizes.check(&ending)?;
-        let (scale, float_bias): (&[f32], _) = match ending {
-            Ending::I32 | Ending::I64 => (&[], None),
-            Ending::F32 { scale, bias, .. } => (scale, bias),
-            Ending::Codes { signed, multiplier, zero, relu } => {
-                if let To::Codes(_, requantize) = &mut to {
-                    *requantize = Requantize::new(signed, zero, relu)?;
-                }
-                (multiplier, None)
-            }
+        let (scale, row_scale, float_bias): (&[f32], _, _) = match ending {
+            Ending::I32 | Ending::I64 => (&[], None, None),
+            Ending::F32 { scale, row_scale, bias, .. } => (scale, row_scale, bias),
+            Ending::Codes { multiplier, .. } => (multiplier, None, None),
         };
         let (to_u8, moved, k) = (a.codes.to_u8(), packed.moved, packed.k);
         let weight_zero = weight_zero.or((moved != 0).then_some(Zero::All(0)));
         let zero = a.zero;
-        Ok(Finish { zero, to_u8, weight_zero, moved, k, bias, scale, float_bias, to, stride, wide })
+        Ok(Finish {
+            zero,
+            to_u8,
+            group,
+            row_scale,
+            weight_zero,
+            moved,
+            k,
+            bias,
+            scale,
+            float_bias,
+            to,
+            stride,
+            wide,
+        })
     }
 
     /// The finish of columns `start .. start + len` alone: a group of a convolution.
@@ -398,6 +235,8 @@ impl<'a> Finish<'a> {
         let mut columns = Columns {
             first,
             len,
+            group: usize::MAX,
+            row: 1.0,
             base: [0; COLUMNS],
             scale: [0.0; COLUMNS],
             bias: [-0.0; COLUMNS],
@@ -444,17 +283,23 @@ impl<'a> Finish<'a> {
         row: usize,
         row_sums: Option<&[i32]>,
     ) {
-        if row_sums.is_none() && matches!(self.zero, Zero::All(_)) {
+        let same = matches!((self.zero, self.row_scale), (Zero::All(_), None));
+        if row_sums.is_none() && same {
             // SAFETY: the caller's contract.
             unsafe { self.store(columns, sums, row) };
             return;
         }
         for (r, sums) in sums.iter_mut().enumerate() {
-            if let Zero::Each(zeros) = self.zero {
-                self.base(packed, columns, zeros[row + r]);
+            let group = (row + r) / self.group;
+            if columns.group != group {
+                columns.group = group;
+                columns.row = self.row_factor(group);
+                if let Zero::Each(zeros) = self.zero {
+                    self.base(packed, columns, zeros[group]);
+                }
             }
             if let Some(row_sums) = row_sums {
-                let zero = self.zero.at(row + r) + self.to_u8;
+                let zero = self.zero.at(group) + self.to_u8;
                 let rest = row_sums[r].wrapping_sub((self.k as i32).wrapping_mul(zero));
                 for (j, sum) in sums[..columns.len].iter_mut().enumerate() {
                     let weight_zero = self.weight_zero_at(columns.first + j);
@@ -477,7 +322,10 @@ impl<'a> Finish<'a> {
             match self.to {
                 To::I32(to) => self.store_as(Exact, to, columns, sums, row),
                 To::I64(to) => self.store_as(Exact, to, columns, sums, row),
-                To::F32(to, relu) => self.store_as(Dequantize { relu }, to, columns, sums, row),
+                To::F32(to, relu) => {
+                    let last = Dequantize { relu, row: columns.row };
+                    self.store_as(last, to, columns, sums, row);
+                }
                 To::Codes(to, requantize) => self.store_as(requantize, to, columns, sums, row),
             }
         }
@@ -509,6 +357,12 @@ impl<'a> Finish<'a> {
         }
     }
 
+    /// The factor of a group of rows.
+    #[inline(always)]
+    fn row_factor(&self, group: usize) -> f32 {
+        self.row_scale.map_or(1.0, |scales| scales[group])
+    }
+
     #[inline(always)]
     fn weight_zero_at(&self, column: usize) -> i32 {
         self.weight_zero.map_or(0, |zero| zero.at(column) + self.moved)
@@ -527,7 +381,8 @@ impl<'a> Finish<'a> {
         row: usize,
         row_sum: Option<i32>,
     ) {
-        let zero = i64::from(self.zero.at(row) + self.to_u8);
+        let group = row / self.group;
+        let (zero, factor) = (i64::from(self.zero.at(group) + self.to_u8), self.row_factor(group));
         let rest = row_sum.map_or(0, |sum| i64::from(sum) - self.k as i64 * zero);
         for (j, sum) in sums[..columns.len].iter().enumerate() {
             let column = columns.first + j;
@@ -541,7 +396,7 @@ impl<'a> Finish<'a> {
                     To::I32(to) => *to.add(place) = exact as i32,
                     To::I64(to) => *to.add(place) = exact,
                     To::F32(to, relu) => {
-                        let scaled = exact as f32 * columns.scale[j];
+                        let scaled = exact as f32 * (factor * columns.scale[j]);
                         let float = self.float_bias.map_or(scaled, |bias| scaled + bias[column]);
                         *to.add(place) = if relu && 0.0 > float { 0.0 } else { float };
                     }

@@ -39,9 +39,25 @@ pub(super) fn nhwc_from_nchw_under<C: Code>(
         shape,
         range,
         affine,
+        by_image: false,
         bounds,
         work: Work::Quantize(x, out),
     })
+}
+
+/// [`nhwc_from_nchw`] with scales and zero points per image.
+pub(super) fn nhwc_from_images<C: Code>(
+    isa: Isa,
+    shape: [usize; 3],
+    x: &[f32],
+    affine: &Affine<'_>,
+    out: &mut [C],
+) -> Result<()> {
+    let bounds = affine.check(shape[0], C::RANGE, true)?;
+    let out = &Shared::new(C::bytes_mut(out));
+    let work = Work::Quantize(x, out);
+    let block = |range| Block { shape, range, affine, by_image: true, bounds, work };
+    in_blocks(isa, shape, x.len(), out, block)
 }
 
 /// `out[n, c, place] = dequantize(codes[n, place, c])` for `[batch, channels, places]`: the exit of a quantized network.
@@ -72,6 +88,7 @@ pub(super) fn nchw_from_nhwc_under<C: Code>(
         shape,
         range,
         affine,
+        by_image: false,
         bounds,
         work: Work::Dequantize(bytes, flip, out),
     })
@@ -98,6 +115,7 @@ fn in_blocks<'a, T: Send>(
     Ok(())
 }
 
+#[derive(Clone, Copy)]
 enum Work<'a> {
     Quantize(&'a [f32], &'a Shared<'a, u8>),
     Dequantize(&'a [u8], u8, &'a Shared<'a, f32>),
@@ -108,6 +126,8 @@ struct Block<'a> {
     shape: [usize; 3],
     range: [usize; 3],
     affine: &'a Affine<'a>,
+    /// What `affine` has one each of: images, not channels.
+    by_image: bool,
     bounds: [i32; 2],
     work: Work<'a>,
 }
@@ -121,7 +141,10 @@ impl Kernel<f32> for Block<'_> {
         let mut codes = [[0u8; PLACES]; CHANNELS];
         for first in (0..channels).step_by(CHANNELS) {
             let some = CHANNELS.min(channels - first);
-            let channel = |c: usize| self.affine.channel(first + c, self.bounds);
+            let channel = |c: usize| {
+                let which = if self.by_image { image } else { first + c };
+                self.affine.channel(which, self.bounds)
+            };
             let plane = |c: usize| (image * channels + first + c) * places + start;
             let inner = (image * places + start) * channels;
             match self.work {

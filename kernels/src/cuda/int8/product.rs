@@ -31,9 +31,11 @@ struct Finish {
     row_sums: u64,
     bias: u64,
     scale: u64,
+    row_scale: u64,
     float_bias: u64,
     out: u64,
     stride: i64,
+    together: i64,
     columns: i32,
     k: i32,
     zero: i32,
@@ -70,6 +72,8 @@ pub(super) struct Call<'a> {
     pub(super) bias: Option<&'a [i32]>,
     pub(super) ending: Ending<'a>,
     pub(super) stride: usize,
+    /// Rows that share what is given for a row.
+    pub(super) together: usize,
 }
 
 /// Bytes of an element of the result.
@@ -98,7 +102,7 @@ pub fn gemm(
     out: &mut DeviceBuffer,
     stride: usize,
 ) -> Result<()> {
-    let call = Call { zero, weight_zero, bias, ending, stride };
+    let call = Call { zero, weight_zero, bias, ending, stride, together: 1 };
     gemm_by(Cores::of(out.gpu()), a, weights, &call, out)
 }
 
@@ -132,14 +136,14 @@ pub fn conv2d(
     batch: usize,
     input: [usize; 2],
     x: Array<'_>,
-    zero: i32,
+    zero: Zero<'_>,
     weight_zero: Option<Zero<'_>>,
     bias: Option<&[i32]>,
     ending: Ending<'_>,
     out: &mut DeviceBuffer,
 ) -> Result<()> {
     let stride = conv.shape.out_channels;
-    let call = Call { zero: Zero::All(zero), weight_zero, bias, ending, stride };
+    let call = Call { zero, weight_zero, bias, ending, stride, together: 1 };
     conv2d_by(Cores::of(out.gpu()), conv, (batch, input), x, &call, out)
 }
 
@@ -161,9 +165,10 @@ pub(super) fn conv2d_by(
     let sizes = [shape.kernel, shape.stride, shape.padding, shape.dilation, output];
     let windows = Windows::sliding(x, &image, sizes)?;
     let from = (x.kind(), x.start()?);
+    let call = Call { together: output[0] * output[1], ..*call };
     match conv.depthwise() {
-        true => depthwise(from, windows, &conv.weights, call, out),
-        false => multiply(cores, from, windows, &conv.weights, call, out),
+        true => depthwise(from, windows, &conv.weights, &call, out),
+        false => multiply(cores, from, windows, &conv.weights, &call, out),
     }
 }
 
@@ -178,7 +183,7 @@ struct Prepared {
 /// Checks a call and prepares what follows its sums.
 fn prepare(
     (kind, address): (Type, u64),
-    windows: &Windows,
+    windows: &mut Windows,
     weights: &Weights,
     call: &Call<'_>,
     out: &DeviceBuffer,
@@ -188,6 +193,7 @@ fn prepare(
     let sizes = Sizes {
         rows: windows.rows as usize,
         columns,
+        group: call.together.max(1),
         stride: call.stride,
         len: out.len() / size,
         k: weights.k,
@@ -211,9 +217,11 @@ fn prepare(
         row_sums: 0,
         bias: 0,
         scale: 0,
+        row_scale: 0,
         float_bias: 0,
         out: out.address(),
         stride: call.stride as i64,
+        together: call.together as i64,
         columns: small(columns)?,
         k: small(weights.k)?,
         zero: 0,
@@ -227,7 +235,7 @@ fn prepare(
         high: 0.0,
     };
     // Addresses are told from none by adding the buffer's, once it is there.
-    let (mut values, mut places) = (Values::default(), [None; 5]);
+    let (mut values, mut places) = (Values::default(), [None; 6]);
     match call.zero {
         Zero::All(zero) => finish.zero = zero - flip(kind),
         Zero::Each(zeros) => {
@@ -249,11 +257,12 @@ fn prepare(
     match call.ending {
         Ending::I32 => (),
         Ending::I64 => finish.to = 1,
-        Ending::F32 { scale, bias, relu } => {
+        Ending::F32 { scale, row_scale, bias, relu } => {
             (finish.to, finish.relu) = (2, i32::from(relu));
             finish.scale_step = i32::from(scale.len() != 1);
             places[3] = Some(values.floats(scale));
             places[4] = bias.map(|bias| values.floats(bias));
+            places[5] = row_scale.map(|scales| values.floats(scales));
         }
         Ending::Codes { signed, multiplier, zero, relu } => {
             let Requantize { low, high, zero } = Requantize::new(signed, zero, relu)?;
@@ -269,14 +278,20 @@ fn prepare(
     finish.bias = address_of(places[2]);
     finish.scale = address_of(places[3]);
     finish.float_bias = address_of(places[4]);
+    finish.row_scale = address_of(places[5]);
+    windows.zeros = finish.row_zeros;
     let mut row_sums = None;
     if with_row_sums && (finish.weight_zero != 0 || finish.weight_zeros != 0) && !out.is_empty() {
         let (units, groups) = (sizes.rows.checked_mul(weights.groups), small(weights.groups)?);
         let bytes = units.and_then(|units| units.checked_mul(4));
         let sums = DeviceBuffer::new(gpu, bytes.ok_or(Error::Contract("int8: sizes overflow"))?)?;
         finish.row_sums = sums.address();
-        let arguments =
-            [argument(&address), argument(&finish.row_sums), argument(&groups), argument(windows)];
+        let arguments = [
+            argument(&address),
+            argument(&finish.row_sums),
+            argument(&groups),
+            argument(&*windows),
+        ];
         // SAFETY: the kernel's arguments; the windows lie in the operand, a sum is there for each.
         unsafe { over(gpu, warps(units.unwrap_or(0)), "row_sums", &arguments)? };
         row_sums = Some(sums);
@@ -301,12 +316,12 @@ const FEW: usize = 4;
 fn multiply(
     cores: Cores,
     from: (Type, u64),
-    windows: Windows,
+    mut windows: Windows,
     weights: &Weights,
     call: &Call<'_>,
     out: &mut DeviceBuffer,
 ) -> Result<()> {
-    let prepared = prepare(from, &windows, weights, call, out, true)?;
+    let prepared = prepare(from, &mut windows, weights, call, out, true)?;
     let (rows, n, k, groups) = (windows.rows as usize, weights.n, weights.k, weights.groups);
     if rows == 0 || n == 0 || groups == 0 {
         return Ok(());
@@ -364,9 +379,9 @@ fn multiply(
     ];
     let (family, name, threads, shared) = match (cores, large) {
         (Cores::Dot, _) => (Family::Int8, "int8_dot", 256, 0),
-        // Three slices of 128 codes of every row and column, and 16 bytes a row.
-        (_, true) => (Family::Int8Tensor, "int8_tensor_large", 256, 3 * 128 * 256 + 16 * 128),
-        (_, false) => (Family::Int8Tensor, "int8_tensor_small", 128, 3 * 128 * 128 + 16 * 64),
+        // Three slices of 128 codes of every row and column, and 24 bytes a row.
+        (_, true) => (Family::Int8Tensor, "int8_tensor_large", 256, 3 * 128 * 256 + 24 * 128),
+        (_, false) => (Family::Int8Tensor, "int8_tensor_small", 128, 3 * 128 * 128 + 24 * 64),
     };
     let grid = Grid {
         blocks: [tiles as u32, parts as u32, groups.min(GROUPS) as u32],
@@ -401,7 +416,7 @@ fn depthwise(
     out: &mut DeviceBuffer,
 ) -> Result<()> {
     let channels = weights.columns();
-    let Prepared { finish, _values, .. } = prepare(from, &windows, weights, call, out, false)?;
+    let Prepared { finish, _values, .. } = prepare(from, &mut windows, weights, call, out, false)?;
     windows.width = width(from.1, &[channels]);
     out.forget();
     let (x, codes, pitch) = (from.1, weights.lines.codes.address(), weights.lines.pitch as i64);

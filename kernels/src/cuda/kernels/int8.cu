@@ -126,7 +126,7 @@ KERNEL(int8_fold, const i32* __restrict__ parts, i32 count, i64 rows, i32 groups
 // The sum of each window's codes, by row and group: a warp each.
 KERNEL(int8_row_sums, const u8* __restrict__ x, i32* __restrict__ sums, i32 groups, const Windows w) {
     const int lane = threadIdx.x % 32;
-    const u32 flip = w.flip & 255, fill = w.fill & 255;
+    const u32 flip = w.flip & 255;
 #pragma unroll 1
     for (i64 unit = ((i64)blockIdx.x * blockDim.x + threadIdx.x) / 32; unit < w.rows * groups; unit += (i64)gridDim.x * blockDim.x / 32) {
         const i64 i = divided(unit, groups);
@@ -136,7 +136,7 @@ KERNEL(int8_row_sums, const u8* __restrict__ x, i32* __restrict__ sums, i32 grou
 #pragma unroll 1
         for (i32 k = lane; k < w.k; k += 32) {
             const Window tap = tap_at(w, k);
-            sum += (i8)((inside(w, row, tap) ? (u32)from[tap.at] : fill) ^ flip);
+            sum += (i8)((inside(w, row, tap) ? (u32)from[tap.at] : row.fill & 255) ^ flip);
         }
 #pragma unroll
         for (int by = 16; by > 0; by /= 2) sum += __shfl_xor_sync(WARP, sum, by);
@@ -155,6 +155,7 @@ KERNEL(int8_depthwise, const u8* __restrict__ x, const u8* __restrict__ weight, 
         const Window row = window_at(w, i);
         i64 sum[4];
         i32 weight_zero[4];
+        const i32 zero = end.row_zeros ? end.row_zeros[group_of(end, i)] : end.zero;
 #pragma unroll
         for (int e = 0; e < 4; ++e) {
             sum[e] = end.bias && e < count ? end.bias[c + e] : 0;
@@ -179,7 +180,7 @@ KERNEL(int8_depthwise, const u8* __restrict__ x, const u8* __restrict__ weight, 
 #pragma unroll
                 for (int e = 0; e < 4; ++e) {
                     const i32 code = (i8)((codes >> 8 * e & 255) ^ flip), by = (i8)(weights >> 8 * e);
-                    sum[e] += (code - end.zero) * (by - weight_zero[e]);
+                    sum[e] += (code - zero) * (by - weight_zero[e]);
                 }
             }
         }

@@ -17,28 +17,31 @@ struct Windows {
     u32 fill;     // padding: its code, four times
     u32 flip;     // 0x80808080 for u8
     Divisor by_channels, by_kernel;
+    const i32* zeros; // of each image, as those of i8; or null: `fill`
 };
 
-// Where a window begins, and where that is in the image.
-struct alignas(16) Window {
+// Where a window begins, where that is in the image, and what the padding is.
+struct Window {
     i64 at;
     i32 y, x;
+    u32 fill;
 };
 // What is beyond the rows is a row, too.
 DEVICE Window window_at(const Windows& w, i64 i) {
     if (i >= w.rows) i = w.rows - 1;
-    if (w.plain) return Window{i * w.pitch, 0, 0};
+    if (w.plain) return Window{i * w.pitch, 0, 0, 0};
     const i64 line = divided(i, w.output[1]), image = divided(line, w.output[0]);
     const i32 y = (i32)(line - image * w.output[0]) * w.stride[0] - w.padding[0];
     const i32 x = (i32)(i - line * w.output[1]) * w.stride[1] - w.padding[1];
-    return Window{((image * w.input[0] + y) * w.input[1] + x) * w.pitch, y, x};
+    const u32 fill = w.zeros ? (u32)(w.zeros[image] & 255) * 0x01010101u ^ w.flip : w.fill;
+    return Window{((image * w.input[0] + y) * w.input[1] + x) * w.pitch, y, x, fill};
 }
 // Place k of every window, relative to where it begins.
 DEVICE Window tap_at(const Windows& w, i32 k) {
-    if (w.plain) return Window{k, 0, 0};
+    if (w.plain) return Window{k, 0, 0, 0};
     const u32 tap = quotient((u32)k, w.by_channels), channel = k - tap * w.channels, down = quotient(tap, w.by_kernel);
     const i32 y = (i32)down * w.dilation[0], x = (i32)(tap - down * w.kernel[1]) * w.dilation[1];
-    return Window{((i64)y * w.input[1] + x) * w.pitch + channel, y, x};
+    return Window{((i64)y * w.input[1] + x) * w.pitch + channel, y, x, 0};
 }
 DEVICE bool inside(const Windows& w, i32 y, i32 x) { return (u32)y < (u32)w.input[0] && (u32)x < (u32)w.input[1]; }
 DEVICE bool inside(const Windows& w, const Window& row, const Window& tap) { return w.plain || inside(w, row.y + tap.y, row.x + tap.x); }
@@ -51,7 +54,7 @@ DEVICE Chunk gathered(const u8* x, const Windows& w, const Window& row, i32 k) {
     if (w.width == 16) {
         if (k >= w.k) return chunk;
         const Window tap = tap_at(w, k);
-        if (!inside(w, row, tap)) return filled(w.fill);
+        if (!inside(w, row, tap)) return filled(row.fill);
         return *reinterpret_cast<const Chunk*>(x + row.at + tap.at);
     }
     const int bytes = w.width;
@@ -63,8 +66,8 @@ DEVICE Chunk gathered(const u8* x, const Windows& w, const Window& row, i32 k) {
             const i32 place = k + 4 * e + byte;
             if (place >= w.k) break;
             const Window tap = tap_at(w, place);
-            if (bytes == 4) word = inside(w, row, tap) ? *reinterpret_cast<const u32*>(x + row.at + tap.at) : w.fill;
-            else word |= (inside(w, row, tap) ? (u32)x[row.at + tap.at] : w.fill & 255) << 8 * byte;
+            if (bytes == 4) word = inside(w, row, tap) ? *reinterpret_cast<const u32*>(x + row.at + tap.at) : row.fill;
+            else word |= (inside(w, row, tap) ? (u32)x[row.at + tap.at] : row.fill & 255) << 8 * byte;
         }
 #pragma unroll
         for (int same = 0; same < 4; ++same) // registers have no index
@@ -87,19 +90,24 @@ enum To { TO_I32 = 0, TO_I64 = 1, TO_F32 = 2, TO_CODES = 3 };
 // As Finish of kernels/src/cpu/int8/finish.rs.
 struct Ending {
     const i32* column_sums;  // of B
-    const i32* row_zeros;    // A's zero points, or null: `zero`
+    const i32* row_zeros;    // A's zero points, one a group of rows, or null: `zero`
     const i32* weight_zeros; // B's, or null: `weight_zero`
     const i32* row_sums;     // of A, by row and group; or null: B's zero points are 0
     const i32* bias;         // or null
     const f32* scale;        // one, or one a column
+    const f32* row_scale;    // one a group of rows, or null: 1
     const f32* float_bias;   // or null
     void* out;
-    i64 stride; // elements from row to row
+    i64 stride;   // elements from row to row
+    i64 together; // rows of a group
     i32 columns, k, zero, weight_zero;
     i32 scale_step, to, relu, out_zero;
     i32 vectors; // four results may be written at a time
     f32 low, high;
 };
+
+// The group of a row, if anything is given for groups.
+DEVICE i64 group_of(const Ending& end, i64 i) { return end.together == 1 ? i : divided(i, end.together); }
 
 template <class I> struct Wrapping;
 template <> struct Wrapping<i32> { typedef u32 type; };
@@ -108,7 +116,7 @@ template <> struct Wrapping<i64> { typedef u64 type; };
 // The exact sum, modulo I: the products, the zero points' terms and the bias.
 template <class I> DEVICE I exact(const Ending& end, I products, i64 i, i32 j, i32 group, i32 groups) {
     typedef typename Wrapping<I>::type U;
-    const U zero = (U)(I)(end.row_zeros ? end.row_zeros[i] : end.zero);
+    const U zero = (U)(I)(end.row_zeros ? end.row_zeros[group_of(end, i)] : end.zero);
     U sum = (U)products - zero * (U)(I)end.column_sums[j];
     if (end.bias) sum += (U)(I)end.bias[j];
     if (end.row_sums) {
@@ -125,8 +133,8 @@ DEVICE f32 clamped(f32 x, f32 low, f32 high) {
     return above < high ? above : high;
 }
 
-template <class I> DEVICE f32 as_float(const Ending& end, I sum, i64 j) {
-    f32 x = (f32)sum * end.scale[j * end.scale_step];
+template <class I> DEVICE f32 as_float(const Ending& end, I sum, f32 row_scale, i64 j) {
+    f32 x = (f32)sum * (row_scale * end.scale[j * end.scale_step]);
     if (end.float_bias) x = x + end.float_bias[j];
     return end.relu && 0.f > x ? 0.f : x;
 }
@@ -152,10 +160,11 @@ template <class I> DEVICE void put(const Ending& end, const I (&sum)[4], i64 i, 
             if (e < count) out[e] = (i64)sum[e];
     } else if (end.to == TO_F32) {
         f32* const out = (f32*)end.out + at;
+        const f32 row_scale = end.row_scale ? end.row_scale[group_of(end, i)] : 1.f;
         Vector<f32, 4> value = {};
 #pragma unroll
         for (int e = 0; e < 4; ++e)
-            if (e < count) value.at[e] = as_float(end, sum[e], j + e);
+            if (e < count) value.at[e] = as_float(end, sum[e], row_scale, j + e);
         if (whole) *reinterpret_cast<Vector<f32, 4>*>(out) = value;
         else
 #pragma unroll

@@ -31,7 +31,7 @@ template <int ROWS, int THREADS> struct WindowCopies {
             for (int u = 0; u < COUNT; ++u) {
                 u8* const place = slice + to + u * STEP * LINE;
                 const Window& row = windows[line() + u * STEP];
-                if (k < w.k && !inside(w, row, tap)) *reinterpret_cast<Chunk*>(place) = filled(w.fill);
+                if (k < w.k && !inside(w, row, tap)) *reinterpret_cast<Chunk*>(place) = filled(row.fill);
                 else copy_async_16(place, x + row.at + tap.at, k < w.k ? 16 : 0);
             }
         }

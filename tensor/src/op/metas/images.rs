@@ -47,7 +47,7 @@ pub(super) fn output(op: &Op, inputs: &[Meta]) -> Result<Meta> {
     })
 }
 
-fn check_conv(
+pub(super) fn check_conv(
     op: &'static str,
     conv: &Conv2dOp,
     input: &[usize],
@@ -132,7 +132,7 @@ fn with_plane(op: &'static str, meta: &Meta, size: [usize; 2]) -> Result<Dims> {
     Ok(Dims::from_slice(&[meta.shape[0], meta.shape[1], size[0], size[1]]))
 }
 
-pub(super) fn pooled(op: &'static str, pool: &Pool2dOp, input: &Meta) -> Result<Dims> {
+pub(in crate::op) fn pooled(op: &'static str, pool: &Pool2dOp, input: &Meta) -> Result<Dims> {
     let taps = pool.kernel[0].checked_mul(pool.kernel[1]);
     if taps.is_none_or(|taps| taps > 256) || pool.dilation != [1, 1] {
         let message = format!("{pool:?}: at most 256 taps, not dilated; or max_pool2d_index");

@@ -36,7 +36,12 @@ fn convolution(random: &mut Random, gpu: &'static Gpu, large: usize) {
     let n = shape.out_channels;
     let x = random.codes(batch * input[0] * input[1] * shape.in_channels);
     let weight = random.codes(n * inputs * shape.kernel[0] * shape.kernel[1]);
-    let zero = random.between(range);
+    let image_zeros = random.zeros(batch, range);
+    let image_zeros = if batch == 0 { &image_zeros[..1] } else { &image_zeros[..] };
+    let zero = as_zero(image_zeros);
+    let row_scale: Option<Vec<f32>> =
+        random.yes().then(|| (0..batch).map(|_| random.float()).collect());
+    let row_scale = row_scale.as_deref();
     let zeros = if random.yes() { Vec::new() } else { random.zeros(n, weight_range) };
     let weight_zero = (!zeros.is_empty()).then(|| as_zero(&zeros));
     let bias: Vec<i32> = (0..n).map(|_| random.between([-9999, 9999])).collect();
@@ -59,8 +64,8 @@ fn convolution(random: &mut Random, gpu: &'static Gpu, large: usize) {
             let (output, codes) = ($output(&mut want[..]), as_codes(kind, &x));
             cpu::conv2d(&conv, batch, input, codes, zero, weight_zero, bias, output).unwrap();
             for cores in BOTH {
-                let zero = Zero::All(zero);
-                let call = Call { zero, weight_zero, bias, ending: $ending, stride: n };
+                let call =
+                    Call { zero, weight_zero, bias, ending: $ending, stride: n, together: 1 };
                 let mut out = upload(gpu, &fill);
                 let x = placed.array();
                 conv2d_by(cores, &device, (batch, input), x, &call, &mut out).unwrap();
@@ -78,8 +83,8 @@ fn convolution(random: &mut Random, gpu: &'static Gpu, large: usize) {
     match random.below(4) {
         0 => compare!(i64, Output::I64, Ending::I64),
         1 => {
-            let output = |out| Output::F32 { out, scale, bias: None, relu };
-            compare!(f32, output, Ending::F32 { scale, bias: None, relu })
+            let output = |out| Output::F32 { out, scale, row_scale, bias: None, relu };
+            compare!(f32, output, Ending::F32 { scale, row_scale, bias: None, relu })
         }
         2 => {
             let zero = out_zero;
@@ -129,7 +134,7 @@ fn many_groups_and_places() {
         let [oh, ow] = shape.output(input).unwrap();
         let mut want = vec![0; oh * ow * shape.out_channels];
         let (codes, output) = (as_codes(Type::U8, &x), Output::I32(&mut want));
-        cpu::conv2d(&conv, 1, input, codes, 9, None, None, output).unwrap();
+        cpu::conv2d(&conv, 1, input, codes, Zero::All(9), None, None, output).unwrap();
         let placed = Placed::new(gpu, Type::U8, 0, &x);
         let weight = Placed::new(gpu, Type::I8, 0, &weight);
         let device = Conv2d::new(&shape, weight.array()).unwrap();
@@ -140,6 +145,7 @@ fn many_groups_and_places() {
                 bias: None,
                 ending: Ending::I32,
                 stride: shape.out_channels,
+                together: 1,
             };
             let mut out = upload(gpu, &vec![7i32; want.len()]);
             conv2d_by(cores, &device, (1, input), placed.array(), &call, &mut out).unwrap();
@@ -184,7 +190,7 @@ fn wrong_convolutions_are_errors() {
         let x = Placed::new(gpu, Type::U8, 0, &vec![1; len]);
         let mut out = upload(gpu, &[0i32; 18]);
         let (zero, ending) = (Zero::All(zero), Ending::I32);
-        let call = Call { zero, weight_zero: None, bias: None, ending, stride: 2 };
+        let call = Call { zero, weight_zero: None, bias: None, ending, stride: 2, together: 1 };
         let done = conv2d_by(BOTH[0], &conv, (1, input), x.array(), &call, &mut out);
         assert!(matches!(done, Err(Error::Contract(_) | Error::Beyond(_))), "{done:?}");
     }

@@ -76,6 +76,8 @@ impl Case {
         let scale: Vec<f32> = (0..factors).map(|_| random.float() * size).collect();
         let floats: Option<Vec<f32>> =
             random.yes().then(|| (0..n).map(|_| random.float()).collect());
+        let row_scale: Option<Vec<f32>> =
+            random.yes().then(|| (0..m).map(|_| random.float()).collect());
         let (relu, zero) = (random.yes(), random.between([0, 255]));
         let (weight_zero, bias, scale) = (self.weight_zero(), self.bias.as_deref(), &scale[..]);
         let which = random.below(5);
@@ -89,7 +91,8 @@ impl Case {
                 let computed = cpu::gemm(m, &a, &packed, weight_zero, bias, output, stride);
                 for cores in BOTH {
                     let zero = as_zero(&self.zeros);
-                    let call = Call { zero, weight_zero, bias, ending: $ending, stride };
+                    let call =
+                        Call { zero, weight_zero, bias, ending: $ending, stride, together: 1 };
                     let mut out = upload(gpu, &fill);
                     let (shape, strides) = ([m, k], [self.pitch as isize, 1]);
                     let array = placed.matrix(&shape, &strides);
@@ -106,8 +109,9 @@ impl Case {
             1 => compare!(i64, Output::I64, Ending::I64),
             2 => {
                 let bias = floats.as_deref();
-                let output = |out| Output::F32 { out, scale, bias, relu };
-                compare!(f32, output, Ending::F32 { scale, bias, relu })
+                let row_scale = row_scale.as_deref();
+                let output = |out| Output::F32 { out, scale, row_scale, bias, relu };
+                compare!(f32, output, Ending::F32 { scale, row_scale, bias, relu })
             }
             3 => {
                 let output = |out| Output::U8 { out, multiplier, zero, relu };
@@ -169,7 +173,8 @@ fn constant(cores: Cores, [m, k, n]: [usize; 3], a: (Type, u8), w: (Type, u8)) -
     let packed = Packed::new(Order::OutIn, k, n, weight.array())?;
     let (shape, strides) = ([m, k], [k as isize, 1]);
     let zero = Zero::All(0);
-    let call = Call { zero, weight_zero: None, bias: None, ending: Ending::I32, stride: n };
+    let ending = Ending::I32;
+    let call = Call { zero, weight_zero: None, bias: None, ending, stride: n, together: 1 };
     let mut out = upload(gpu, &vec![7i32; m * n]);
     gemm_by(cores, placed.matrix(&shape, &strides), &packed, &call, &mut out)?;
     Ok(download(&out))
@@ -238,6 +243,8 @@ fn wrong_calls_are_errors() {
     let (zero, sums) = (Zero::All(0), Ending::I32);
     assert_eq!(call([2, 3], zero, None, sums, 4, 2), Ok(()));
     let multiplier = &[f32::NAN][..];
+    let floats = Ending::F32 { scale: &[], row_scale: None, bias: None, relu: false };
+    let rows = Ending::F32 { scale: &[1.0], row_scale: Some(&[1.0]), bias: None, relu: false };
     for wrong in [
         call([2, 2], zero, None, sums, 4, 2),
         call([2, 3], Zero::All(-1), None, sums, 4, 2),
@@ -247,7 +254,8 @@ fn wrong_calls_are_errors() {
         call([2, 3], zero, None, sums, 3, 2),
         call([2, 3], zero, None, sums, 4, 1),
         call([2, 3], zero, None, sums, 4, usize::MAX),
-        call([2, 3], zero, None, Ending::F32 { scale: &[], bias: None, relu: false }, 4, 2),
+        call([2, 3], zero, None, floats, 4, 2),
+        call([2, 3], zero, None, rows, 4, 2),
         call(
             [2, 3],
             zero,
