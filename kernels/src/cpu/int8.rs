@@ -33,9 +33,11 @@ mod tests;
 pub use conv::{Conv2d, Conv2dShape, conv2d, conv2d_under};
 pub use gemm::{Activations, gemm, gemm_under};
 
+pub(crate) use join::check_operand;
 pub use join::{Operand, add, concat};
 pub use layout::{nchw_from_nhwc, nhwc_from_nchw};
-pub use output::Output;
+pub use output::{Ending, Output};
+pub(crate) use output::{Requantize, Sizes};
 pub use packed::{MAX_K, Order, Packed};
 pub use pool::{Pool2d, max_pool2d};
 pub use rows::{quantize_images, quantize_rows};

@@ -57,12 +57,12 @@ impl Conv2dShape {
     }
 
     /// Input channels of a group.
-    fn inputs(&self) -> usize {
+    pub(crate) fn inputs(&self) -> usize {
         self.in_channels / self.groups
     }
 
     /// Output channels of a group.
-    fn outputs(&self) -> usize {
+    pub(crate) fn outputs(&self) -> usize {
         self.out_channels / self.groups
     }
 
@@ -90,7 +90,7 @@ impl Conv2dShape {
         (at < run).then_some(((o * inputs + c) * kh + i) * kw + j)
     }
 
-    fn check(&self) -> Result<()> {
+    pub(crate) fn check(&self) -> Result<()> {
         let positive = |sizes: [usize; 2]| sizes[0] > 0 && sizes[1] > 0;
         require(positive(self.kernel), "conv2d: the kernel is empty")?;
         require(positive(self.stride), "conv2d: the stride is zero")?;
