@@ -3,7 +3,9 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use ferrotape::nn::quant::{Calibration, QuantConfig, Quantized, RangeMethod, calibrate};
+use ferrotape::nn::quant::{
+    Calibration, Qat, QatRange, QuantConfig, Quantized, RangeMethod, calibrate,
+};
 use ferrotape::nn::{BatchNorm2dConfig, load_state_dict, state_dict};
 use ferrotape::prelude::*;
 use ferrotape::{Meta, Observer, Op, observe};
@@ -262,4 +264,127 @@ fn what_can_not_be_quantized_is_said() -> Result<()> {
     let error = calibration.convert(net).unwrap_err().to_string();
     assert!(error.contains("no product or convolution"), "{error}");
     Ok(())
+}
+
+#[test]
+fn dynamic_networks_need_no_ranges() -> Result<()> {
+    let mut rng = Generator::new(6);
+    let net = Net::new(&mut rng)?;
+    let x = rng.normal([5, 3, 8, 8], 0.0, 1.0, DType::F32)?;
+    let expected = net.forward(&x, &mut Ctx::eval())?;
+    let int8 = calibrated(&net, QuantConfig::dynamic(), &batches(1, &mut rng))?.convert(net)?;
+    let (y, ops) = ops_of(|| int8.forward(&x));
+    let y = y?;
+    assert!(sqnr(&expected, &y) > 25.0, "{}", sqnr(&expected, &y));
+    let count = |name: &str| ops.iter().filter(|op| **op == name).count();
+    assert_eq!((count("int8_dynamic_conv2d"), count("int8_dynamic_linear")), (5, 2), "{ops:?}");
+    // Its own range a row: another row in the batch changes nothing.
+    let alone = int8.forward(&x.narrow(0, 2, 1)?)?;
+    assert_eq!(alone.to_vec::<f32>()?, y.narrow(0, 2, 1)?.to_vec::<f32>()?);
+    Ok(())
+}
+
+#[test]
+fn a_file_gives_the_same_bits() -> Result<()> {
+    let folder = std::env::temp_dir().join(format!("ferrotape-quant-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let mut rng = Generator::new(7);
+    let x = rng.normal([5, 3, 8, 8], 0.0, 1.0, DType::F32)?;
+    let seen = batches(2, &mut rng);
+    for (i, config) in [
+        QuantConfig::default(),
+        QuantConfig::symmetric().keep_float("block.conv1"),
+        QuantConfig::dynamic(),
+        QuantConfig::weights_only(4),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let net = Net::new(&mut rng)?;
+        let int8 = calibrated(&net, config, &seen)?.convert(net)?;
+        let path = folder.join(format!("{i}.safetensors"));
+        int8.save(&path)?;
+        let again = Quantized::load(&path, Net::new(&mut rng)?)?;
+        assert_eq!(again.layers().collect::<Vec<_>>(), int8.layers().collect::<Vec<_>>());
+        let bits = |net: &Quantized<Net>| net.forward(&x)?.to_vec::<f32>();
+        assert_eq!(bits(&again)?, bits(&int8)?, "{i}");
+        assert_eq!(again.parameter_bytes(), int8.parameter_bytes());
+        // A second file is the first.
+        let copy = folder.join("copy.safetensors");
+        again.save(&copy)?;
+        assert!(std::fs::read(&copy).unwrap() == std::fs::read(&path).unwrap(), "{i}");
+        let other = Quantized::load(&path, Linear::new(2, 2, &mut rng)?).unwrap_err().to_string();
+        assert!(other.contains("no weight stem.weight"), "{other}");
+    }
+    let plain = folder.join("plain.safetensors");
+    ferrotape::io::save_safetensors(&plain, [("weight".to_string(), &x)])?;
+    let error = Quantized::load(&plain, Net::new(&mut rng)?).unwrap_err().to_string();
+    assert!(error.contains("this is no int8 network") && error.contains("plain"), "{error}");
+    std::fs::remove_dir_all(&folder).unwrap();
+    Ok(())
+}
+
+#[test]
+fn the_report_names_the_layer_that_costs_most() -> Result<()> {
+    let mut rng = Generator::new(8);
+    let mut net = Net::new(&mut rng)?;
+    // One weight of fc1 far out, with one scale for all: its other weights become coarse.
+    let mut weight = net.fc1.weight.to_vec::<f32>()?;
+    weight[0] = 40.0;
+    net.fc1.weight.set(Tensor::from_vec(weight, [24, 256])?);
+    let seen = batches(2, &mut rng);
+    let state = state_dict(&net);
+    let mut float = Net::new(&mut rng)?;
+    load_state_dict(&mut float, &state)?;
+    let config = QuantConfig::default().per_channel(false);
+    let int8 = calibrated(&net, config, &seen)?.convert(net)?;
+    let report = int8.report(&float, |net| net.forward(&seen[0], &mut Ctx::eval()))?;
+    assert_eq!(report.worst().unwrap().name, "fc1", "{report}");
+    assert_eq!(report.layers.len(), 7);
+    assert!(report.layers.iter().all(|layer| layer.sqnr.is_finite() && layer.max_error > 0.0));
+    let time: f64 = report.layers.iter().map(|layer| layer.time).sum();
+    assert!((time - 1.0).abs() < 1e-9);
+    assert!(report.to_string().contains("fc1") && report.to_string().contains("24x256"));
+    Ok(())
+}
+
+/// Training with quantization, then the int8 network: its output to one step of a code.
+fn trained(how: QatRange) -> Result<()> {
+    let mut rng = Generator::new(9);
+    let mut net = Net::new(&mut rng)?;
+    let x = rng.normal([16, 3, 8, 8], 0.0, 1.0, DType::F32)?;
+    let y = Tensor::from_vec((0..16).map(|i| i % 5).collect::<Vec<i64>>(), [16])?;
+    let calibration = calibrated(&net, QuantConfig::default(), &[x.clone()])?;
+    let qat = Qat::new(&net, calibration, how)?;
+    let mut pair = (net, qat);
+    let mut optimizer = Adam::new(1e-2);
+    let mut losses = Vec::new();
+    for _ in 0..60 {
+        let step = value_and_grad(&pair, &mut rng, |(net, qat), ctx| {
+            qat.train(net, |net| net.forward(&x, ctx)).cross_entropy(&y)
+        })?;
+        optimizer.step(&mut pair, &step)?;
+        losses.push(step.loss.to_f64()?);
+    }
+    assert!(losses[59] < 0.5 * losses[0], "{losses:?}");
+    let qat;
+    (net, qat) = pair;
+    let run = |net: &Net| net.forward(&x, &mut Ctx::eval());
+    let expected = qat.run(&net, run)?;
+    let int8 = qat.convert(net, run)?;
+    let (found, ops) = ops_of(|| int8.forward(&x));
+    let found = found?;
+    assert!(ops.contains(&"int8_add") && !ops.contains(&"conv2d"), "{ops:?}");
+    let error = found.sub(&expected)?.abs().max(..)?.to_f64()?;
+    let size = expected.abs().max(..)?.to_f64()?;
+    // One code that falls otherwise, by the rounding of sums that lie on an edge.
+    assert!(error < size / 100.0, "{how:?}: {error} of {size}");
+    Ok(())
+}
+
+#[test]
+fn what_was_trained_is_what_runs() -> Result<()> {
+    trained(QatRange::Fixed)?;
+    trained(QatRange::Observed { rate: 0.05 })?;
+    trained(QatRange::Learned)
 }

@@ -10,7 +10,7 @@ use ferrotape_tensor::{DType, Encoding, Error, Result, Tensor, no_tape, observe}
 use super::config::{QuantConfig, QuantMode};
 use super::layer::{Layer, LayerWeight, Taken, taken_in};
 use super::model::Quantized;
-use super::run::Join;
+use super::plan::Join;
 use super::tensors::Tensors;
 use super::trace::{Does, Key, Site, Step, Trace, Tracer, Use, join_key};
 use crate::module::Module;

@@ -10,14 +10,14 @@ use ferrotape_tensor::{Conv2dOp, DType, Encoding, Error, ErrorKind, Result, Tens
 use super::config::QuantMode;
 use super::layer::{Layer, LayerWeight, Taken};
 use super::model::{Quantized, empty};
-use super::run::{Join, Plan};
+use super::plan::{Join, Plan};
 use super::weights::{LayerOp, Seen};
 use crate::module::Module;
 use crate::state::{load_state_dict, parameters, state_dict};
 
-/// The metadata's entry that says what the file is, and the number of this layout.
+/// The metadata's entry: the number of this layout, then a line for each fact. One entry, for the order of several is not defined.
 const WHAT: &str = "ferrotape.quantized";
-const VERSION: &str = "1";
+const VERSION: &str = "version 1";
 
 /// A field of a line that is not what it should be.
 type Field<T> = std::result::Result<T, String>;
@@ -31,10 +31,9 @@ impl<M: Module> Quantized<M> {
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
         let mut tensors = state_dict(&self.model);
         tensors.retain(|path, _| !self.hollow.contains(path));
-        let mut metadata = BTreeMap::from([(WHAT.to_string(), VERSION.to_string())]);
-        let hollow: Vec<&str> = self.hollow.iter().map(String::as_str).collect();
-        metadata.insert("hollow".to_string(), hollow.join("\t"));
-        for (i, layer) in self.plan.layers.iter().enumerate() {
+        let mut lines = vec![VERSION.to_string()];
+        lines.extend(self.hollow.iter().map(|path| format!("hollow\t{path}")));
+        for layer in &self.plan.layers {
             let LayerWeight { shape, scale, zero, packed } = &*layer.weight;
             let path = codes_name(&layer.path, &self.hollow);
             tensors.insert(format!("{path}.scale"), vector(scale)?);
@@ -45,12 +44,12 @@ impl<M: Module> Quantized<M> {
                 tensors.insert(format!("{}.folded_bias", layer.name), vector(&layer.bias)?);
             }
             tensors.insert(path, packed.codes(shape)?);
-            metadata.insert(format!("layer.{i:05}"), line(layer));
+            lines.push(line(layer));
         }
-        for (i, (key, Join { to, relu })) in self.plan.joins.iter().enumerate() {
-            let line = [key.clone(), encoding_text(Some(*to)), relu.to_string()].join("\t");
-            metadata.insert(format!("join.{i:05}"), line);
+        for (key, Join { to, relu }) in &self.plan.joins {
+            lines.push(["join", key, &encoding_text(Some(*to)), &relu.to_string()].join("\t"));
         }
+        let metadata = BTreeMap::from([(WHAT.to_string(), lines.join("\n"))]);
         save_safetensors_with(path, tensors.iter().map(|(name, t)| (name.clone(), t)), &metadata)
     }
 
@@ -112,7 +111,8 @@ fn line(layer: &Layer) -> String {
     };
     let steps: Vec<String> = layer.steps.iter().map(step).collect();
     let (input, output) = (encoding_text(layer.input), encoding_text(layer.output));
-    let fields = [&layer.name, &layer.path, &seen, &op, mode, &layer.relu.to_string(), &input];
+    let relu = layer.relu.to_string();
+    let fields = ["layer", &layer.name, &layer.path, &seen, &op, mode, &relu, &input];
     let fields = fields.into_iter().chain([output.as_str()]).map(str::to_string);
     fields.chain(steps).collect::<Vec<String>>().join("\t")
 }
@@ -184,38 +184,51 @@ fn read<M: Module>(
     mut model: M,
 ) -> Field<Quantized<M>> {
     let told = |error: Error| error.to_string();
-    match metadata.get(WHAT).map(String::as_str) {
+    let Some(text) = metadata.get(WHAT) else {
+        return Err("this is no int8 network".to_string());
+    };
+    let mut lines = text.split('\n');
+    match lines.next() {
         Some(VERSION) => {}
-        Some(other) => return Err(format!("version {other} of int8 networks; {VERSION} is known")),
-        None => return Err("this is no int8 network".to_string()),
+        other => {
+            let other = other.unwrap_or("nothing");
+            return Err(format!("{other:?} of int8 networks; {VERSION:?} is known"));
+        }
     }
-    let named = metadata.get("hollow").map_or("", String::as_str);
-    let hollow: BTreeSet<String> =
-        named.split('\t').filter(|path| !path.is_empty()).map(str::to_string).collect();
+    let mut hollow = BTreeSet::new();
+    let mut facts = Vec::new();
+    for (i, line) in lines.enumerate() {
+        let fields: Vec<&str> = line.split('\t').collect();
+        match fields[..] {
+            ["hollow", path] => {
+                hollow.insert(path.to_string());
+            }
+            ["join" | "layer", ..] => facts.push((i + 2, fields)),
+            _ => return Err(format!("metadata, line {}: {line:?} is not known", i + 2)),
+        }
+    }
     let params: BTreeMap<String, Tensor> =
         parameters(&model).into_iter().map(|(path, p)| (path, p.tensor().clone())).collect();
     let (mut layers, mut joins) = (Vec::new(), BTreeMap::new());
     let mut packed: BTreeMap<String, Arc<LayerWeight>> = BTreeMap::new();
-    for (entry, text) in metadata {
-        let in_entry = |what: String| format!("{entry}: {what}");
-        let fields: Vec<&str> = text.split('\t').collect();
-        if entry.starts_with("join.") {
-            let &[key, to, relu] = &fields[..] else {
-                return Err(in_entry("three fields expected".to_string()));
-            };
-            let Some(to) = encoding(to).map_err(in_entry)? else {
-                return Err(in_entry("codes expected".to_string()));
-            };
-            joins.insert(key.to_string(), Join { to, relu: truth(relu).map_err(in_entry)? });
-        }
-        if entry.starts_with("layer.") {
-            let [name, path, fields @ ..] = &fields[..] else {
-                return Err(in_entry("eight fields expected".to_string()));
-            };
-            let in_layer = |what: String| format!("layer {name}: {what}");
-            let weight = params.get(*path).ok_or_else(|| in_layer(format!("no weight {path}")))?;
-            let layer = read_layer(name, path, fields, weight, &hollow, &mut tensors, &mut packed);
-            layers.push(layer.map_err(in_layer)?);
+    for (at, fields) in &facts {
+        let in_line = |what: String| format!("metadata, line {at}: {what}");
+        match fields[..] {
+            ["join", key, to, relu] => {
+                let Some(to) = encoding(to).map_err(in_line)? else {
+                    return Err(in_line("codes expected".to_string()));
+                };
+                joins.insert(key.to_string(), Join { to, relu: truth(relu).map_err(in_line)? });
+            }
+            ["layer", name, path, ref fields @ ..] => {
+                let in_layer = |what: String| format!("layer {name}: {what}");
+                let weight =
+                    params.get(path).ok_or_else(|| in_layer(format!("no weight {path}")))?;
+                let layer =
+                    read_layer(name, path, fields, weight, &hollow, &mut tensors, &mut packed);
+                layers.push(layer.map_err(in_layer)?);
+            }
+            _ => return Err(in_line("fields are missing".to_string())),
         }
     }
     if layers.is_empty() {

@@ -179,7 +179,36 @@ impl Layer {
         [input, output]: [Option<Encoding>; 2],
     ) -> Layer {
         let (call, dynamic) = (OnceLock::new(), OnceLock::new());
-        Layer { name, path, seen, op, mode, weight, bias, steps, relu, input, output, call, dynamic }
+        Layer {
+            name,
+            path,
+            seen,
+            op,
+            mode,
+            weight,
+            bias,
+            steps,
+            relu,
+            input,
+            output,
+            call,
+            dynamic,
+        }
+    }
+
+    /// In f32, with the numbers that its weight's codes stand for.
+    pub(super) fn in_float(&self, x: &Tensor) -> Result<Tensor> {
+        let weight = self.weight.numbers()?.to_device(x.device())?;
+        let bias = match self.bias.is_empty() {
+            true => None,
+            false => Some(Tensor::from_slice(&self.bias, [self.bias.len()])?),
+        };
+        let bias = bias.map(|bias| bias.to_device(x.device())).transpose()?;
+        let y = match self.op {
+            LayerOp::Linear | LayerOp::Matmul => x.linear(&weight, bias.as_ref())?,
+            LayerOp::Conv2d(settings) => x.conv2d(&weight, bias.as_ref(), settings)?,
+        };
+        if self.relu { y.relu() } else { Ok(y) }
     }
 
     /// The key of its output, with all that was taken in.

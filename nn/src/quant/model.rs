@@ -7,7 +7,8 @@ use std::sync::Arc;
 use ferrotape_tensor::{DType, Result, Tensor, TensorId, no_tape, observe};
 
 use super::layer::Layer;
-use super::run::{Join, Plan, Runner};
+use super::plan::{Join, Plan};
+use super::run::Runner;
 use super::tensors::Tensors;
 use crate::ctx::Ctx;
 use crate::module::{Forward, Module};

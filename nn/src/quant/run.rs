@@ -5,7 +5,7 @@
 //! stand-in that leaves unseen reads as NaN.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,30 +16,10 @@ use ferrotape_tensor::{
 
 use super::config::QuantMode;
 use super::layer::{Layer, Taken};
+use super::plan::Plan;
 use super::trace::{Key, join_key};
 use super::weights::{LayerOp, Weights, layer_name};
 use crate::module::Module;
-
-/// A sum or concatenation that stays codes.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Join {
-    pub(super) to: Encoding,
-    /// A relu follows and is part of it.
-    pub(super) relu: bool,
-}
-
-/// What an int8 network consists of besides its model.
-#[derive(Debug, Default)]
-pub(super) struct Plan {
-    pub(super) layers: Vec<Layer>,
-    pub(super) joins: BTreeMap<String, Join>,
-}
-
-impl Plan {
-    fn layer(&self, name: &str) -> Option<usize> {
-        self.layers.iter().position(|layer| layer.name == name)
-    }
-}
 
 /// Hears of each layer that ran: its output as numbers, and how long it took.
 pub(super) type Watch = Box<dyn Fn(&Layer, &Tensor, Duration) -> Result<()>>;
@@ -143,9 +123,12 @@ impl Runner {
             Ahead::Relu => "relu",
             ahead => self.steps(ahead).1.first().map_or("nothing", |step| &step.op),
         };
-        let key = &held.key;
+        let name = match self.steps(held.ahead).0 {
+            "" => &*held.key,
+            layer => layer,
+        };
         refuse(format!(
-            "in calibration {expected} followed {key}; now {key} {now}: calibrate again"
+            "in calibration {expected} followed {name}; now {name} {now}: calibrate again"
         ))
     }
 
@@ -234,7 +217,7 @@ impl Runner {
                     Some(held) => numbers(held, x)?,
                     None => (*x).clone(),
                 };
-                in_float(layer, &x)?
+                layer.in_float(&x)?
             }
         };
         let images = conv && layer.mode != QuantMode::WeightsOnly;
@@ -483,20 +466,6 @@ fn numbers(held: &Held, x: &Tensor) -> Result<Tensor> {
     let images = codes.rank() == 4;
     let codes = if images { nhwc(codes)? } else { codes.clone() };
     apply_one(&Op::Int8(Int8Op::Decode { from: *from, images }), &mut [Operand::Own(codes)])
-}
-
-/// The layer on f32, with the numbers that its weight's codes stand for.
-fn in_float(layer: &Layer, x: &Tensor) -> Result<Tensor> {
-    let weight = layer.weight.numbers()?;
-    let bias = match layer.bias.is_empty() {
-        true => None,
-        false => Some(Tensor::from_slice(&layer.bias, [layer.bias.len()])?),
-    };
-    let y = match layer.op {
-        LayerOp::Linear | LayerOp::Matmul => x.linear(&weight, bias.as_ref())?,
-        LayerOp::Conv2d(settings) => x.conv2d(&weight, bias.as_ref(), settings)?,
-    };
-    if layer.relu { y.relu() } else { Ok(y) }
 }
 
 impl Observer for Runner {

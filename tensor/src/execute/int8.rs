@@ -164,12 +164,7 @@ fn layer(op: &Op, call: &Int8Call, inputs: &[Input<'_>], out: &mut Output<'_>) -
 }
 
 /// Codes of each row (of each image), then the layer.
-fn dynamic(
-    op: &Op,
-    layer: &Int8Dynamic,
-    inputs: &[Input<'_>],
-    out: &mut Output<'_>,
-) -> Result<()> {
+fn dynamic(op: &Op, layer: &Int8Dynamic, inputs: &[Input<'_>], out: &mut Output<'_>) -> Result<()> {
     let x = tensor(op, inputs, 0)?;
     let numbers = Dense::<f32>::new(op, x)?;
     let weights = &layer.weights;

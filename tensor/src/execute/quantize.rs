@@ -116,8 +116,10 @@ impl Zeros {
         let values = integer_type!(op, zero.dtype(), T => {
             let zeros = Dense::<T>::new(op, zero)?;
             let code = |(i, &zero): (usize, &T)| {
-                let code = i32::try_from(zero).ok();
-                code.filter(|code| (low..=high).contains(code)).ok_or_else(|| {
+                // i64 holds them all.
+                let code = i64::from(zero);
+                let inside = (i64::from(low)..=i64::from(high)).contains(&code);
+                inside.then_some(code as i32).ok_or_else(|| {
                     let name = called("zero point", i, !one);
                     let message = format!("{name} is {zero}: a code from {low} to {high} expected");
                     Error::argument(op.name(), message)
