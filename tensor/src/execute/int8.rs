@@ -28,12 +28,12 @@ pub(super) fn execute(
     }
 }
 
-fn affine(encoding: &Encoding) -> Affine<'_> {
+pub(super) fn affine(encoding: &Encoding) -> Affine<'_> {
     Affine::per_tensor(&encoding.scale, encoding.zero_point)
 }
 
 /// `[n, c, places]` of images `[n, c, h, w]`.
-fn planes(shape: &[usize]) -> [usize; 3] {
+pub(super) fn planes(shape: &[usize]) -> [usize; 3] {
     match shape {
         [n, c, h, w] => [*n, *c, h * w],
         _ => [1, 1, crate::shape::len(shape)],

@@ -81,16 +81,16 @@ pub(super) fn execute(op: &Op, inputs: &[Input<'_>], out: &mut Output<'_>) -> Re
 }
 
 /// The lowest and the highest code.
-fn range(dtype: DType) -> [i32; 2] {
+pub(super) fn range(dtype: DType) -> [i32; 2] {
     if dtype == DType::U8 { u8::RANGE } else { i8::RANGE }
 }
 
-fn positive(scale: f64) -> bool {
+pub(super) fn positive(scale: f64) -> bool {
     scale.is_finite() && scale > 0.0
 }
 
 /// A shape as `[outer, channels, inner]`.
-fn runs(shape: &[usize], axis: Option<usize>) -> [usize; 3] {
+pub(super) fn runs(shape: &[usize], axis: Option<usize>) -> [usize; 3] {
     let len = |sizes: &[usize]| sizes.iter().product();
     match axis {
         Some(axis) => [len(&shape[..axis]), shape[axis], len(&shape[axis + 1..])],
@@ -104,7 +104,7 @@ fn called(what: &str, i: usize, several: bool) -> String {
 }
 
 /// Zero points: one, or as many as there are channels, rows or columns.
-struct Zeros {
+pub(super) struct Zeros {
     values: SmallVec<[i32; 4]>,
     one: bool,
 }
@@ -144,13 +144,13 @@ impl Zeros {
 }
 
 /// Scales and zero points of operands 1 and 2, checked.
-struct Parameters<T> {
+pub(super) struct Parameters<T> {
     scale: SmallVec<[T; 4]>,
     zero: Zeros,
 }
 
 impl<T: ferrotape_kernels::Float> Parameters<T> {
-    fn new(
+    pub(super) fn new(
         op: &Op,
         inputs: &[Input<'_>],
         range: [i32; 2],
@@ -169,7 +169,7 @@ impl<T: ferrotape_kernels::Float> Parameters<T> {
 }
 
 impl Parameters<f32> {
-    fn affine(&self, rule: Rule) -> Affine<'_> {
+    pub(super) fn affine(&self, rule: Rule) -> Affine<'_> {
         Affine { scale: &self.scale, zero: self.zero.zero(), bounds: None, rule }
     }
 }

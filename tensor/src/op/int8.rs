@@ -1,8 +1,9 @@
 //! Operations on codes of 8 bits: what stands between a network's input and its output when it runs in integers.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use ferrotape_kernels::cpu::int8::{Conv2d, Conv2dShape, Order, Packed};
+use ferrotape_kernels::cuda;
 
 use super::{Conv2dOp, Meta, Pool2dOp};
 use crate::dtype::DType;
@@ -58,6 +59,21 @@ pub struct Int8Weights {
     pub(crate) scale: Vec<f32>,
     /// Empty where all are 0.
     pub(crate) zero: Vec<i32>,
+    /// The same on GPUs, from the first call there on.
+    pub(crate) placed: Mutex<Vec<Arc<PlacedWeights>>>,
+}
+
+/// Weights on a GPU.
+#[derive(Debug)]
+pub(crate) struct PlacedWeights {
+    pub(crate) ordinal: usize,
+    pub(crate) packed: PackedThere,
+}
+
+#[derive(Debug)]
+pub(crate) enum PackedThere {
+    Linear(cuda::int8::Packed),
+    Conv2d(cuda::int8::Conv2d),
 }
 
 #[derive(Debug)]
@@ -131,7 +147,7 @@ impl Int8Weights {
         if zero.iter().all(|zero| *zero == 0) {
             zero.clear();
         }
-        Ok(Int8Weights { packed, scale, zero })
+        Ok(Int8Weights { packed, scale, zero, placed: Mutex::default() })
     }
 
     /// The codes, of the shape that they were given in.
