@@ -24,6 +24,8 @@ pub(super) fn execute(
 ) -> Option<Result<()>> {
     match (op, outputs) {
         (Op::Int8(Int8Op::Layer(call)), [out]) => Some(layer(op, call, inputs, out)),
+        // Ranges of rows are found by the CPU.
+        (Op::Int8(Int8Op::Dynamic(_)), _) => None,
         (Op::Int8(int8), [out]) => Some(between(op, int8, inputs, out)),
         _ => None,
     }
@@ -89,7 +91,7 @@ fn between(op: &Op, int8: &Int8Op, inputs: &[Input<'_>], out: &mut Output<'_>) -
                 let places = to.len().checked_div(total).unwrap_or(0);
                 int8::concat(places, &parts, &affine(encoding), kind(encoding.dtype), to)
             }
-            Int8Op::Layer(_) => {
+            Int8Op::Layer(_) | Int8Op::Dynamic(_) => {
                 return Err(Error::argument(op.name(), "internal: it was computed elsewhere"));
             }
         },
