@@ -28,8 +28,8 @@ pub enum QatRange {
         /// In 0..=1.
         rate: f64,
     },
-    /// Their scales are parameters, learned by gradient descent: *Learned Step Size Quantization* (Esser et al., 2020). Train the pair
-    /// `(net, qat)`.
+    /// Their scales are learned by gradient descent, *Learned Step Size Quantization* (Esser et al., 2020); the parameter is the scale's
+    /// logarithm, so that a step is a share of it (Jain et al., 2020). Train the pair `(net, qat)`.
     Learned,
 }
 
@@ -39,8 +39,10 @@ struct Trained {
     min: f64,
     max: f64,
     zero_point: i32,
-    /// A scalar, f32.
-    scale: Param,
+    /// As calibrated.
+    scale: f32,
+    /// The scale's natural logarithm: a scalar, f32.
+    log_scale: Param,
 }
 
 /// Quantization-aware training (Jacob et al., 2018): in each step weights and activations are replaced by the numbers that their codes stand
@@ -131,8 +133,8 @@ impl Qat {
             let Encoding { scale, zero_point, .. } = encoding;
             let at = |code: i32| f64::from(code - zero_point) * f64::from(scale);
             let (min, max) = (at(lowest), at(highest));
-            let scale = Param::new(Tensor::from(scale));
-            Ok((key, Trained { min, max, zero_point, scale }))
+            let log_scale = Param::new(Tensor::from(scale).log()?);
+            Ok((key, Trained { min, max, zero_point, scale, log_scale }))
         };
         let ranges = found.into_iter().map(trained).collect::<Result<_>>()?;
         let plan = Arc::new(Plan { layers, joins });
@@ -244,7 +246,11 @@ fn encoding(
     let scheme = &config.activation;
     match (how, seen) {
         (QatRange::Observed { .. }, Some((min, max))) => scheme.encoding(min, max),
-        _ => Encoding::new(range.scale.item::<f32>()?, range.zero_point, scheme.dtype),
+        (QatRange::Learned, _) => {
+            let scale = range.log_scale.exp()?.item::<f32>()?;
+            Encoding::new(scale, range.zero_point, scheme.dtype)
+        }
+        _ => Encoding::new(range.scale, range.zero_point, scheme.dtype),
     }
 }
 
@@ -255,8 +261,8 @@ impl Module for Qat {
         if self.how == QatRange::Learned {
             for (key, range) in &self.ranges {
                 visitor.enter(key);
-                visitor.enter("scale");
-                visitor.param(&range.scale);
+                visitor.enter("log_scale");
+                visitor.param(&range.log_scale);
                 visitor.leave();
                 visitor.leave();
             }
@@ -266,8 +272,8 @@ impl Module for Qat {
         if self.how == QatRange::Learned {
             for (key, range) in &mut self.ranges {
                 visitor.enter(key);
-                visitor.enter("scale");
-                visitor.param(&mut range.scale);
+                visitor.enter("log_scale");
+                visitor.param(&mut range.log_scale);
                 visitor.leave();
                 visitor.leave();
             }

@@ -65,8 +65,7 @@ impl Trainer {
         let (low, high) = self.config.activation.codes()?;
         let op = FakeQuantizeOp::new(low, high);
         if self.learned {
-            // A step of the optimizer must not turn it around.
-            let scale = range.scale.maximum(f64::from(f32::EPSILON))?;
+            let scale = range.log_scale.exp()?;
             return x.fake_quantize(&scale, f64::from(range.zero_point), op);
         }
         let seen = {
