@@ -44,9 +44,12 @@ fn conv(from: usize, to: usize, rng: &mut Generator) -> Result<Conv2d> {
 fn norm(channels: usize, rng: &mut Generator) -> Result<BatchNorm2d> {
     let mut norm = BatchNorm2dConfig::new(channels).build()?;
     let mut state = state_dict(&norm);
-    for (name, low, high) in
-        [("weight", 0.5, 1.5), ("bias", -0.3, 0.3), ("running_mean", -0.2, 0.2), ("running_var", 0.2, 1.0)]
-    {
+    for (name, low, high) in [
+        ("weight", 0.5, 1.5),
+        ("bias", -0.3, 0.3),
+        ("running_mean", -0.2, 0.2),
+        ("running_var", 0.2, 1.0),
+    ] {
         state.insert(name.to_string(), rng.uniform([channels], low, high, DType::F32)?);
     }
     load_state_dict(&mut norm, &state)?;
@@ -88,7 +91,11 @@ pub(crate) fn batches(n: u64, rng: &mut Generator) -> Vec<Tensor> {
     (0..n).map(|_| rng.normal([6, 3, 8, 8], 0.0, 1.0, DType::F32).unwrap()).collect()
 }
 
-pub(crate) fn calibrated(net: &Net, config: QuantConfig, batches: &[Tensor]) -> Result<Calibration> {
+pub(crate) fn calibrated(
+    net: &Net,
+    config: QuantConfig,
+    batches: &[Tensor],
+) -> Result<Calibration> {
     let run = |net: &Net, x: &Tensor| net.forward(x, &mut Ctx::eval());
     calibrate(net, config, batches.iter().map(Ok), run, |_| ())
 }

@@ -334,4 +334,3 @@ pub fn calibrate<M: Module, B, A: Tensors>(
     }
     Ok(calibration)
 }
-

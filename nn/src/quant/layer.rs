@@ -179,7 +179,21 @@ impl Layer {
         [input, output]: [Option<Encoding>; 2],
     ) -> Layer {
         let (call, dynamic) = (OnceLock::new(), OnceLock::new());
-        Layer { name, path, seen, op, mode, weight, bias, steps, relu, input, output, call, dynamic }
+        Layer {
+            name,
+            path,
+            seen,
+            op,
+            mode,
+            weight,
+            bias,
+            steps,
+            relu,
+            input,
+            output,
+            call,
+            dynamic,
+        }
     }
 
     /// The key of its output, with all that was taken in.

@@ -111,10 +111,7 @@ impl<M: Forward> Quantized<M> {
 }
 
 /// Runs `body` in integers; its tensors become numbers.
-pub(super) fn run_under<A: Tensors>(
-    runner: Runner,
-    body: impl FnOnce() -> Result<A>,
-) -> Result<A> {
+pub(super) fn run_under<A: Tensors>(runner: Runner, body: impl FnOnce() -> Result<A>) -> Result<A> {
     let runner = Rc::new(runner);
     let outcome = no_tape(|| observe(runner.clone(), body))?;
     outcome.map(&mut |y| runner.resolve(y))

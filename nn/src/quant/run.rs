@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ferrotape_tensor::{
-    BinaryOp, DType, Device, Encoding, Error, Int8Op, Meta, Observer, Op, Operand, Outputs, Result, Tensor,
-    TensorId, UnaryOp, ViewOp, WeakTensor, apply, apply_one,
+    BinaryOp, DType, Device, Encoding, Error, Int8Op, Meta, Observer, Op, Operand, Outputs, Result,
+    Tensor, TensorId, UnaryOp, ViewOp, WeakTensor, apply, apply_one,
 };
 
 use super::config::QuantMode;
@@ -97,7 +97,11 @@ fn refuse<T>(message: String) -> Result<T> {
 }
 
 impl Runner {
-    pub(super) fn new<M: Module + ?Sized>(model: &M, plan: Arc<Plan>, hollow: Arc<BTreeSet<String>>) -> Self {
+    pub(super) fn new<M: Module + ?Sized>(
+        model: &M,
+        plan: Arc<Plan>,
+        hollow: Arc<BTreeSet<String>>,
+    ) -> Self {
         let state = State { weights: Weights::of(model), ..State::default() };
         let (busy, state) = (Cell::new(false), RefCell::new(state));
         Runner { plan, hollow, only: None, watch: None, busy, state }
@@ -140,7 +144,9 @@ impl Runner {
             ahead => self.steps(ahead).1.first().map_or("nothing", |step| &step.op),
         };
         let key = &held.key;
-        refuse(format!("in calibration {expected} followed {key}; now {key} {now}: calibrate again"))
+        refuse(format!(
+            "in calibration {expected} followed {key}; now {key} {now}: calibrate again"
+        ))
     }
 
     /// A stand-in of `shape`.

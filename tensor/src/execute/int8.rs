@@ -83,7 +83,9 @@ fn codes<C: Code>(
             Int8Op::Encode { to, images } => {
                 let numbers = Dense::<f32>::new(op, x)?;
                 match images {
-                    true => int8::nhwc_from_nchw(planes(x.shape()), numbers.slice(), &affine(to), y),
+                    true => {
+                        int8::nhwc_from_nchw(planes(x.shape()), numbers.slice(), &affine(to), y)
+                    }
                     false => scheme::quantize([1, 1, x.len()], numbers.slice(), &affine(to), y),
                 }
             }
@@ -162,12 +164,7 @@ fn layer(op: &Op, call: &Int8Call, inputs: &[Input<'_>], out: &mut Output<'_>) -
 }
 
 /// Codes of each row (of each image), then the layer.
-fn dynamic(
-    op: &Op,
-    layer: &Int8Dynamic,
-    inputs: &[Input<'_>],
-    out: &mut Output<'_>,
-) -> Result<()> {
+fn dynamic(op: &Op, layer: &Int8Dynamic, inputs: &[Input<'_>], out: &mut Output<'_>) -> Result<()> {
     let x = tensor(op, inputs, 0)?;
     let numbers = Dense::<f32>::new(op, x)?;
     let weights = &layer.weights;

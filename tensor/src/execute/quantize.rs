@@ -350,7 +350,16 @@ fn convolve<C: Code>(
     let codes = x.part(0, batch * channels * h * width);
     let zeros = w_zeros.zero();
     sums(op, planes.as_mut_slice(), |output| {
-        int8::conv2d(&conv, batch, [h, width], codes, int8::Zero::All(x_zero), Some(zeros), None, output)
+        int8::conv2d(
+            &conv,
+            batch,
+            [h, width],
+            codes,
+            int8::Zero::All(x_zero),
+            Some(zeros),
+            None,
+            output,
+        )
     })?;
     let [_, _, oh, ow] = out.meta.shape[..] else { return Ok(()) };
     let row = (ow * o) as isize;

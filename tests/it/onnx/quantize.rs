@@ -48,7 +48,7 @@ fn linear(node: &Node<'_>, x: &Tensor, to: bool) -> Option<Result<Tensor>> {
 }
 
 fn dynamic(x: &Tensor) -> Result<Vec<Tensor>> {
-    let by = Scheme::ACTIVATION.params(x.amin(..)?.to_f64()?, x.amax(..)?.to_f64()?)?;
+    let by = Scheme::ACTIVATION.encoding(x.amin(..)?.to_f64()?, x.amax(..)?.to_f64()?)?;
     let settings = QuantizeOp::new(DType::U8).rule(QuantizeRule::Divide);
     let (scale, zero) = (Tensor::from(by.scale), Tensor::from(by.zero_point));
     let zero = zero.to_dtype(DType::U8)?;
