@@ -46,8 +46,12 @@ impl QTensor {
     ) -> Result<QTensor> {
         let here = std::panic::Location::caller();
         let made = || {
-            let scale = kept(scale.into(), DType::F32, x.device())?;
-            let zero_point = kept(zero_point.into(), DType::I32, x.device())?;
+            let one = |part: Tensor| match settings.axis {
+                None if part.len() == 1 => part.reshape(()),
+                _ => Ok(part),
+            };
+            let scale = one(kept(scale.into(), DType::F32, x.device())?)?;
+            let zero_point = one(kept(zero_point.into(), DType::I32, x.device())?)?;
             let codes = x.detach()?.quantize(&scale, &zero_point, settings)?;
             QTensor::checked(codes, scale, zero_point, settings.axis)
         };

@@ -103,7 +103,9 @@ fn pytorchs_fake_quantization_and_its_gradients() {
         assert_eq!(numbers(&y), numbers(get("y").unwrap()), "{said}");
         assert_eq!(numbers(dx), numbers(get("dx").unwrap()), "{said}");
         if let Some(want) = get("dscale") {
-            close(dscale, want, 2e-6, &said);
+            // Sums of terms of either sign, that large: PyTorch's are in f32.
+            let terms: f64 = numbers(g).into_iter().map(|g| g.abs() * (high - low) as f64).sum();
+            close(dscale, want, 1e-7 * terms, &said);
             learned += 1;
         }
         cases += 1;
@@ -297,6 +299,8 @@ fn a_quantized_tensor_is_its_parts() {
     let scale = rng.uniform([7], 0.01, 0.1, DType::F32).unwrap();
     let settings = QuantizeOp::new(DType::U8).axis(1);
     let zero = Tensor::full([7], 100.0, DType::I64).unwrap();
+    let one = QTensor::quantize(&x, Tensor::from([0.5f32]), 3.0, QuantizeOp::new(DType::I8));
+    assert_eq!((one.as_ref().unwrap().scale().rank(), one.unwrap().bytes()), (0, 43));
     let q = QTensor::quantize(&x, &scale, &zero, settings).unwrap();
     assert_eq!((q.shape(), q.dtype(), q.axis(), q.bytes()), (&[5, 7][..], DType::U8, Some(1), 91));
     assert_eq!(numbers(q.codes()), numbers(&x.quantize(&scale, &zero, settings).unwrap()));
