@@ -293,8 +293,8 @@ struct Piece<'a> {
 
 impl Int8Kernel for Piece<'_> {
     #[inline(always)]
-    fn run<D: Dot>(self, _: D) {
-        if let Err(error) = self.compute::<D>() {
+    fn run<D: Dot>(self, d: D) {
+        if let Err(error) = self.compute(d) {
             let failed = &self.call.failed;
             *failed.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Err(error);
         }
@@ -312,7 +312,7 @@ struct Windows {
 
 impl Piece<'_> {
     #[inline(always)]
-    fn compute<D: Dot>(&self) -> Result<()> {
+    fn compute<D: Dot>(&self, d: D) -> Result<()> {
         let (conv, plan) = (self.call.conv, self.call.plan);
         let (shape, [oh, ow]) = (&conv.shape, plan.out);
         let (image, line) = (self.piece / plan.line_blocks, self.piece % plan.line_blocks);
@@ -339,9 +339,11 @@ impl Piece<'_> {
             self.fill::<D>(images.clone(), lines.start, down, to);
             Windows { base: to.as_ptr(), image, line }
         };
-        let mut taps = Buffer::new(runs * size_of::<u64>())?;
-        let taps = taps.as_mut_slice::<u64>();
-        for (tap, at) in taps.iter_mut().enumerate() {
+        // Whole groups for depthwise convolution; those too much meet weights of 0.
+        let mut taps = Buffer::new(runs.next_multiple_of(GROUP) * size_of::<u64>())?;
+        let all_taps = taps.as_mut_slice::<u64>();
+        for (tap, at) in all_taps.iter_mut().enumerate() {
+            let tap = tap.min(runs - 1);
             let (i, j) = match shape.whole_lines() {
                 true => (tap, 0),
                 false => (tap / shape.kernel[1], tap % shape.kernel[1]),
@@ -349,26 +351,38 @@ impl Piece<'_> {
             let [down, across] = shape.dilation;
             *at = ((i * down * windows.line + j * across * shape.in_channels) * D::BYTES) as u64;
         }
+        let taps = &all_taps[..runs];
         let count = images.len() * lines.len() * ow;
         let first_row = (images.start * oh + lines.start) * ow;
         let mut row_sums = [0; ROWS];
         let mut starts = [0; ROWS];
+        let [down, across] = [
+            shape.stride[0] * windows.line * D::BYTES,
+            shape.stride[1] * shape.in_channels * D::BYTES,
+        ];
+        // Divisions a row would cost as much as the products of a small window.
+        let (mut image, mut line, mut column, mut at) = (0, 0, 0, 0);
         for first in (0..count).step_by(ROWS) {
             let rows = ROWS.min(count - first);
-            for (i, start) in starts[..rows].iter_mut().enumerate() {
-                let (place, across) = ((first + i) / ow, (first + i) % ow);
-                let (image, line) = (place / lines.len(), place % lines.len());
-                let at = image * windows.image
-                    + line * shape.stride[0] * windows.line
-                    + across * shape.stride[1] * shape.in_channels;
-                *start = at * D::BYTES;
+            for start in &mut starts[..rows] {
+                *start = at;
+                column += 1;
+                at += across;
+                if column == ow {
+                    (column, line) = (0, line + 1);
+                    if line == lines.len() {
+                        (line, image) = (0, image + 1);
+                    }
+                    at = image * windows.image * D::BYTES + line * down;
+                }
             }
             let first_row = first_row + first;
             if let (Some(depthwise), false) = (&conv.depthwise, self.call.finish.needs_groups()) {
                 // SAFETY: the windows and rows are those of the piece, as below.
                 unsafe {
                     let base = windows.base;
-                    depthwise.rows::<D>(base, &starts[..rows], taps, first_row, self.call.finish);
+                    let finish = self.call.finish;
+                    depthwise.rows(d, base, &starts[..rows], all_taps, first_row, finish);
                 }
                 continue;
             }

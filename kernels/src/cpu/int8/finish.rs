@@ -51,8 +51,12 @@ pub(super) struct Columns {
     group: usize,
     /// The factor of the rows.
     row: f32,
+    /// What is left of the activations' zero point: the term that is not in `base`.
+    zero: i32,
     /// What is added to a sum: the bias less the term of the activations' zero point.
     base: [i32; COLUMNS],
+    /// The sums of the columns, that the term is made of.
+    sums: [i32; COLUMNS],
     scale: [f32; COLUMNS],
     /// -0 where there is none: adding it changes nothing.
     bias: [f32; COLUMNS],
@@ -60,7 +64,8 @@ pub(super) struct Columns {
 
 /// The last step, from exact sums to elements of the output.
 trait Last<T>: Copy {
-    fn of(self, exact: [i32; PANEL], scale: &[f32], bias: &[f32]) -> [T; PANEL];
+    /// Of the sums of the panel at `at` of `columns`, `base` added.
+    fn of(self, exact: [i32; PANEL], columns: &Columns, at: usize) -> [T; PANEL];
 }
 
 /// The sums themselves.
@@ -69,7 +74,7 @@ struct Exact;
 
 impl<T: From<i32> + Default + Copy> Last<T> for Exact {
     #[inline(always)]
-    fn of(self, exact: [i32; PANEL], _: &[f32], _: &[f32]) -> [T; PANEL] {
+    fn of(self, exact: [i32; PANEL], _: &Columns, _: usize) -> [T; PANEL] {
         let mut values = [T::default(); PANEL];
         for j in 0..PANEL {
             values[j] = T::from(exact[j]);
@@ -82,14 +87,19 @@ impl<T: From<i32> + Default + Copy> Last<T> for Exact {
 struct Dequantize {
     relu: bool,
     row: f32,
+    /// The zero point of the rows, if not all have the same.
+    zero: i32,
 }
 
 impl Last<f32> for Dequantize {
     #[inline(always)]
-    fn of(self, exact: [i32; PANEL], scale: &[f32], bias: &[f32]) -> [f32; PANEL] {
+    fn of(self, exact: [i32; PANEL], columns: &Columns, at: usize) -> [f32; PANEL] {
+        let (scale, bias) = (&columns.scale[at..at + PANEL], &columns.bias[at..at + PANEL]);
+        let sums = &columns.sums[at..at + PANEL];
         let mut floats = [0f32; PANEL];
         for j in 0..PANEL {
-            floats[j] = exact[j] as f32 * (self.row * scale[j]) + bias[j];
+            let exact = exact[j].wrapping_sub(self.zero.wrapping_mul(sums[j]));
+            floats[j] = exact as f32 * (self.row * scale[j]) + bias[j];
         }
         if self.relu {
             for float in &mut floats {
@@ -103,7 +113,8 @@ impl Last<f32> for Dequantize {
 
 impl Last<u8> for Requantize {
     #[inline(always)]
-    fn of(self, exact: [i32; PANEL], scale: &[f32], _: &[f32]) -> [u8; PANEL] {
+    fn of(self, exact: [i32; PANEL], columns: &Columns, at: usize) -> [u8; PANEL] {
+        let scale = &columns.scale[at..at + PANEL];
         let mut codes = [0i32; PANEL];
         for j in 0..PANEL {
             codes[j] = self.code(exact[j] as f32 * scale[j]);
@@ -237,13 +248,19 @@ impl<'a> Finish<'a> {
             len,
             group: usize::MAX,
             row: 1.0,
+            zero: 0,
             base: [0; COLUMNS],
+            sums: [0; COLUMNS],
             scale: [0.0; COLUMNS],
             bias: [-0.0; COLUMNS],
         };
-        if let (Zero::All(zero), false) = (self.zero, self.wide) {
-            self.base(packed, &mut columns, zero);
+        match (self.zero, self.wide) {
+            (_, true) => {}
+            (Zero::All(zero), _) => self.base(packed, &mut columns, zero + self.to_u8),
+            // Floats take the term as they are made, row by row.
+            (Zero::Each(_), _) => self.base(packed, &mut columns, 0),
         }
+        columns.sums[..len].copy_from_slice(&packed.sums()[first..first + len]);
         for j in 0..len {
             columns.scale[j] = match self.scale {
                 [] => 0.0,
@@ -258,7 +275,6 @@ impl<'a> Finish<'a> {
     /// `bias - zero * sum of the column`, in the arithmetic of i32, which wraps: the result fits.
     #[inline(always)]
     fn base(&self, packed: &Packed, columns: &mut Columns, zero: i32) {
-        let zero = zero + self.to_u8;
         let sums = &packed.sums()[columns.first..columns.first + columns.len];
         for (base, sum) in columns.base.iter_mut().zip(sums) {
             *base = sum.wrapping_mul(zero).wrapping_neg();
@@ -295,7 +311,11 @@ impl<'a> Finish<'a> {
                 columns.group = group;
                 columns.row = self.row_factor(group);
                 if let Zero::Each(zeros) = self.zero {
-                    self.base(packed, columns, zeros[group]);
+                    let zero = zeros[group] + self.to_u8;
+                    match self.to {
+                        To::F32(..) => columns.zero = zero,
+                        _ => self.base(packed, columns, zero),
+                    }
                 }
             }
             if let Some(row_sums) = row_sums {
@@ -323,7 +343,7 @@ impl<'a> Finish<'a> {
                 To::I32(to) => self.store_as(Exact, to, columns, sums, row),
                 To::I64(to) => self.store_as(Exact, to, columns, sums, row),
                 To::F32(to, relu) => {
-                    let last = Dequantize { relu, row: columns.row };
+                    let last = Dequantize { relu, row: columns.row, zero: columns.zero };
                     self.store_as(last, to, columns, sums, row);
                 }
                 To::Codes(to, requantize) => self.store_as(requantize, to, columns, sums, row),
@@ -341,16 +361,16 @@ impl<'a> Finish<'a> {
         sums: &[[i32; COLUMNS]],
         row: usize,
     ) {
-        for at in (0..columns.len).step_by(PANEL) {
+        let stride = self.stride;
+        for at in (0..columns.len.min(COLUMNS)).step_by(PANEL) {
             let len = (columns.len - at).min(PANEL);
             for (r, sums) in sums.iter().enumerate() {
                 let mut exact = [0; PANEL];
                 for j in 0..PANEL {
                     exact[j] = sums[at + j].wrapping_add(columns.base[at + j]);
                 }
-                let (scale, bias) = (&columns.scale[at..at + PANEL], &columns.bias[at..at + PANEL]);
-                let values = last.of(exact, scale, bias);
-                let place = (row + r) * self.stride + columns.first + at;
+                let values = last.of(exact, columns, at);
+                let place = (row + r) * stride + columns.first + at;
                 // SAFETY: the caller's contract: `len` elements from here on are this block's.
                 unsafe { put(to.add(place), values, len) };
             }

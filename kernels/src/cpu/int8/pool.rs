@@ -96,6 +96,9 @@ pub(super) fn max_pool2d_under<C: Code>(
     Ok(())
 }
 
+/// Channels whose largest codes are in registers together.
+const BLOCK: usize = 64;
+
 /// One line of the output.
 struct Line<'a, C> {
     pool: &'a Pool2d,
@@ -117,17 +120,69 @@ impl<C: Code> Kernel<f32> for Line<'_, C> {
             (start.saturating_sub(pool.padding[d]), end)
         };
         let (top, bottom) = range(oy, 0, h);
+        let line = w * channels;
+        let lines = &image[top * line..bottom * line];
         for (ox, out) in out.chunks_exact_mut(channels).enumerate() {
             let (left, right) = range(ox, 1, w);
-            out.copy_from_slice(&image[(top * w + left) * channels..][..channels]);
-            for y in top..bottom {
-                for x in left..right {
-                    let from = &image[(y * w + x) * channels..][..channels];
-                    for (out, from) in out.iter_mut().zip(from) {
-                        *out = if *from > *out { *from } else { *out };
-                    }
-                }
+            if channels < BLOCK && bottom - top == 2 && right - left == 2 {
+                largest_of_four(lines, [left * channels, line + left * channels], out);
+                continue;
+            }
+            let window =
+                Window { lines, line, left: left * channels, right: right * channels, channels };
+            let (blocks, rest) = out.as_chunks_mut::<BLOCK>();
+            let mut at = blocks.len() * BLOCK;
+            for (i, out) in blocks.iter_mut().enumerate() {
+                *out = window.largest(i * BLOCK);
+            }
+            let (blocks, rest) = rest.as_chunks_mut::<16>();
+            for out in blocks {
+                *out = window.largest(at);
+                at += 16;
+            }
+            for (i, out) in rest.iter_mut().enumerate() {
+                [*out] = window.largest(at + i);
             }
         }
+    }
+}
+
+/// The largest codes of two places each of two lines, which start at `starts`: the most common window, without its loops.
+#[inline(always)]
+fn largest_of_four<C: Code>(lines: &[C], starts: [usize; 2], out: &mut [C]) {
+    let n = out.len();
+    let [(a, b), (c, d)] = starts.map(|start| lines[start..start + 2 * n].split_at(n));
+    for i in 0..n {
+        let (x, y) = (if a[i] > b[i] { a[i] } else { b[i] }, if c[i] > d[i] { c[i] } else { d[i] });
+        out[i] = if x > y { x } else { y };
+    }
+}
+
+/// The part of a window that lies in the image: some codes of some lines.
+struct Window<'a, C> {
+    lines: &'a [C],
+    line: usize,
+    left: usize,
+    right: usize,
+    channels: usize,
+}
+
+impl<C: Code> Window<'_, C> {
+    /// The largest codes of `N` channels from `channel` on.
+    #[inline(always)]
+    fn largest<const N: usize>(&self, channel: usize) -> [C; N] {
+        let mut largest = [C::from_i32(C::RANGE[0]); N];
+        for line in self.lines.chunks_exact(self.line) {
+            let mut at = self.left + channel;
+            while at < self.right {
+                if let Some(codes) = line.get(at..).and_then(|line| line.first_chunk::<N>()) {
+                    for i in 0..N {
+                        largest[i] = if codes[i] > largest[i] { codes[i] } else { largest[i] };
+                    }
+                }
+                at += self.channels;
+            }
+        }
+        largest
     }
 }

@@ -82,6 +82,9 @@ pub(super) fn quantize_images_under<C: Code>(
     zero: &mut [i32],
 ) -> Result<()> {
     let image = checked_len(&shape[1..]).unwrap_or(usize::MAX);
+    if shape[1] == 1 || shape[2] == 1 {
+        return quantize_rows_under(isa, [shape[0], image], x, rule, out, scale, zero);
+    }
     in_rows(isa, [shape[0], image], x, rule, C::RANGE, None, scale, zero)?;
     if shape[0] == 0 {
         return require(out.is_empty(), "quantize: lengths differ from the shape's");
@@ -177,36 +180,56 @@ fn params(x: &[f32], [lowest, highest]: [i32; 2]) -> Option<(f32, i32)> {
 }
 
 /// Lanes that are folded beside each other: minimum and maximum are the same in any order.
-const LANES: usize = 64;
+const LANES: usize = 32;
 
 /// Minimum and maximum of a row and 0; `None` if it holds NaN or an infinity.
 #[inline(always)]
 fn min_max(x: &[f32]) -> Option<(f32, f32)> {
-    let (mut low, mut high, mut top) = ([0f32; LANES], [0f32; LANES], [0i32; LANES]);
+    let mut found = Found { low: [0.0; LANES], high: [0.0; LANES], top: [0; LANES] };
     let (chunks, rest) = x.as_chunks::<LANES>();
     for chunk in chunks {
-        fold(chunk, &mut low, &mut high, &mut top);
+        found = found.with(chunk);
     }
     if !rest.is_empty() {
         let mut last = [0f32; LANES];
         last[..rest.len()].copy_from_slice(rest);
-        fold(&last, &mut low, &mut high, &mut top);
+        found = found.with(&last);
     }
-    let mut widest = (0f32, 0f32, 0i32);
-    for i in 0..LANES {
-        widest.0 = if low[i] < widest.0 { low[i] } else { widest.0 };
-        widest.1 = if high[i] > widest.1 { high[i] } else { widest.1 };
-        widest.2 = widest.2.max(top[i]);
-    }
-    (widest.2 < f32::INFINITY.to_bits() as i32).then_some((widest.0, widest.1))
+    let Found { low, high, top } =
+        found.folded::<16>().folded::<8>().folded::<4>().folded::<2>().folded::<1>();
+    (top[0] < f32::INFINITY.to_bits() as i32).then_some((low[0], high[0]))
 }
 
-/// `top` are the largest bits of magnitudes: those of NaN lie above an infinity's.
-#[inline(always)]
-fn fold(x: &[f32; LANES], low: &mut [f32; LANES], high: &mut [f32; LANES], top: &mut [i32; LANES]) {
-    for i in 0..LANES {
-        low[i] = if x[i] < low[i] { x[i] } else { low[i] };
-        high[i] = if x[i] > high[i] { x[i] } else { high[i] };
-        top[i] = top[i].max((x[i].to_bits() & 0x7fff_ffff) as i32);
+/// What was seen in each of `N` lanes. `top` are the largest bits of magnitudes: those of NaN lie above an infinity's.
+#[derive(Clone, Copy)]
+struct Found<const N: usize> {
+    low: [f32; N],
+    high: [f32; N],
+    top: [i32; N],
+}
+
+impl<const N: usize> Found<N> {
+    #[inline(always)]
+    fn with(mut self, x: &[f32; N]) -> Self {
+        for (i, &x) in x.iter().enumerate() {
+            self.low[i] = if x < self.low[i] { x } else { self.low[i] };
+            self.high[i] = if x > self.high[i] { x } else { self.high[i] };
+            self.top[i] = self.top[i].max((x.to_bits() & 0x7fff_ffff) as i32);
+        }
+        self
+    }
+
+    /// Half the lanes.
+    #[inline(always)]
+    fn folded<const HALF: usize>(self) -> Found<HALF> {
+        let mut half = Found { low: [0.0; HALF], high: [0.0; HALF], top: [0; HALF] };
+        for i in 0..HALF {
+            let (a, b) = (self.low[i], self.low[i + HALF]);
+            half.low[i] = if a < b { a } else { b };
+            let (a, b) = (self.high[i], self.high[i + HALF]);
+            half.high[i] = if a > b { a } else { b };
+            half.top[i] = self.top[i].max(self.top[i + HALF]);
+        }
+        half
     }
 }

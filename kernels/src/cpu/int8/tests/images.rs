@@ -314,9 +314,17 @@ fn sums_and_concatenations_are_dequantize_compute_quantize() {
 fn layouts_transpose_and_quantize() {
     on_teams(|| {
         let mut random = Random::new(7);
-        for (batch, channels, places) in
-            [(2, 1, 784), (3, 3, 1000), (1, 70, 33), (2, 16, 256), (0, 3, 4), (2, 3, 0)]
-        {
+        for (batch, channels, places) in [
+            (2, 1, 784),
+            (3, 3, 1000),
+            (1, 70, 33),
+            (2, 16, 256),
+            (0, 3, 4),
+            (2, 3, 0),
+            (3, 2, 300),
+            (1, 4, 513),
+            (2, 48, 261),
+        ] {
             let x: Vec<f32> =
                 (0..batch * channels * places).map(|_| random.float() * 300.0).collect();
             let scales: Vec<f32> = (0..channels).map(|c| 0.5 + c as f32).collect();
