@@ -23,10 +23,13 @@
 
 mod calibrate;
 mod config;
+mod file;
 mod histogram;
 mod layer;
 mod model;
+mod qat;
 mod range;
+mod report;
 mod run;
 mod scheme;
 mod tensors;
@@ -36,6 +39,8 @@ mod weights;
 pub use calibrate::{Calibration, calibrate};
 pub use config::{QuantConfig, QuantMode};
 pub use model::Quantized;
+pub use qat::{Qat, QatRange};
 pub use range::{RangeMethod, RangeObserver};
+pub use report::{LayerReport, QuantReport};
 pub use scheme::{Mapping, Scheme};
 pub use tensors::Tensors;

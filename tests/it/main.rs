@@ -28,6 +28,7 @@ mod ownership;
 mod parts;
 mod programs;
 mod quant;
+mod quantize;
 mod readers;
 mod recurrent;
 mod safetensors;

@@ -106,7 +106,7 @@ impl Calibration {
     /// No run was seen or no layer found; a layer kept in float by a name that is none; a weight that is not finite; memory.
     pub fn convert<M: Module>(&self, model: M) -> Result<Quantized<M>> {
         let (layers, joins) = self.plan(&model)?;
-        Quantized::new(model, self.config.clone(), layers, joins, &self.trace.shared)
+        Quantized::new(model, layers, joins, &self.trace.shared)
     }
 
     /// The layers and joins of the network in int8.

@@ -2,7 +2,9 @@
 
 use std::sync::{Arc, OnceLock};
 
-use ferrotape_tensor::{DType, Encoding, Error, Int8Call, Int8Weights, Result, Tensor};
+use ferrotape_tensor::{
+    DType, Encoding, Error, Int8Call, Int8Dynamic, Int8Weights, Result, Tensor,
+};
 
 use super::config::{QuantConfig, QuantMode};
 use super::trace::{Does, Step};
@@ -28,6 +30,7 @@ pub(super) struct Layer {
     /// The codes of the output; `None`: f32.
     pub(super) output: Option<Encoding>,
     call: OnceLock<(Encoding, Arc<Int8Call>)>,
+    dynamic: OnceLock<Arc<Int8Dynamic>>,
 }
 
 /// A step that a layer has taken in.
@@ -175,8 +178,22 @@ impl Layer {
         (steps, relu): (Vec<Taken>, bool),
         [input, output]: [Option<Encoding>; 2],
     ) -> Layer {
-        let call = OnceLock::new();
-        Layer { name, path, seen, op, mode, weight, bias, steps, relu, input, output, call }
+        let (call, dynamic) = (OnceLock::new(), OnceLock::new());
+        Layer {
+            name,
+            path,
+            seen,
+            op,
+            mode,
+            weight,
+            bias,
+            steps,
+            relu,
+            input,
+            output,
+            call,
+            dynamic,
+        }
     }
 
     /// The key of its output, with all that was taken in.
@@ -201,5 +218,15 @@ impl Layer {
         let call = Arc::new(Int8Call::new(weights, x, bias, self.output, self.relu)?);
         let _ = self.call.set((x, call.clone()));
         Ok(call)
+    }
+
+    /// The kernel's numbers for an input that is quantized when it comes along.
+    pub(super) fn dynamic(&self) -> Result<Arc<Int8Dynamic>> {
+        if let Some(layer) = self.dynamic.get() {
+            return Ok(layer.clone());
+        }
+        let bias = (!self.bias.is_empty()).then_some(&self.bias[..]);
+        let layer = Int8Dynamic::new(self.weight.packed.clone(), bias, self.relu)?;
+        Ok(self.dynamic.get_or_init(|| Arc::new(layer)).clone())
     }
 }

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use ferrotape_tensor::{DType, Result, Tensor, TensorId, no_tape, observe};
 
-use super::config::QuantConfig;
 use super::layer::Layer;
 use super::run::{Join, Plan, Runner};
 use super::tensors::Tensors;
@@ -19,7 +18,6 @@ use crate::state::{each_mut, parameters};
 #[derive(Debug)]
 pub struct Quantized<M> {
     pub(super) model: M,
-    pub(super) config: QuantConfig,
     pub(super) plan: Arc<Plan>,
     /// Paths of weights that are codes alone.
     pub(super) hollow: Arc<BTreeSet<String>>,
@@ -28,7 +26,6 @@ pub struct Quantized<M> {
 impl<M: Module> Quantized<M> {
     pub(super) fn new(
         mut model: M,
-        config: QuantConfig,
         layers: Vec<Layer>,
         joins: BTreeMap<String, Join>,
         shared: &BTreeSet<String>,
@@ -48,7 +45,7 @@ impl<M: Module> Quantized<M> {
             .collect();
         empty(&mut model, &hollow)?;
         let plan = Arc::new(Plan { layers, joins });
-        Ok(Quantized { model, config, plan, hollow: Arc::new(hollow) })
+        Ok(Quantized { model, plan, hollow: Arc::new(hollow) })
     }
 
     /// Runs the network, in evaluation: as `run` on the model, but in integers.
@@ -58,25 +55,12 @@ impl<M: Module> Quantized<M> {
     /// seen, a step that was taken into a layer and does not come.
     pub fn run<A: Tensors>(&self, run: impl FnOnce(&M) -> Result<A>) -> Result<A> {
         let runner = Runner::new(&self.model, self.plan.clone(), self.hollow.clone());
-        self.run_with(runner, run)
-    }
-
-    pub(super) fn run_with<A: Tensors>(
-        &self,
-        runner: Runner,
-        run: impl FnOnce(&M) -> Result<A>,
-    ) -> Result<A> {
         run_under(runner, || run(&self.model))
     }
 
     /// The model, without the numbers of the weights that are codes: those read as NaN.
     pub fn model(&self) -> &M {
         &self.model
-    }
-
-    /// How it was quantized.
-    pub fn config(&self) -> &QuantConfig {
-        &self.config
     }
 
     /// Names of the layers that run in integers.

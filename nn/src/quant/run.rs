@@ -221,7 +221,14 @@ impl Runner {
                 let op = Op::Int8(Int8Op::Layer(layer.call(encoding)?));
                 apply_one(&op, &mut [Operand::Own(codes)])?
             }
-            QuantMode::Dynamic => return refuse("dynamic".to_string()),
+            QuantMode::Dynamic => {
+                let x = match &held {
+                    Some(held) => numbers(held, x)?,
+                    None => (*x).clone(),
+                };
+                let op = Op::Int8(Int8Op::Dynamic(layer.dynamic()?));
+                apply_one(&op, &mut [Operand::Own(x)])?
+            }
             QuantMode::WeightsOnly => {
                 let x = match &held {
                     Some(held) => numbers(held, x)?,

@@ -117,6 +117,7 @@ pub(super) struct Tracer {
     method: RangeMethod,
     busy: Cell<bool>,
     state: RefCell<State>,
+    kept: Option<RefCell<BTreeMap<Key, Tensor>>>,
 }
 
 impl Tracer {
@@ -126,7 +127,18 @@ impl Tracer {
         let params = crate::state::parameters(model).into_iter().map(|(_, p)| p.id());
         let constants = params.chain(buffers(model).into_iter().map(|(_, b)| b.id())).collect();
         let state = State { weights, constants, trace, ..State::default() };
-        Tracer { method, busy: Cell::new(false), state: RefCell::new(state) }
+        Tracer { method, busy: Cell::new(false), state: RefCell::new(state), kept: None }
+    }
+
+    /// Keeps the values, too.
+    pub(super) fn keeping(mut self) -> Self {
+        self.kept = Some(RefCell::default());
+        self
+    }
+
+    /// The values that were kept: the last under each key.
+    pub(super) fn kept(&self) -> BTreeMap<Key, Tensor> {
+        self.kept.as_ref().map(RefCell::take).unwrap_or_default()
     }
 
     /// `x` leaves the network.
@@ -374,6 +386,9 @@ impl Observer for Tracer {
             }
             Pending::Made(known, joins) => {
                 let key = known.key.clone();
+                if let Some(kept) = &self.kept {
+                    kept.borrow_mut().insert(key.clone(), y.clone());
+                }
                 if !state.trace.values.contains_key(&key) {
                     let range = RangeObserver::new(self.method)?;
                     let value = Value { range, uses: Vec::new(), joins };

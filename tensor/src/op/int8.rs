@@ -212,13 +212,7 @@ impl Int8Call {
     ) -> Result<Int8Call> {
         const OP: &str = "int8_layer";
         x.check(OP)?;
-        let outputs = weights.outputs();
-        if let Some(bias) = bias
-            && (bias.len() != outputs || !bias.iter().all(|bias| bias.is_finite()))
-        {
-            let message = format!("bias: {outputs} finite numbers expected, {} given", bias.len());
-            return Err(Error::argument(OP, message));
-        }
+        check_bias(bias, weights.outputs())?;
         let mut factors: Vec<f32> = weights.scale.iter().map(|scale| x.scale * scale).collect();
         let (mut codes, mut float) = (Vec::new(), Vec::new());
         match (to, bias) {
@@ -242,6 +236,37 @@ impl Int8Call {
     }
 }
 
+/// A layer whose input is quantized when it comes along: each row of a product, each image of a convolution, by its own range.
+#[derive(Debug)]
+pub struct Int8Dynamic {
+    pub(crate) weights: Arc<Int8Weights>,
+    /// Empty: none.
+    pub(crate) bias: Vec<f32>,
+    pub(crate) relu: bool,
+}
+
+impl Int8Dynamic {
+    /// `sum * (x_scale * w.scale) + bias`, with `relu` then `max(_, 0)`, where `x_scale` and the zero point in the exact sum are those of u8 codes
+    /// for the row's range, widened to hold 0.
+    ///
+    /// # Errors
+    /// A bias of another length or that is not finite.
+    pub fn new(weights: Arc<Int8Weights>, bias: Option<&[f32]>, relu: bool) -> Result<Self> {
+        check_bias(bias, weights.outputs())?;
+        Ok(Int8Dynamic { weights, bias: bias.unwrap_or(&[]).to_vec(), relu })
+    }
+}
+
+fn check_bias(bias: Option<&[f32]>, outputs: usize) -> Result<()> {
+    match bias {
+        Some(bias) if bias.len() != outputs || !bias.iter().all(|bias| bias.is_finite()) => {
+            let message = format!("bias: {outputs} finite numbers expected, {} given", bias.len());
+            Err(Error::argument("int8_layer", message))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// An operation on codes. Images lie `[n, h, w, c]`.
 #[derive(Debug, Clone)]
 pub enum Int8Op {
@@ -261,6 +286,8 @@ pub enum Int8Op {
     },
     /// `y = a W^T + bias` for `[.., in]`, or the convolution of images
     Layer(Arc<Int8Call>),
+    /// The same for f32 with codes of its own range; images go from `[n, c, h, w]` to `[n, oh, ow, o]`
+    Dynamic(Arc<Int8Dynamic>),
     /// `y` = the largest code of each window; not dilated, no window hangs over
     MaxPool2d(Pool2dOp),
     /// `y = a + b`, of one shape
@@ -292,6 +319,10 @@ impl Int8Op {
                 PackedWeights::Linear(_) => "int8_linear",
                 PackedWeights::Conv2d(_) => "int8_conv2d",
             },
+            Int8Op::Dynamic(layer) => match layer.weights.packed {
+                PackedWeights::Linear(_) => "int8_dynamic_linear",
+                PackedWeights::Conv2d(_) => "int8_dynamic_conv2d",
+            },
             Int8Op::MaxPool2d(_) => "int8_max_pool2d",
             Int8Op::Add { .. } => "int8_add",
             Int8Op::Concat { .. } => "int8_cat",
@@ -315,7 +346,7 @@ impl Int8Op {
             true => Ok(()),
             false => Err(Error::dtype(name, format!("{} where {dtype} is expected", meta.dtype))),
         };
-        let images = |images: bool, order: [usize; 4]| match (images, &a.shape[..]) {
+        let images_in = |images: bool, order: [usize; 4]| match (images, &a.shape[..]) {
             (false, shape) => Ok(Dims::from_slice(shape)),
             (true, shape @ &[_, _, _, _]) => Ok(order.iter().map(|&dim| shape[dim]).collect()),
             (true, shape) => Err(Error::shape(name, format!("{shape:?}: four dims expected"))),
@@ -324,16 +355,25 @@ impl Int8Op {
             Int8Op::Encode { to, images: are } => {
                 to.check(name)?;
                 is(a, DType::F32)?;
-                made(images(*are, [0, 2, 3, 1])?, to.dtype)
+                made(images_in(*are, [0, 2, 3, 1])?, to.dtype)
             }
             Int8Op::Decode { from, images: are } => {
                 from.check(name)?;
                 is(a, from.dtype)?;
-                made(images(*are, [0, 3, 1, 2])?, DType::F32)
+                made(images_in(*are, [0, 3, 1, 2])?, DType::F32)
             }
             Int8Op::Layer(call) => {
                 is(a, call.x.dtype)?;
-                made(layer(name, call, &a.shape)?, call.to.map_or(DType::F32, |to| to.dtype))
+                made(
+                    layer(name, &call.weights, &a.shape)?,
+                    call.to.map_or(DType::F32, |to| to.dtype),
+                )
+            }
+            Int8Op::Dynamic(dynamic) => {
+                is(a, DType::F32)?;
+                let images = matches!(dynamic.weights.packed, PackedWeights::Conv2d(_));
+                let shape = images_in(images, [0, 2, 3, 1])?;
+                made(layer(name, &dynamic.weights, &shape)?, DType::F32)
             }
             Int8Op::MaxPool2d(pool) => {
                 let fits = matches!(a.dtype, DType::U8 | DType::I8)
@@ -344,7 +384,7 @@ impl Int8Op {
                     return Err(Error::argument(name, message));
                 }
                 // Windows are checked where those of floats are.
-                let chw = made(images(true, [0, 3, 1, 2])?, DType::F32);
+                let chw = made(images_in(true, [0, 3, 1, 2])?, DType::F32);
                 let y = super::metas::images::pooled(name, pool, &chw)?;
                 made(Dims::from_slice(&[y[0], y[2], y[3], y[1]]), a.dtype)
             }
@@ -385,11 +425,11 @@ impl Int8Op {
     }
 }
 
-fn layer(name: &'static str, call: &Int8Call, x: &[usize]) -> Result<Dims> {
+fn layer(name: &'static str, weights: &Int8Weights, x: &[usize]) -> Result<Dims> {
     let wrong = |expected: String| {
         Err(Error::shape(name, format!("input of shape {x:?}: {expected} expected")))
     };
-    match (&call.weights.packed, x) {
+    match (&weights.packed, x) {
         (PackedWeights::Linear(packed), [rest @ .., last]) if *last == packed.k() => {
             let mut shape = Dims::from_slice(rest);
             shape.push(packed.n());

@@ -150,6 +150,10 @@ fn matmul_integer(
     };
     match (a.rank(), b.rank()) {
         (0, _) | (_, 0) => return fail("a scalar has no inner dim"),
+        (1, 1) => {
+            let (row, column) = (a.unsqueeze(0)?, b.unsqueeze(1)?);
+            return matmul_integer(&row, &column, a_zero, b_zero).reshape(());
+        }
         (1, _) => return matmul_integer(&a.unsqueeze(0)?, b, a_zero, b_zero).squeeze(-2),
         (_, 1) => return matmul_integer(a, &b.unsqueeze(1)?, a_zero, b_zero).squeeze(-1),
         _ => {}
