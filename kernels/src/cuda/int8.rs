@@ -5,13 +5,15 @@
 
 mod codes;
 mod product;
+mod rows;
 mod scheme;
 #[cfg(test)]
 mod tests;
 mod weights;
 
 pub use codes::{Operand, add, concat, max_pool2d};
-pub use product::{conv2d, gemm};
+pub use product::{Dynamic, conv2d, conv2d_dynamic, gemm, gemm_dynamic};
+pub use rows::{Rows, quantize_images, quantize_rows};
 pub use scheme::{dequantize, fake_quantize, nchw_from_nhwc, nhwc_from_nchw, quantize};
 pub use weights::{Conv2d, Packed};
 

@@ -7,6 +7,7 @@ mod halves;
 mod images;
 mod indices;
 mod int8;
+mod integers;
 mod maps;
 mod norms;
 mod pools;
@@ -68,6 +69,7 @@ fn native(op: &Op, inputs: &[Input<'_>], outputs: &mut [Output<'_>]) -> Option<R
         .or_else(|| sequence::execute(op, inputs, outputs))
         .or_else(|| quantize::execute(op, inputs, outputs))
         .or_else(|| int8::execute(op, inputs, outputs))
+        .or_else(|| integers::execute(op, inputs, outputs))
 }
 
 /// The kernels' name of an element type.

@@ -105,8 +105,8 @@ fn called(what: &str, i: usize, several: bool) -> String {
 
 /// Zero points: one, or as many as there are channels, rows or columns.
 pub(super) struct Zeros {
-    values: SmallVec<[i32; 4]>,
-    one: bool,
+    pub(super) values: SmallVec<[i32; 4]>,
+    pub(super) one: bool,
 }
 
 impl Zeros {
@@ -130,12 +130,12 @@ impl Zeros {
         Ok(Zeros { values, one })
     }
 
-    fn zero(&self) -> Zero<'_> {
+    pub(super) fn zero(&self) -> Zero<'_> {
         self.part(0, self.values.len())
     }
 
     /// The `i`-th `len` of them.
-    fn part(&self, i: usize, len: usize) -> Zero<'_> {
+    pub(super) fn part(&self, i: usize, len: usize) -> Zero<'_> {
         match &self.values[..] {
             [zero] if self.one => Zero::All(*zero),
             zeros => Zero::Each(zeros.get(i * len..(i + 1) * len).unwrap_or_default()),
@@ -193,7 +193,7 @@ fn dequantize<C: Code>(
 }
 
 /// A tensor broadcast to `shape`, known to no tape.
-fn expanded(x: &Tensor, shape: Dims) -> Tensor {
+pub(super) fn expanded(x: &Tensor, shape: Dims) -> Tensor {
     let from = x.layout();
     let strides = from.broadcast_strides(&shape);
     let layout = Layout { shape, strides, offset: from.offset() };
@@ -257,7 +257,13 @@ fn sums(
 }
 
 /// Zero points of operand `place`, broadcast to `shape`.
-fn zeros(op: &Op, inputs: &[Input<'_>], place: usize, codes: DType, shape: Dims) -> Result<Zeros> {
+pub(super) fn zeros(
+    op: &Op,
+    inputs: &[Input<'_>],
+    place: usize,
+    codes: DType,
+    shape: Dims,
+) -> Result<Zeros> {
     if place >= inputs.len() {
         return Ok(Zeros { values: SmallVec::from_elem(0, 1), one: true });
     }

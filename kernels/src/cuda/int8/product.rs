@@ -5,7 +5,7 @@ use super::super::driver::Gpu;
 use super::super::launch::{Family, Grid, Name, argument};
 use super::super::memory::DeviceBuffer;
 use super::weights::{Conv2d, Packed, Weights};
-use super::{Image, Values, Windows, flip, over, range, small, warps, width};
+use super::{Image, Rows, Values, Windows, flip, over, range, small, warps, width};
 use crate::cpu::int8::{Ending, Requantize, Sizes, Zero};
 use crate::error::{Error, Result, require};
 use crate::strided::checked_len;
@@ -74,6 +74,8 @@ pub(super) struct Call<'a> {
     pub(super) stride: usize,
     /// Rows that share what is given for a row.
     pub(super) together: usize,
+    /// The zero points and the scales, if they lie on the device.
+    pub(super) rows: Option<&'a Rows>,
 }
 
 /// Bytes of an element of the result.
@@ -102,7 +104,7 @@ pub fn gemm(
     out: &mut DeviceBuffer,
     stride: usize,
 ) -> Result<()> {
-    let call = Call { zero, weight_zero, bias, ending, stride, together: 1 };
+    let call = Call { zero, weight_zero, bias, ending, stride, together: 1, rows: None };
     gemm_by(Cores::of(out.gpu()), a, weights, &call, out)
 }
 
@@ -143,8 +145,76 @@ pub fn conv2d(
     out: &mut DeviceBuffer,
 ) -> Result<()> {
     let stride = conv.shape.out_channels;
-    let call = Call { zero, weight_zero, bias, ending, stride, together: 1 };
+    let call = Call { zero, weight_zero, bias, ending, stride, together: 1, rows: None };
     conv2d_by(Cores::of(out.gpu()), conv, (batch, input), x, &call, out)
+}
+
+/// What follows the sums of dynamic quantization: `sum * (row_scale * scale) + bias`, then `relu`.
+#[derive(Debug, Clone, Copy)]
+pub struct Dynamic<'a> {
+    /// One factor, or one a column.
+    pub scale: &'a [f32],
+    /// One element a column.
+    pub bias: Option<&'a [f32]>,
+    /// Negative numbers become 0.
+    pub relu: bool,
+}
+
+impl<'a> Dynamic<'a> {
+    fn call(
+        &self,
+        rows: &'a Rows,
+        weight_zero: Option<Zero<'a>>,
+        stride: usize,
+    ) -> Result<Call<'a>> {
+        let Dynamic { scale, bias, relu } = *self;
+        Ok(Call {
+            // Any code reaches as far.
+            zero: Zero::All(range(rows.kind)?[0]),
+            weight_zero,
+            bias: None,
+            ending: Ending::F32 { scale, row_scale: None, bias, relu },
+            stride,
+            together: 1,
+            rows: Some(rows),
+        })
+    }
+}
+
+/// [`gemm`] of rows that were quantized on the device, `[rows, n]` one after the other as f32. What had no range is told by
+/// [`Rows::told`].
+///
+/// # Errors
+/// As [`gemm`].
+pub fn gemm_dynamic(
+    rows: &Rows,
+    weights: &Packed,
+    weight_zero: Option<Zero<'_>>,
+    dynamic: &Dynamic<'_>,
+    out: &mut DeviceBuffer,
+) -> Result<()> {
+    let (k, n) = (weights.k(), weights.n());
+    let (shape, strides) = ([rows.rows, k], [k as isize, 1]);
+    let a = Array::new(&rows.codes, rows.kind, 0, &shape, &strides)?;
+    gemm_by(Cores::of(out.gpu()), a, weights, &dynamic.call(rows, weight_zero, n)?, out)
+}
+
+/// [`conv2d`] of images that were quantized on the device, as [`gemm_dynamic`].
+///
+/// # Errors
+/// As [`conv2d`].
+pub fn conv2d_dynamic(
+    conv: &Conv2d,
+    size: [usize; 2],
+    images: &Rows,
+    weight_zero: Option<Zero<'_>>,
+    dynamic: &Dynamic<'_>,
+    out: &mut DeviceBuffer,
+) -> Result<()> {
+    let len = [images.codes.len()];
+    let x = Array::new(&images.codes, images.kind, 0, &len, &[1])?;
+    let call = dynamic.call(images, weight_zero, conv.shape.out_channels)?;
+    conv2d_by(Cores::of(out.gpu()), conv, (images.rows, size), x, &call, out)
 }
 
 /// [`conv2d`] by these cores.
@@ -239,7 +309,8 @@ fn prepare(
     match call.zero {
         Zero::All(zero) => finish.zero = zero - flip(kind),
         Zero::Each(zeros) => {
-            places[0] = Some(values.integers(zeros.iter().map(|zero| zero - flip(kind))));
+            finish.zero = -flip(kind);
+            places[0] = Some(values.integers(zeros.iter().copied()));
         }
     }
     let moved = |zero: i32| zero - flip(weights.kind);
@@ -279,6 +350,12 @@ fn prepare(
     finish.scale = address_of(places[3]);
     finish.float_bias = address_of(places[4]);
     finish.row_scale = address_of(places[5]);
+    if let Some(rows) = call.rows {
+        let count = sizes.rows / call.together.max(1);
+        require(rows.rows == count, "int8: wrong number of scales of rows")?;
+        finish.zero = -flip(kind);
+        (finish.row_zeros, finish.row_scale) = (rows.zero.address(), rows.scale.address());
+    }
     windows.zeros = finish.row_zeros;
     let mut row_sums = None;
     if with_row_sums && (finish.weight_zero != 0 || finish.weight_zeros != 0) && !out.is_empty() {

@@ -4,7 +4,7 @@ use super::super::array::{Array, Type};
 use super::super::driver::Gpu;
 use super::super::launch::argument;
 use super::super::memory::DeviceBuffer;
-use super::{Values, flip, over, range};
+use super::{Rows, Values, flip, over, range};
 use crate::cpu::int8::scheme::{self, Rule};
 use crate::cpu::int8::{Code, Zero};
 use crate::error::{Result, require};
@@ -24,6 +24,7 @@ struct Affine {
     high: i32,
     divide: i32,
     vectors: i32,
+    images: i32,
 }
 
 /// With what it refers to.
@@ -60,8 +61,39 @@ impl Formulas {
             high,
             divide: i32::from(affine.rule == Rule::Divide),
             vectors: i32::from(vectors),
+            images: 0,
         };
         Ok(Formulas { affine, _values: values })
+    }
+
+    /// Of rows, or images, whose scales and zero points lie on the device.
+    pub(super) fn of_rows(
+        rows: &Rows,
+        inner: usize,
+        rule: Rule,
+        vectors: bool,
+    ) -> Result<Formulas> {
+        let [low, high] = range(rows.kind)?;
+        let affine = Affine {
+            scales: rows.scale.address(),
+            zeros: rows.zero.address(),
+            channels: rows.rows as i64,
+            inner: inner as i64,
+            scale: 1.0,
+            zero: 0,
+            low,
+            high,
+            divide: i32::from(rule == Rule::Divide),
+            vectors: i32::from(vectors),
+            images: 0,
+        };
+        Ok(Formulas { affine, _values: DeviceBuffer::new(rows.scale.gpu(), 0)? })
+    }
+
+    /// For NCHW, the channels' number given, whose images are the rows.
+    pub(super) fn of_images(self, channels: usize) -> Formulas {
+        let affine = Affine { channels: channels as i64, images: 1, ..self.affine };
+        Formulas { affine, ..self }
     }
 
     /// As kernels take it.
@@ -168,7 +200,7 @@ fn map(
 }
 
 /// Channels of a place that a thread moves.
-const CHANNELS: usize = 16;
+pub(super) const CHANNELS: usize = 16;
 
 /// `out[n, place, c] = quantize(x[n, c, place])` for `[batch, channels, places]`, codes of `kind`.
 ///

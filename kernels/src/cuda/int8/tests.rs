@@ -3,6 +3,7 @@
 mod between;
 mod images;
 mod products;
+mod rows;
 
 use super::super::array::{Array, Type};
 use super::super::driver::Gpu;

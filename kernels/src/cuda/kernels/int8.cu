@@ -155,7 +155,7 @@ KERNEL(int8_depthwise, const u8* __restrict__ x, const u8* __restrict__ weight, 
         const Window row = window_at(w, i);
         i64 sum[4];
         i32 weight_zero[4];
-        const i32 zero = end.row_zeros ? end.row_zeros[group_of(end, i)] : end.zero;
+        const i32 zero = zero_at(end, i);
 #pragma unroll
         for (int e = 0; e < 4; ++e) {
             sum[e] = end.bias && e < count ? end.bias[c + e] : 0;
@@ -228,6 +228,7 @@ struct Affine {
     f32 scale;
     i32 zero, low, high, divide;
     i32 vectors; // four elements may be read and written at a time
+    i32 images;  // of NCHW: the scales and zero points are those of images
 };
 struct Channel {
     f32 by, scale, low, high;
@@ -289,6 +290,52 @@ KERNEL(int8_fake_quantize, const f32* __restrict__ x, f32* __restrict__ out, con
     each(x, out, affine, n, [](const Channel& channel, f32 x) { return channel.faked(x); });
 }
 
+// Scale and zero point of each row by its own range, which holds 0 (kernels/src/cpu/int8/rows.rs): a block a row. `bad`: the least row
+// that has none.
+KERNEL_BOUNDED(256, int8_ranges, const f32* __restrict__ x, f32* __restrict__ scale, i32* __restrict__ zero, i64* bad, i32 lowest, i32 highest,
+               i64 rows, i64 k) {
+    __shared__ f32 lows[8], highs[8];
+    __shared__ u32 tops[8];
+    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+#pragma unroll 1
+    for (i64 row = blockIdx.x; row < rows; row += gridDim.x) {
+        f32 low = 0.f, high = 0.f;
+        u32 top = 0; // the largest bits of a magnitude: NaN's lie above an infinity's
+#pragma unroll 4
+        for (i64 i = threadIdx.x; i < k; i += 256) {
+            const f32 value = x[row * k + i];
+            low = value < low ? value : low;
+            high = value > high ? value : high;
+            top = max(top, bits_of(value) & 0x7fffffffu);
+        }
+        const auto merge = [&](f32 other_low, f32 other_high, u32 other_top) {
+            low = other_low < low ? other_low : low;
+            high = other_high > high ? other_high : high;
+            top = max(top, other_top);
+        };
+#pragma unroll
+        for (int by = 16; by > 0; by /= 2) {
+            const f32 other_low = __shfl_xor_sync(WARP, low, by), other_high = __shfl_xor_sync(WARP, high, by);
+            merge(other_low, other_high, __shfl_xor_sync(WARP, top, by));
+        }
+        if (lane == 0) lows[warp] = low, highs[warp] = high, tops[warp] = top;
+        __syncthreads();
+        if (threadIdx.x == 0) {
+#pragma unroll 1
+            for (int w = 1; w < 8; ++w) merge(lows[w], highs[w], tops[w]);
+            const f32 width = high - low, step = width / (f32)(highest - lowest), smallest = float_of(0x34000000u); // 2^-23
+            const f32 found = step > smallest ? step : smallest;
+            if (top >= 0x7f800000u || !(width < float_of(0x7f800000u))) {
+                atomicMin(bad, row);
+            } else {
+                scale[row] = found;
+                zero[row] = (i32)clamped((f32)lowest - rintf(low / found), (f32)lowest, (f32)highest);
+            }
+        }
+        __syncthreads(); // what is shared is used again
+    }
+}
+
 // Codes with one scale and zero point.
 struct Operand {
     f32 scale;
@@ -343,7 +390,8 @@ KERNEL(int8_nhwc, const f32* __restrict__ x, u8* __restrict__ out, i64 places, c
         const i32 count = affine.channels - c < CHANNELS ? (i32)(affine.channels - c) : CHANNELS;
         const f32* const from = x + (image * affine.channels + c) * places + place;
         u8* const to = out + (image * places + place) * affine.channels + c;
-        Channel channel(affine, c);
+        const bool each = !affine.images && (affine.scales || affine.zeros);
+        Channel channel(affine, affine.images ? image : c);
         Chunk codes = {};
 #pragma unroll 1
         for (int word = 0; word < CHANNELS / 4; ++word) {
@@ -352,7 +400,7 @@ KERNEL(int8_nhwc, const f32* __restrict__ x, u8* __restrict__ out, i64 places, c
             for (int e = 0; e < 4; ++e) {
                 const i32 at = word * 4 + e;
                 if (at >= count) break;
-                if (affine.scales || affine.zeros) channel = Channel(affine, c + at);
+                if (each) channel = Channel(affine, c + at);
                 four |= (u32)channel.quantized(from[at * places]) << 8 * e;
                 if (!affine.vectors) to[at] = (u8)(four >> 8 * e);
             }

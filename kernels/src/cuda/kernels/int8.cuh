@@ -17,7 +17,7 @@ struct Windows {
     u32 fill;     // padding: its code, four times
     u32 flip;     // 0x80808080 for u8
     Divisor by_channels, by_kernel;
-    const i32* zeros; // of each image, as those of i8; or null: `fill`
+    const i32* zeros; // of each image; or null: `fill`
 };
 
 // Where a window begins, where that is in the image, and what the padding is.
@@ -33,7 +33,7 @@ DEVICE Window window_at(const Windows& w, i64 i) {
     const i64 line = divided(i, w.output[1]), image = divided(line, w.output[0]);
     const i32 y = (i32)(line - image * w.output[0]) * w.stride[0] - w.padding[0];
     const i32 x = (i32)(i - line * w.output[1]) * w.stride[1] - w.padding[1];
-    const u32 fill = w.zeros ? (u32)(w.zeros[image] & 255) * 0x01010101u ^ w.flip : w.fill;
+    const u32 fill = w.zeros ? (u32)(w.zeros[image] & 255) * 0x01010101u : w.fill;
     return Window{((image * w.input[0] + y) * w.input[1] + x) * w.pitch, y, x, fill};
 }
 // Place k of every window, relative to where it begins.
@@ -90,7 +90,7 @@ enum To { TO_I32 = 0, TO_I64 = 1, TO_F32 = 2, TO_CODES = 3 };
 // As Finish of kernels/src/cpu/int8/finish.rs.
 struct Ending {
     const i32* column_sums;  // of B
-    const i32* row_zeros;    // A's zero points, one a group of rows, or null: `zero`
+    const i32* row_zeros;    // or null; A's zero points are these, one a group of rows, plus `zero`
     const i32* weight_zeros; // B's, or null: `weight_zero`
     const i32* row_sums;     // of A, by row and group; or null: B's zero points are 0
     const i32* bias;         // or null
@@ -109,6 +109,9 @@ struct Ending {
 // The group of a row, if anything is given for groups.
 DEVICE i64 group_of(const Ending& end, i64 i) { return end.together == 1 ? i : divided(i, end.together); }
 
+// A's zero point.
+DEVICE i32 zero_at(const Ending& end, i64 i) { return end.zero + (end.row_zeros ? end.row_zeros[group_of(end, i)] : 0); }
+
 template <class I> struct Wrapping;
 template <> struct Wrapping<i32> { typedef u32 type; };
 template <> struct Wrapping<i64> { typedef u64 type; };
@@ -116,7 +119,7 @@ template <> struct Wrapping<i64> { typedef u64 type; };
 // The exact sum, modulo I: the products, the zero points' terms and the bias.
 template <class I> DEVICE I exact(const Ending& end, I products, i64 i, i32 j, i32 group, i32 groups) {
     typedef typename Wrapping<I>::type U;
-    const U zero = (U)(I)(end.row_zeros ? end.row_zeros[group_of(end, i)] : end.zero);
+    const U zero = (U)(I)zero_at(end, i);
     U sum = (U)products - zero * (U)(I)end.column_sums[j];
     if (end.bias) sum += (U)(I)end.bias[j];
     if (end.row_sums) {

@@ -2,8 +2,9 @@
 
 use std::sync::{Arc, PoisonError};
 
+use ferrotape_kernels::cpu::int8::scheme::Rule;
 use ferrotape_kernels::cpu::int8::{Ending, Order, Pool2d, Zero};
-use ferrotape_kernels::cuda::int8::{self, Conv2d, Operand, Packed};
+use ferrotape_kernels::cuda::int8::{self, Conv2d, Dynamic, Operand, Packed};
 use ferrotape_kernels::cuda::{Array, DeviceBuffer, Gpu, Type};
 use smallvec::SmallVec;
 
@@ -14,7 +15,8 @@ use crate::error::{Error, Result};
 use crate::execute::int8::{affine, planes};
 use crate::execute::{Input, Output, tensor, told};
 use crate::op::{
-    Encoding, Int8Call, Int8Op, Int8Weights, Op, PackedThere, PackedWeights, PlacedWeights,
+    Encoding, Int8Call, Int8Dynamic, Int8Op, Int8Weights, Op, PackedThere, PackedWeights,
+    PlacedWeights,
 };
 
 pub(super) fn execute(
@@ -24,8 +26,7 @@ pub(super) fn execute(
 ) -> Option<Result<()>> {
     match (op, outputs) {
         (Op::Int8(Int8Op::Layer(call)), [out]) => Some(layer(op, call, inputs, out)),
-        // Ranges of rows are found by the CPU.
-        (Op::Int8(Int8Op::Dynamic(_)), _) => None,
+        (Op::Int8(Int8Op::Dynamic(layer)), [out]) => Some(dynamic(op, layer, inputs, out)),
         (Op::Int8(int8), [out]) => Some(between(op, int8, inputs, out)),
         _ => None,
     }
@@ -135,6 +136,35 @@ fn layer(op: &Op, call: &Int8Call, inputs: &[Input<'_>], out: &mut Output<'_>) -
             told(op, int8::conv2d(conv, batch, size, images, zero, weight_zero, bias, ending, to))
         }
     }
+}
+
+/// Codes of each row (of each image), then the layer. It waits for the device: numbers that have no codes must be said.
+fn dynamic(op: &Op, layer: &Int8Dynamic, inputs: &[Input<'_>], out: &mut Output<'_>) -> Result<()> {
+    let x = tensor(op, inputs, 0)?;
+    let (dense, len) = (Dense::new(op, x)?, [x.len()]);
+    let numbers = dense.array(op, &len, &[1])?;
+    let weights = &layer.weights;
+    let bias = (!layer.bias.is_empty()).then_some(&layer.bias[..]);
+    let after = Dynamic { scale: &weights.scale, bias, relu: layer.relu };
+    let weight_zero = (!weights.zero.is_empty()).then_some(Zero::Each(&weights.zero));
+    let to = target(op, out)?;
+    let placed = placed(op, weights, to.gpu())?;
+    let (rule, kind) = (Rule::Reciprocal, Type::U8);
+    let mut run = || match (&placed.packed, x.shape()) {
+        (PackedThere::Conv2d(conv), &[n, c, h, w]) => {
+            let images = int8::quantize_images([n, c, h * w], numbers, rule, kind)?;
+            int8::conv2d_dynamic(conv, [h, w], &images, weight_zero, &after, to)?;
+            images.told()
+        }
+        (PackedThere::Linear(packed), [rest @ .., k]) => {
+            let rows = crate::shape::len(rest);
+            let rows = int8::quantize_rows([rows, *k], numbers, rule, kind)?;
+            int8::gemm_dynamic(&rows, packed, weight_zero, &after, to)?;
+            rows.told()
+        }
+        _ => Err(ferrotape_kernels::Error::Contract("images have four dims")),
+    };
+    told(op, run())
 }
 
 /// A layer's weights on this device: sent there at the first call.

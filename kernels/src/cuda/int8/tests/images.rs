@@ -63,8 +63,15 @@ fn convolution(random: &mut Random, gpu: &'static Gpu, large: usize) {
             let (output, codes) = ($output(&mut want[..]), as_codes(kind, &x));
             cpu::conv2d(&conv, batch, input, codes, zero, weight_zero, bias, output).unwrap();
             for cores in BOTH {
-                let call =
-                    Call { zero, weight_zero, bias, ending: $ending, stride: n, together: 1 };
+                let call = Call {
+                    zero,
+                    weight_zero,
+                    bias,
+                    ending: $ending,
+                    stride: n,
+                    together: 1,
+                    rows: None,
+                };
                 let mut out = upload(gpu, &fill);
                 let x = placed.array();
                 conv2d_by(cores, &device, (batch, input), x, &call, &mut out).unwrap();
@@ -145,6 +152,7 @@ fn many_groups_and_places() {
                 ending: Ending::I32,
                 stride: shape.out_channels,
                 together: 1,
+                rows: None,
             };
             let mut out = upload(gpu, &vec![7i32; want.len()]);
             conv2d_by(cores, &device, (1, input), placed.array(), &call, &mut out).unwrap();
@@ -189,7 +197,15 @@ fn wrong_convolutions_are_errors() {
         let x = Placed::new(gpu, Type::U8, 0, &vec![1; len]);
         let mut out = upload(gpu, &[0i32; 18]);
         let (zero, ending) = (Zero::All(zero), Ending::I32);
-        let call = Call { zero, weight_zero: None, bias: None, ending, stride: 2, together: 1 };
+        let call = Call {
+            zero,
+            weight_zero: None,
+            bias: None,
+            ending,
+            stride: 2,
+            together: 1,
+            rows: None,
+        };
         let done = conv2d_by(BOTH[0], &conv, (1, input), x.array(), &call, &mut out);
         assert!(matches!(done, Err(Error::Contract(_) | Error::Beyond(_))), "{done:?}");
     }

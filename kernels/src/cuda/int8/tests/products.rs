@@ -91,8 +91,15 @@ impl Case {
                 let computed = cpu::gemm(m, &a, &packed, weight_zero, bias, output, stride);
                 for cores in BOTH {
                     let zero = as_zero(&self.zeros);
-                    let call =
-                        Call { zero, weight_zero, bias, ending: $ending, stride, together: 1 };
+                    let call = Call {
+                        zero,
+                        weight_zero,
+                        bias,
+                        ending: $ending,
+                        stride,
+                        together: 1,
+                        rows: None,
+                    };
                     let mut out = upload(gpu, &fill);
                     let (shape, strides) = ([m, k], [self.pitch as isize, 1]);
                     let array = placed.matrix(&shape, &strides);
@@ -174,7 +181,8 @@ fn constant(cores: Cores, [m, k, n]: [usize; 3], a: (Type, u8), w: (Type, u8)) -
     let (shape, strides) = ([m, k], [k as isize, 1]);
     let zero = Zero::All(0);
     let ending = Ending::I32;
-    let call = Call { zero, weight_zero: None, bias: None, ending, stride: n, together: 1 };
+    let call =
+        Call { zero, weight_zero: None, bias: None, ending, stride: n, together: 1, rows: None };
     let mut out = upload(gpu, &vec![7i32; m * n]);
     gemm_by(cores, placed.matrix(&shape, &strides), &packed, &call, &mut out)?;
     Ok(download(&out))
