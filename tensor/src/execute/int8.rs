@@ -81,7 +81,9 @@ fn codes<C: Code>(
             Int8Op::Encode { to, images } => {
                 let numbers = Dense::<f32>::new(op, x)?;
                 match images {
-                    true => int8::nhwc_from_nchw(planes(x.shape()), numbers.slice(), &affine(to), y),
+                    true => {
+                        int8::nhwc_from_nchw(planes(x.shape()), numbers.slice(), &affine(to), y)
+                    }
                     false => scheme::quantize([1, 1, x.len()], numbers.slice(), &affine(to), y),
                 }
             }

@@ -373,6 +373,8 @@ fn layer(name: &'static str, call: &Int8Call, x: &[usize]) -> Result<Dims> {
                 None => wrong("an image that the kernel fits into".to_string()),
             }
         }
-        (PackedWeights::Conv2d(conv), _) => wrong(format!("[n, h, w, {}]", conv.shape().in_channels)),
+        (PackedWeights::Conv2d(conv), _) => {
+            wrong(format!("[n, h, w, {}]", conv.shape().in_channels))
+        }
     }
 }
