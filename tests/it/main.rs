@@ -35,6 +35,7 @@ mod safetensors;
 mod same_bits;
 mod save;
 mod schedules;
+mod strides;
 mod tape;
 mod tidy;
 mod trajectories;
