@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use ferrotape_tensor::{DType, Device, Result, Tensor, TensorId, no_tape, observe};
+use ferrotape_tensor::{DType, Device, Error, QTensor, Result, Tensor, TensorId, no_tape, observe};
 
-use super::layer::Layer;
+use super::layer::{Layer, LayerWeight};
 use super::plan::{Join, Plan};
 use super::run::Runner;
 use super::tensors::Tensors;
@@ -105,6 +105,23 @@ impl<M: Module> Quantized<M> {
     /// Names of the layers that run in integers.
     pub fn layers(&self) -> impl Iterator<Item = &str> {
         self.plan.layers.iter().map(|layer| layer.name.as_str())
+    }
+
+    /// The codes of a layer's weight, outputs first (axis 0), with what the layer took in.
+    ///
+    /// # Errors
+    /// No int8 layer of this name.
+    pub fn weight(&self, layer: &str) -> Result<QTensor> {
+        let Some(found) = self.plan.layer(layer).and_then(|at| self.plan.layers.get(at)) else {
+            let known: Vec<&str> = self.layers().collect();
+            let message =
+                format!("no int8 layer is called {layer:?}; there are: {}", known.join(", "));
+            return Err(Error::other(message));
+        };
+        let LayerWeight { shape, scale, zero, packed } = &*found.weight;
+        let (scale, zero) =
+            (Tensor::from_slice(scale, [scale.len()])?, Tensor::from_slice(zero, [zero.len()])?);
+        QTensor::from_parts(packed.codes(shape)?, scale, zero, Some(0))
     }
 
     /// Bytes of all parameters: codes with their scales and zero points, and what stayed float. Padding of the kernels' layout included.
