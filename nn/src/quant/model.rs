@@ -4,15 +4,15 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use ferrotape_tensor::{DType, Result, Tensor, TensorId, no_tape, observe};
+use ferrotape_tensor::{DType, Device, Result, Tensor, TensorId, no_tape, observe};
 
 use super::layer::Layer;
 use super::plan::{Join, Plan};
 use super::run::Runner;
 use super::tensors::Tensors;
 use crate::ctx::Ctx;
-use crate::module::{Forward, Module};
-use crate::state::{each_mut, parameters};
+use crate::module::{Buffer, Forward, Module, Param};
+use crate::state::{each_mut, parameters, state_dict};
 
 /// A network whose layers run in integers: what [`Calibration::convert`](super::Calibration::convert) makes. It computes as the model it was
 /// made of does; weights of int8 layers are kept as codes alone.
@@ -57,6 +57,44 @@ impl<M: Module> Quantized<M> {
     pub fn run<A: Tensors>(&self, run: impl FnOnce(&M) -> Result<A>) -> Result<A> {
         let runner = Runner::new(&self.model, self.plan.clone(), self.hollow.clone());
         run_under(runner, || run(&self.model))
+    }
+
+    /// Brings the network to a device; its int8 weights follow when they are used there.
+    ///
+    /// # Errors
+    /// Memory over the limit; a device's failure. Then nothing has changed.
+    pub fn to(&mut self, device: Device) -> Result<()> {
+        let stay = |path: &str| self.hollow.contains(path);
+        let mut moved = BTreeMap::new();
+        for (path, tensor) in state_dict(&self.model) {
+            if !stay(&path) {
+                moved.insert(path, tensor.to_device(device)?);
+            }
+        }
+        let nan = Tensor::full((), f64::NAN, (DType::F32, device))?;
+        let mut stand_ins = HashMap::new();
+        for (path, param) in parameters(&self.model) {
+            if stay(&path) {
+                let made = match stand_ins.get(&param.id()) {
+                    Some(made) => Tensor::clone(made),
+                    None => nan.expand(param.shape().to_vec())?,
+                };
+                stand_ins.insert(param.id(), made.clone());
+                moved.insert(path, made);
+            }
+        }
+        let param = |path: &str, param: &mut Param| {
+            if let Some(tensor) = moved.get(path) {
+                param.set(tensor.clone());
+            }
+        };
+        let buffer = |path: &str, buffer: &mut Buffer| {
+            if let Some(tensor) = moved.get(path) {
+                buffer.set(tensor.clone());
+            }
+        };
+        each_mut(&mut self.model, param, buffer);
+        Ok(())
     }
 
     /// The model, without the numbers of the weights that are codes: those read as NaN.
@@ -107,7 +145,7 @@ pub(super) fn empty<M: Module>(model: &mut M, paths: &BTreeSet<String>) -> Resul
     let mut stand_ins: HashMap<TensorId, Tensor> = HashMap::new();
     let mut failed = Ok(());
     let nan = Tensor::full((), f64::NAN, DType::F32)?;
-    let take = |path: &str, param: &mut crate::module::Param| {
+    let take = |path: &str, param: &mut Param| {
         if failed.is_err() || !paths.contains(path) {
             return;
         }

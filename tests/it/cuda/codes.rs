@@ -2,7 +2,7 @@
 
 use ferrotape::nn::quant::QuantConfig;
 use ferrotape::prelude::*;
-use ferrotape::{QuantizeRule, host_fallbacks};
+use ferrotape::{FakeQuantizeOp, QuantizeOp, QuantizeRule, host_fallbacks};
 
 use super::{bits, gpu};
 use crate::quant::{Net, batches, calibrated};
@@ -21,13 +21,15 @@ fn all(device: Device) -> Result<Vec<(String, Result<Tensor>)>> {
         for (name, x, axis) in [("x", &x, 1), ("transposed", &transposed, 1)] {
             let settings = QuantizeOp::new(DType::I8).rule(rule);
             let codes = x.quantize(&scale, &zero, settings.axis(axis));
-            results.push((format!("quantize {name} {rule:?} channels"), codes.clone()));
-            results
-                .push((format!("dequantize {name}"), codes?.dequantize(&scale, &zero, Some(axis))));
+            let codes = codes?;
+            let back = codes.dequantize(&scale, &zero, Some(axis));
+            results.push((format!("quantize {name} {rule:?} channels"), Ok(codes)));
+            results.push((format!("dequantize {name}"), back));
             let codes = x.quantize(&one, &none, QuantizeOp::new(DType::U8).rule(rule));
-            results.push((format!("quantize {name} {rule:?}"), codes.clone()));
-            results
-                .push((format!("dequantize {name} whole"), codes?.dequantize(&one, &none, None)));
+            let codes = codes?;
+            let back = codes.dequantize(&one, &none, None);
+            results.push((format!("quantize {name} {rule:?}"), Ok(codes)));
+            results.push((format!("dequantize {name} whole"), back));
         }
     }
     let mixed = x.quantize(&scale, &none, QuantizeOp::new(DType::U8).axis(1));
@@ -119,15 +121,15 @@ fn int8_networks_have_the_cpus_bits() -> Result<()> {
         QuantConfig::dynamic(),
     ] {
         let net = Net::new(&mut Generator::new(8))?;
-        let quantized = calibrated(&net, config, &batches)?.convert(net)?;
-        let run = |x: &Tensor| quantized.run(|net| net.forward(x, &mut Ctx::eval()));
-        let want = run(&batches[0])?;
+        let mut quantized = calibrated(&net, config.clone(), &batches)?.convert(net)?;
+        let want = quantized.forward(&batches[0])?;
         let there = batches[0].to_device(device)?;
+        quantized.to(device)?;
         let before = host_fallbacks();
-        let got = run(&there)?;
+        let got = quantized.forward(&there)?;
         assert_eq!(host_fallbacks(), before, "something was done by the host");
         assert_eq!(got.device(), device);
-        assert_eq!(bits(&got), bits(&want), "{:?}", quantized.config());
+        assert_eq!(bits(&got), bits(&want), "{config:?}");
     }
     Ok(())
 }
