@@ -1,5 +1,6 @@
 //! Quantization, products and convolutions of codes.
 
+use ferrotape_kernels::Pod;
 use ferrotape_kernels::buffer::Buffer;
 use ferrotape_kernels::cpu::copy;
 use ferrotape_kernels::cpu::int8::scheme::{self, Affine, Rule};
@@ -111,22 +112,23 @@ pub(super) struct Zeros {
 
 impl Zeros {
     /// The elements of an integer tensor, all of them within the bounds.
-    fn new(op: &Op, zero: &Tensor, [low, high]: [i32; 2]) -> Result<Zeros> {
+    fn new(op: &Op, zero: &Tensor, bounds: [i32; 2]) -> Result<Zeros> {
+        integer_type!(op, zero.dtype(), T => Zeros::of::<T>(op, zero, bounds))
+    }
+
+    fn of<T: Pod + Into<i64>>(op: &Op, zero: &Tensor, [low, high]: [i32; 2]) -> Result<Zeros> {
         let one = zero.rank() == 0;
-        let values = integer_type!(op, zero.dtype(), T => {
-            let zeros = Dense::<T>::new(op, zero)?;
-            let code = |(i, &zero): (usize, &T)| {
-                // i64 holds them all.
-                let code = i64::from(zero);
-                let inside = (i64::from(low)..=i64::from(high)).contains(&code);
-                inside.then_some(code as i32).ok_or_else(|| {
-                    let name = called("zero point", i, !one);
-                    let message = format!("{name} is {zero}: a code from {low} to {high} expected");
-                    Error::argument(op.name(), message)
-                })
-            };
-            zeros.slice().iter().enumerate().map(code).collect::<Result<_>>()
-        })?;
+        let code = |(i, &zero): (usize, &T)| {
+            let zero: i64 = zero.into();
+            let code = i32::try_from(zero).ok().filter(|code| (low..=high).contains(code));
+            code.ok_or_else(|| {
+                let name = called("zero point", i, !one);
+                let message = format!("{name} is {zero}: a code from {low} to {high} expected");
+                Error::argument(op.name(), message)
+            })
+        };
+        let zeros = Dense::<T>::new(op, zero)?;
+        let values = zeros.slice().iter().enumerate().map(code).collect::<Result<_>>()?;
         Ok(Zeros { values, one })
     }
 
