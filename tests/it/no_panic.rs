@@ -1,6 +1,7 @@
 //! No wrong input makes the library panic: every operation, with operands and settings drawn at random, right and wrong alike.
 
 mod methods;
+mod quantize;
 
 pub(crate) use methods::in_source;
 
@@ -45,6 +46,11 @@ const VARIANTS: &[&str] = &[
     "MaxPool2dIndex",
     "AvgPool2d",
     "AvgPool2dInput",
+    "Quantize",
+    "Dequantize",
+    "FakeQuantize",
+    "MatmulInteger",
+    "ConvInteger",
     "Softmax",
     "LayerNorm",
     "LayerNormInput",
@@ -428,6 +434,9 @@ pub(crate) fn draw_op(rng: &mut Rng, variant: &str) -> (Op, Vec<Tensor>) {
                 false => rng.tensor(&shape, DType::I64),
             };
             (Op::Index(index), vec![x, numbers])
+        }
+        "Quantize" | "Dequantize" | "FakeQuantize" | "MatmulInteger" | "ConvInteger" => {
+            quantize::draw(rng, variant)
         }
         "Softmax" => (Op::Softmax { dim: rng.dim(rank), log: rng.chance(2) }, vec![x]),
         "Random" => (draw_random(rng), vec![]),

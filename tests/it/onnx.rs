@@ -2,6 +2,7 @@
 
 mod elementwise;
 mod network;
+mod quantize;
 mod reduce;
 mod shape;
 
@@ -86,6 +87,7 @@ fn call(node: &Node<'_>) -> Called {
         .or_else(|| reduce::call(node))
         .or_else(|| shape::call(node))
         .or_else(|| network::call(node))
+        .or_else(|| quantize::call(node))
 }
 
 fn numbers(x: &Tensor) -> Vec<f64> {

@@ -5,6 +5,7 @@ mod cells;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use csv_core::Reader;
 use ferrotape_tensor::io::open_file;
 use ferrotape_tensor::{DType, Error, ErrorKind, Result, Tensor};
 
@@ -72,11 +73,13 @@ fn typed<R: Read, T: ferrotape_tensor::Element>(
     parse: impl Fn(&str) -> Option<T>,
 ) -> Result<Tensor, String> {
     let open = || open().map_err(|error| error.to_string());
-    let [rows, width] = scan(open()?, columns, |text| parse(text).map(drop))?;
+    // Its table of states takes longer to build than a small file to parse.
+    let mut parser = Reader::new();
+    let [rows, width] = scan(open()?, &mut parser, columns, |text| parse(text).map(drop))?;
     let mut numbers = Vec::new();
     let count = rows.checked_mul(width).filter(|&n| numbers.try_reserve_exact(n).is_ok());
     count.ok_or_else(|| format!("no memory for {rows} rows of {width} numbers"))?;
-    let again = scan(open()?, columns, |text| {
+    let again = scan(open()?, &mut parser, columns, |text| {
         // The file may have grown since: then there is no room.
         numbers.push_within(parse(text)?)
     })?;
@@ -100,10 +103,11 @@ impl<T> PushWithin<T> for Vec<T> {
 /// Gives each wanted cell, row after row, to `number`; the number of rows and of wanted columns.
 fn scan<R: Read>(
     file: R,
+    parser: &mut Reader,
     columns: &[&str],
     mut number: impl FnMut(&str) -> Option<()>,
 ) -> Result<[usize; 2], String> {
-    let mut cells = Cells::new(file);
+    let mut cells = Cells::new(file, parser);
     let header = Header::read(&mut cells, columns)?;
     let mut rows = 0usize;
     // Of one row, in the order of the file; they are given in the order asked for.

@@ -2,6 +2,7 @@
 
 pub(in crate::op) mod images;
 mod norms;
+mod quantize;
 mod scans;
 mod sequence;
 mod shapes;
@@ -91,6 +92,8 @@ fn check_operands(op: &Op, inputs: &[Meta]) -> Result<()> {
         Op::MaxPool2dScatter(..) | Op::MaxPool2dGather(_) => 2..=2,
         Op::Select | Op::CrossEntropyInput | Op::LayerNormWeight { .. } => 3..=3,
         Op::LayerNorm { .. } => 1..=3,
+        Op::Quantize(_) | Op::Dequantize { .. } | Op::FakeQuantize(_) => 3..=3,
+        Op::MatmulInteger | Op::ConvInteger(_) => 2..=4,
         Op::LayerNormInput { .. } => 3..=4,
         Op::Linear(_) | Op::Conv2d(..) => 2..=3,
         Op::Concat(_) => 1..=usize::MAX,
@@ -119,6 +122,8 @@ fn check_operands(op: &Op, inputs: &[Meta]) -> Result<()> {
             &inputs[..inputs.len() - 1]
         }
         Op::CrossEntropyInput | Op::Custom(_) => &[],
+        Op::Quantize(_) | Op::Dequantize { .. } | Op::FakeQuantize(_) => &[],
+        Op::MatmulInteger | Op::ConvInteger(_) => &[],
         Op::Binary(_) if mixes(&inputs[0], &inputs[1]) || mixes(&inputs[1], &inputs[0]) => &[],
         _ => inputs,
     };
@@ -192,6 +197,11 @@ fn single_output(op: &Op, inputs: &[Meta]) -> Result<Meta> {
         Op::MaxPool2dIndex(_) | Op::AvgPool2d(..) | Op::AvgPool2dInput(..) => {
             images::output(op, inputs)?
         }
+        Op::Quantize(_)
+        | Op::Dequantize { .. }
+        | Op::FakeQuantize(_)
+        | Op::MatmulInteger
+        | Op::ConvInteger(_) => quantize::output(op, inputs)?,
         Op::Copy | Op::StopGradient => inputs[0].clone(),
         Op::Softmax { dim, .. } => {
             require_float(name, inputs[0].dtype)?;

@@ -57,12 +57,12 @@ impl Conv2dShape {
     }
 
     /// Input channels of a group.
-    fn inputs(&self) -> usize {
+    pub(crate) fn inputs(&self) -> usize {
         self.in_channels / self.groups
     }
 
     /// Output channels of a group.
-    fn outputs(&self) -> usize {
+    pub(crate) fn outputs(&self) -> usize {
         self.out_channels / self.groups
     }
 
@@ -77,7 +77,20 @@ impl Conv2dShape {
         if self.whole_lines() { [kh, kw * self.inputs()] } else { [kh * kw, self.inputs()] }
     }
 
-    fn check(&self) -> Result<()> {
+    /// Where in the weight the code stands that is packed at `l` for output `o`; `None` where there is none.
+    fn place(&self, l: usize, o: usize) -> Option<usize> {
+        let ([kh, kw], inputs) = (self.kernel, self.inputs());
+        let [_, run] = self.runs();
+        let padded = run.next_multiple_of(GROUP);
+        let (tap, at) = (l / padded, l % padded);
+        let (i, j, c) = match self.whole_lines() {
+            true => (tap, at / inputs, at % inputs),
+            false => (tap / kw, tap % kw, at),
+        };
+        (at < run).then_some(((o * inputs + c) * kh + i) * kw + j)
+    }
+
+    pub(crate) fn check(&self) -> Result<()> {
         let positive = |sizes: [usize; 2]| sizes[0] > 0 && sizes[1] > 0;
         require(positive(self.kernel), "conv2d: the kernel is empty")?;
         require(positive(self.stride), "conv2d: the stride is zero")?;
@@ -114,19 +127,12 @@ impl Conv2d {
         let padded = run.checked_next_multiple_of(GROUP);
         let places = padded.and_then(|padded| padded.checked_mul(runs));
         let places = places.ok_or(Error::Contract("conv2d: sizes overflow"))?;
-        let whole_lines = shape.whole_lines();
         let mut groups = Vec::new();
         let room = groups.try_reserve_exact(shape.groups);
         require(room.is_ok(), "conv2d: too many groups")?;
         for g in 0..shape.groups {
             groups.push(Packed::from_fn(places, outputs, inputs * kh * kw, |l, o| {
-                let (tap, at) = (l / (places / runs), l % (places / runs));
-                let (i, j, c) = match whole_lines {
-                    true => (tap, at / inputs, at % inputs),
-                    false => (tap / kw, tap % kw, at),
-                };
-                let place = (((g * outputs + o) * inputs + c) * kh + i) * kw + j;
-                (at < run).then(|| weight[place])
+                shape.place(l, g * outputs + o).map(|place| weight[place])
             })?);
         }
         let depthwise = match inputs == 1 && outputs == 1 && shape.groups > 1 {
@@ -134,6 +140,23 @@ impl Conv2d {
             false => None,
         };
         Ok(Conv2d { shape: *shape, groups, depthwise })
+    }
+
+    /// The codes as [`new`](Self::new) takes them, as i8.
+    pub fn codes(&self) -> Vec<i8> {
+        let (shape, [kh, kw]) = (&self.shape, self.shape.kernel);
+        let outputs = shape.outputs();
+        let mut codes = vec![0; shape.out_channels * shape.inputs() * kh * kw];
+        let [runs, run] = shape.runs();
+        let places = run.next_multiple_of(GROUP) * runs;
+        for (g, packed) in self.groups.iter().enumerate() {
+            for (l, o) in (0..places).flat_map(|l| (0..outputs).map(move |o| (l, o))) {
+                if let Some(place) = shape.place(l, g * outputs + o) {
+                    codes[place] = packed.code(l, o);
+                }
+            }
+        }
+        codes
     }
 
     /// What it is.

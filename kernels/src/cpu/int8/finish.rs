@@ -1,10 +1,10 @@
 //! What becomes of the sums: the terms of the zero points, the bias, and the output's type.
 
 use super::dot::PANEL;
+use super::output::{Ending, Requantize, Sizes};
 use super::packed::Packed;
-use super::{Code, Codes, Output, Zero};
-use crate::cpu::int8::Activations;
-use crate::error::{Result, require};
+use super::{Activations, Codes, Output, Zero};
+use crate::error::Result;
 
 /// An output's place; the borrow stands in [`Finish`].
 #[derive(Debug, Clone, Copy)]
@@ -13,35 +13,6 @@ enum To {
     I64(*mut i64),
     F32(*mut f32, bool),
     Codes(*mut u8, Requantize),
-}
-
-/// Bounds relative to the zero point, and the zero point.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Requantize {
-    low: f32,
-    high: f32,
-    zero: i32,
-}
-
-/// `1.5 * 2^23`: a number of at most 2^22 added to it is rounded to an integer, half to even, in the low bits.
-pub(super) const ROUNDER: f32 = 12_582_912.0;
-
-impl Requantize {
-    /// To codes of `C`.
-    pub(super) fn new<C: Code>(zero: i32, relu: bool) -> Result<Self> {
-        let [low, high] = C::RANGE;
-        require((low..=high).contains(&zero), "int8: a zero point is no code")?;
-        let low = if relu { 0 } else { low - zero };
-        Ok(Requantize { low: low as f32, high: (high - zero) as f32, zero })
-    }
-
-    /// `round_half_even(clamp(x, low, high)) + zero`; NaN gives the lowest code.
-    #[inline(always)]
-    pub(super) fn code(self, x: f32) -> i32 {
-        let x = if x > self.low { x } else { self.low };
-        let x = if x < self.high { x } else { self.high };
-        (x + ROUNDER).to_bits().wrapping_sub(ROUNDER.to_bits()) as i32 + self.zero
-    }
 }
 
 /// All that follows the raw sums of a product.
@@ -170,50 +141,46 @@ impl<'a> Finish<'a> {
         output: Output<'a>,
         stride: usize,
     ) -> Result<Self> {
-        require(rows <= 1 || stride >= columns, "int8: rows of the result overlap")?;
-        let needed = match rows.min(columns) {
-            0 => Some(0),
-            _ => (rows - 1).checked_mul(stride).and_then(|start| start.checked_add(columns)),
+        let codes = |signed, multiplier, zero, relu| -> Result<_> {
+            let ending = Ending::Codes { signed, multiplier, zero, relu };
+            Ok((ending, Requantize::new(signed, zero, relu)?))
         };
-        require(needed.is_some_and(|len| len <= output.len()), "int8: the result is too short")?;
-        let fits = |len: usize| len == 1 || len == columns;
-        require(bias.is_none_or(|bias| bias.len() == columns), "int8: wrong length of the bias")?;
-        let groups = rows / group;
-        let a_reach = a.zero.reach(groups, a.codes.range())?;
-        // Without a zero point it is 0, for i8 and for u8.
-        let w_reach = weight_zero.unwrap_or(Zero::All(0)).reach(columns, packed.range)?;
-        let bias_reach = bias.unwrap_or(&[]).iter().map(|b| i64::from(*b).abs()).max().unwrap_or(0);
-        // Reaches are at most 255, k at most 2^23.
-        let wide = a_reach * w_reach * packed.k as i64 + bias_reach > i64::from(i32::MAX);
-        let (mut scale, mut row_scale, mut float_bias): (&[f32], _, _) = (&[], None, None);
-        let to = match output {
-            Output::I32(out) => {
-                require(!wide, "int8: k is beyond the exact range of i32 sums; ask for i64")?;
-                To::I32(out.as_mut_ptr())
-            }
-            Output::I64(out) => To::I64(out.as_mut_ptr()),
-            Output::F32 { out, scale: factors, row_scale: of_rows, bias, relu } => {
-                require(fits(factors.len()), "int8: wrong number of scales")?;
-                let right = of_rows.is_none_or(|scales| scales.len() == groups);
-                require(right, "int8: wrong number of scales of rows")?;
-                let right = bias.is_none_or(|bias| bias.len() == columns);
-                require(right, "int8: wrong length of the bias")?;
-                (scale, row_scale, float_bias) = (factors, of_rows, bias);
-                To::F32(out.as_mut_ptr(), relu)
+        let len = output.len();
+        let (to, ending) = match output {
+            Output::I32(out) => (To::I32(out.as_mut_ptr()), Ending::I32),
+            Output::I64(out) => (To::I64(out.as_mut_ptr()), Ending::I64),
+            Output::F32 { out, scale, row_scale, bias, relu } => {
+                let ending = Ending::F32 { scale, row_scale, bias, relu };
+                (To::F32(out.as_mut_ptr(), relu), ending)
             }
             Output::U8 { out, multiplier, zero, relu } => {
-                scale = multiplier;
-                To::Codes(out.as_mut_ptr(), Requantize::new::<u8>(zero, relu)?)
+                let (ending, requantize) = codes(false, multiplier, zero, relu)?;
+                (To::Codes(out.as_mut_ptr(), requantize), ending)
             }
             Output::I8 { out, multiplier, zero, relu } => {
-                scale = multiplier;
-                To::Codes(out.as_mut_ptr().cast(), Requantize::new::<i8>(zero, relu)?)
+                let (ending, requantize) = codes(true, multiplier, zero, relu)?;
+                (To::Codes(out.as_mut_ptr().cast(), requantize), ending)
             }
         };
-        if let To::Codes(..) = to {
-            let right = fits(scale.len()) && scale.iter().all(|scale| scale.is_finite());
-            require(right, "int8: multipliers must be finite, one or one a column")?;
-        }
+        let sizes = Sizes {
+            rows,
+            columns,
+            group,
+            stride,
+            len,
+            k: packed.k,
+            zero: a.zero,
+            range: a.codes.range(),
+            weight_zero,
+            weight_range: packed.range,
+            bias,
+        };
+        let wide = sizes.check(&ending)?;
+        let (scale, row_scale, float_bias): (&[f32], _, _) = match ending {
+            Ending::I32 | Ending::I64 => (&[], None, None),
+            Ending::F32 { scale, row_scale, bias, .. } => (scale, row_scale, bias),
+            Ending::Codes { multiplier, .. } => (multiplier, None, None),
+        };
         let (to_u8, moved, k) = (a.codes.to_u8(), packed.moved, packed.k);
         let weight_zero = weight_zero.or((moved != 0).then_some(Zero::All(0)));
         let zero = a.zero;

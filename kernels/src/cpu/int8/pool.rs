@@ -29,6 +29,28 @@ impl Pool2d {
         }
         Some(out)
     }
+
+    /// Checks a call; the output's height and width.
+    pub(crate) fn check(
+        &self,
+        [batch, h, w, channels]: [usize; 4],
+        x_len: usize,
+        out_len: usize,
+    ) -> Result<[usize; 2]> {
+        let positive = |sizes: [usize; 2]| sizes[0] > 0 && sizes[1] > 0;
+        require(positive(self.kernel) && positive(self.stride), "max_pool2d: a size is zero")?;
+        // So every window sees the image.
+        let small = [0, 1].iter().all(|&d| self.padding[d] <= self.kernel[d] / 2);
+        require(small, "max_pool2d: padding beyond half of the kernel")?;
+        let fits = Error::Contract("max_pool2d: the window does not fit");
+        let [oh, ow] = self.output([h, w]).ok_or(fits)?;
+        let len = checked_len(&[batch, h, w, channels]);
+        require(len == Some(x_len), "max_pool2d: wrong length of the input")?;
+        let len = checked_len(&[batch, oh, ow, channels]);
+        require(len == Some(out_len), "max_pool2d: wrong length of the output")?;
+        require(x_len > 0 || out_len == 0, "max_pool2d: the window does not fit")?;
+        Ok([oh, ow])
+    }
 }
 
 /// `out[n, oh, ow, c]`: the largest code of the window of `x[n, h, w, c]`.
@@ -51,19 +73,9 @@ pub(super) fn max_pool2d_under<C: Code>(
     x: &[C],
     out: &mut [C],
 ) -> Result<()> {
-    let positive = |sizes: [usize; 2]| sizes[0] > 0 && sizes[1] > 0;
-    require(positive(pool.kernel) && positive(pool.stride), "max_pool2d: a size is zero")?;
-    // So every window sees the image.
-    let small = [0, 1].iter().all(|&d| pool.padding[d] <= pool.kernel[d] / 2);
-    require(small, "max_pool2d: padding beyond half of the kernel")?;
-    let fits = Error::Contract("max_pool2d: the window does not fit");
-    let [oh, ow] = pool.output([h, w]).ok_or(fits)?;
-    let x_len = checked_len(&[batch, h, w, channels]);
-    require(x_len == Some(x.len()), "max_pool2d: wrong length of the input")?;
-    let out_len = checked_len(&[batch, oh, ow, channels]);
-    require(out_len == Some(out.len()), "max_pool2d: wrong length of the output")?;
-    if out.is_empty() || x.is_empty() {
-        return require(out.is_empty(), "max_pool2d: the window does not fit");
+    let [oh, ow] = pool.check([batch, h, w, channels], x.len(), out.len())?;
+    if out.is_empty() {
+        return Ok(());
     }
     let line = ow * channels;
     let lines = (8192 / line).max(1);

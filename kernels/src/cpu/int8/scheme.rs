@@ -12,7 +12,7 @@
 //! above 127 or below 0, and it gives NaN the largest code or the smallest (the second: code 0). PyTorch's `dequantize` of a
 //! *per-channel* tensor is `code * scale - zero_point * scale`, which rounds differently; ours is the formula above in any case.
 
-use super::finish::ROUNDER;
+use super::output::ROUNDER;
 pub use super::rows::{quantize_images, quantize_rows};
 use super::{Code, Zero};
 use crate::cpu::isa::{Isa, Kernel, dispatch_on, isa};
@@ -57,7 +57,7 @@ impl<'a> Affine<'a> {
     }
 
     /// Checks everything and returns the bounds.
-    pub(super) fn check(&self, channels: usize, range: [i32; 2], exact: bool) -> Result<[i32; 2]> {
+    pub(crate) fn check(&self, channels: usize, range: [i32; 2], exact: bool) -> Result<[i32; 2]> {
         let one_or_each = |len: usize| len == 1 || len == channels;
         require(one_or_each(self.scale.len()), "quantize: wrong number of scales")?;
         let right = |s: &f32| {

@@ -15,9 +15,9 @@ pub(super) struct Cell<'a> {
     pub(super) last: bool,
 }
 
-pub(super) struct Cells<R> {
+pub(super) struct Cells<'a, R> {
     file: R,
-    parser: Reader,
+    parser: &'a mut Reader,
     quote: Quote,
     chunk: Vec<u8>,
     /// The part of the chunk that is not parsed yet.
@@ -58,11 +58,13 @@ impl Quote {
     }
 }
 
-impl<R: Read> Cells<R> {
-    pub(super) fn new(file: R) -> Cells<R> {
+impl<'a, R: Read> Cells<'a, R> {
+    /// The parser may have read another file.
+    pub(super) fn new(file: R, parser: &'a mut Reader) -> Self {
+        parser.reset();
         Cells {
             file,
-            parser: Reader::new(),
+            parser,
             quote: Quote::Before,
             chunk: vec![0; CHUNK],
             at: 0,
