@@ -24,6 +24,7 @@
 mod calibrate;
 mod config;
 mod file;
+mod held;
 mod histogram;
 mod layer;
 mod model;

@@ -1,5 +1,6 @@
 //! No wrong input makes the library panic: every operation, with operands and settings drawn at random, right and wrong alike.
 
+mod int8;
 mod methods;
 mod quantize;
 
@@ -59,6 +60,7 @@ const VARIANTS: &[&str] = &[
     "CrossEntropyInput",
     "Sequence",
     "SequenceBackward",
+    "Int8",
     "Random",
     "Cast",
     "Transfer",
@@ -438,6 +440,7 @@ pub(crate) fn draw_op(rng: &mut Rng, variant: &str) -> (Op, Vec<Tensor>) {
         "Quantize" | "Dequantize" | "FakeQuantize" | "MatmulInteger" | "ConvInteger" => {
             quantize::draw(rng, variant)
         }
+        "Int8" => int8::draw(rng),
         "Softmax" => (Op::Softmax { dim: rng.dim(rank), log: rng.chance(2) }, vec![x]),
         "Random" => (draw_random(rng), vec![]),
         "Cast" => (Op::Cast(rng.pick(&DTYPES)), vec![x]),

@@ -388,3 +388,55 @@ fn what_was_trained_is_what_runs() -> Result<()> {
     trained(QatRange::Observed { rate: 0.05 })?;
     trained(QatRange::Learned)
 }
+
+#[derive(Debug, Module)]
+struct Series {
+    lstm: LSTM,
+    gru: GRU,
+    head: Linear,
+}
+
+impl Forward for Series {
+    fn forward(&self, x: &Tensor, ctx: &mut Ctx<'_>) -> Result<Tensor> {
+        let (y, _) = self.lstm.forward(x, ctx)?;
+        let (y, _) = self.gru.forward(&y, ctx)?;
+        self.head.forward(&y.narrow(0, 11, 1)?.squeeze(0)?, ctx)
+    }
+}
+
+#[test]
+fn recurrent_layers_run_in_integers() -> Result<()> {
+    let mut rng = Generator::new(10);
+    let make = |rng: &mut Generator| {
+        Ok::<Series, Error>(Series {
+            lstm: LSTMConfig::new(8, 32).num_layers(2).bidirectional(true).build(rng)?,
+            gru: GRU::new(64, 24, rng)?,
+            head: Linear::new(24, 3, rng)?,
+        })
+    };
+    let net = make(&mut rng)?;
+    let x = rng.normal([12, 7, 8], 0.0, 1.0, DType::F32)?;
+    let expected = net.forward(&x, &mut Ctx::eval())?;
+    let mut calibration = Calibration::new(QuantConfig::dynamic())?;
+    calibration.observe(&net, |net| net.forward(&x, &mut Ctx::eval()))?;
+    let layers: Vec<String> = calibration.layers().map(str::to_string).collect();
+    let names = ["head", "lstm.l0", "lstm.l0_reverse", "lstm.l1", "lstm.l1_reverse", "gru.l0"];
+    assert_eq!(layers, names);
+    let float = 4 * ferrotape::nn::parameter_count(&net);
+    let int8 = calibration.convert(net)?;
+    let (y, ops) = ops_of(|| int8.forward(&x));
+    let y = y?;
+    assert!(sqnr(&expected, &y) > 25.0, "{}", sqnr(&expected, &y));
+    assert_eq!(ops.iter().filter(|op| **op == "int8_sequence").count(), 5, "{ops:?}");
+    assert!(!ops.contains(&"sequence") && float as f64 > 2.5 * int8.parameter_bytes() as f64);
+    let alone = int8.forward(&x.narrow(1, 3, 1)?)?;
+    assert_eq!(alone.to_vec::<f32>()?, y.narrow(0, 3, 1)?.to_vec::<f32>()?);
+
+    let name = format!("ferrotape-series-{}.safetensors", std::process::id());
+    let path = std::env::temp_dir().join(name);
+    int8.save(&path)?;
+    let again = Quantized::load(&path, make(&mut rng)?)?;
+    assert_eq!(again.forward(&x)?.to_vec::<f32>()?, y.to_vec::<f32>()?);
+    std::fs::remove_file(&path).unwrap();
+    Ok(())
+}

@@ -4,6 +4,7 @@
 //! Operands are row-major, results from the start of their buffers on.
 
 mod codes;
+mod dynamic;
 mod product;
 mod rows;
 mod scheme;
@@ -12,7 +13,8 @@ mod tests;
 mod weights;
 
 pub use codes::{Operand, add, concat, max_pool2d};
-pub use product::{Dynamic, conv2d, conv2d_dynamic, gemm, gemm_dynamic};
+pub use dynamic::{Dynamic, conv2d_dynamic, gemm_dynamic};
+pub use product::{conv2d, gemm};
 pub use rows::{Rows, quantize_images, quantize_rows};
 pub use scheme::{dequantize, fake_quantize, nchw_from_nhwc, nhwc_from_nchw, quantize};
 pub use weights::{Conv2d, Packed};

@@ -10,11 +10,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ferrotape_tensor::{
-    BinaryOp, DType, Device, Encoding, Error, Int8Op, Meta, Observer, Op, Operand, Outputs, Result,
-    Tensor, TensorId, UnaryOp, ViewOp, WeakTensor, apply, apply_one,
+    BinaryOp, DType, Device, Error, Int8Op, Meta, Observer, Op, Operand, Outputs, Result, Tensor,
+    TensorId, UnaryOp, ViewOp, apply, apply_one,
 };
 
 use super::config::QuantMode;
+use super::held::{Ahead, Held, Value, nhwc, numbers};
 use super::layer::{Layer, Taken};
 use super::plan::Plan;
 use super::recurrent::recurrent_paths;
@@ -24,34 +25,6 @@ use crate::module::Module;
 
 /// Hears of each layer that ran: its output as numbers, and how long it took.
 pub(super) type Watch = Box<dyn Fn(&Layer, &Tensor, Duration) -> Result<()>>;
-
-/// What a stand-in stands for.
-#[derive(Debug, Clone)]
-enum Value {
-    /// Codes; none below the zero point, if that is said.
-    Codes(Tensor, Encoding, bool),
-    /// Numbers that have steps before them which their layer has taken in.
-    Numbers,
-    /// The places of maxima, which nobody knows.
-    Places,
-}
-
-#[derive(Debug, Clone)]
-struct Held {
-    weak: WeakTensor,
-    value: Value,
-    key: Key,
-    /// The steps that its layer has taken in and that are still to come.
-    ahead: Ahead,
-}
-
-/// Taken-in steps of a layer (by place in the plan, or a join's relu), and how many of them have come.
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Ahead {
-    Nothing,
-    Layer(usize, usize),
-    Relu,
-}
 
 #[derive(Default)]
 struct State {
@@ -471,19 +444,6 @@ impl Runner {
             None => self.on_numbers(state, op, inputs),
         }
     }
-}
-
-/// Codes of images as the kernels want them.
-fn nhwc(codes: &Tensor) -> Result<Tensor> {
-    codes.permute([0, 2, 3, 1])?.contiguous()
-}
-
-/// What a held value stands for; `x` is its stand-in.
-fn numbers(held: &Held, x: &Tensor) -> Result<Tensor> {
-    let Value::Codes(codes, from, _) = &held.value else { return Ok(x.clone()) };
-    let images = codes.rank() == 4;
-    let codes = if images { nhwc(codes)? } else { codes.clone() };
-    apply_one(&Op::Int8(Int8Op::Decode { from: *from, images }), &mut [Operand::Own(codes)])
 }
 
 impl Observer for Runner {

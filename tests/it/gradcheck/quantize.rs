@@ -2,7 +2,7 @@
 //! derivative, and sums in which what rounding adds is constant. `tests/it/quantize.rs` compares the rest with PyTorch.
 
 use ferrotape::prelude::*;
-use ferrotape::{FakeQuantizeOp, QuantizeOp};
+use ferrotape::{Encoding, FakeQuantizeOp, Int8Op, Op, QuantizeOp, apply};
 
 use super::Cases;
 
@@ -45,6 +45,10 @@ pub(super) fn cases(cases: &mut Cases) {
 /// Codes and their sums are constants to a tape.
 pub(super) fn constants() -> Result<()> {
     let image = Tensor::from([[[[1f32]]]]).quantize(0.1, 0.0, QuantizeOp::new(DType::I8))?;
+    Tensor::from([7i32]).requantize(0.1, 0.0, QuantizeOp::new(DType::I8))?;
+    let to = Encoding::new(0.1, 0, DType::I8)?;
+    let encode = Op::Int8(Int8Op::Encode { to, images: false });
+    apply(&encode, &mut [(&Tensor::from([1f32])).into()])?;
     image.matmul_integer(&image, None, None)?;
     image.conv_integer(&image, None, None, Conv2dOp::default()).map(drop)
 }
