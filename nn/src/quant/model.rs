@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use ferrotape_tensor::{DType, Device, Result, Tensor, TensorId, no_tape, observe};
+use ferrotape_tensor::{DType, Device, Error, QTensor, Result, Tensor, TensorId, no_tape, observe};
 
-use super::layer::Layer;
-use super::plan::{Join, Plan};
+use super::layer::LayerWeight;
+use super::plan::Plan;
 use super::run::Runner;
 use super::tensors::Tensors;
 use crate::ctx::Ctx;
@@ -25,18 +25,12 @@ pub struct Quantized<M> {
 }
 
 impl<M: Module> Quantized<M> {
-    pub(super) fn new(
-        mut model: M,
-        layers: Vec<Layer>,
-        joins: BTreeMap<String, Join>,
-        shared: &BTreeSet<String>,
-    ) -> Result<Self> {
-        let paths = layers.iter().map(|layer| layer.path.clone());
+    pub(super) fn new(mut model: M, plan: Plan, shared: &BTreeSet<String>) -> Result<Self> {
         // Tied weights go under all their names, or not at all.
         let by_path: BTreeMap<String, TensorId> =
             parameters(&model).into_iter().map(|(path, p)| (path, p.id())).collect();
         let ids: BTreeSet<Option<TensorId>> =
-            paths.map(|path| by_path.get(&path).copied()).collect();
+            plan.paths().map(|path| by_path.get(path).copied()).collect();
         let kept: BTreeSet<Option<TensorId>> =
             shared.iter().map(|path| by_path.get(path).copied()).collect();
         let hollow: BTreeSet<String> = by_path
@@ -45,8 +39,7 @@ impl<M: Module> Quantized<M> {
             .map(|(path, _)| path)
             .collect();
         empty(&mut model, &hollow)?;
-        let plan = Arc::new(Plan { layers, joins });
-        Ok(Quantized { model, plan, hollow: Arc::new(hollow) })
+        Ok(Quantized { model, plan: Arc::new(plan), hollow: Arc::new(hollow) })
     }
 
     /// Runs the network, in evaluation: as `run` on the model, but in integers.
@@ -104,7 +97,25 @@ impl<M: Module> Quantized<M> {
 
     /// Names of the layers that run in integers.
     pub fn layers(&self) -> impl Iterator<Item = &str> {
-        self.plan.layers.iter().map(|layer| layer.name.as_str())
+        let recurrent = self.plan.recurrent.iter().map(|layer| layer.name.as_str());
+        self.plan.layers.iter().map(|layer| layer.name.as_str()).chain(recurrent)
+    }
+
+    /// The codes of a layer's weight, outputs first (axis 0), with what the layer took in.
+    ///
+    /// # Errors
+    /// No int8 layer of this name.
+    pub fn weight(&self, layer: &str) -> Result<QTensor> {
+        let Some(found) = self.plan.layer(layer).and_then(|at| self.plan.layers.get(at)) else {
+            let known: Vec<&str> = self.layers().collect();
+            let message =
+                format!("no int8 layer is called {layer:?}; there are: {}", known.join(", "));
+            return Err(Error::other(message));
+        };
+        let LayerWeight { shape, scale, zero, packed } = &*found.weight;
+        let (scale, zero) =
+            (Tensor::from_slice(scale, [scale.len()])?, Tensor::from_slice(zero, [zero.len()])?);
+        QTensor::from_parts(packed.codes(shape)?, scale, zero, Some(0))
     }
 
     /// Bytes of all parameters: codes with their scales and zero points, and what stayed float. Padding of the kernels' layout included.
@@ -113,6 +124,9 @@ impl<M: Module> Quantized<M> {
         for layer in &self.plan.layers {
             let bytes = layer.weight.packed.bytes() + 4 * layer.bias.len();
             codes.insert(&layer.path, bytes);
+        }
+        for layer in &self.plan.recurrent {
+            codes.insert(&layer.name, layer.int8.bytes());
         }
         let float: HashMap<TensorId, usize> = parameters(&self.model)
             .into_iter()

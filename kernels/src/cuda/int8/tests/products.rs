@@ -225,15 +225,11 @@ fn extremes_and_the_limits_of_i32() {
 fn sums_beyond_i32_are_exact_in_i64_and_f32() {
     let Some(gpu) = gpu() else { return };
     let mut random = Random::new(3);
-    for (k, m) in [(65_794, 1), (131_072, 2), (200_001, 7)] {
-        {
-            for code in [0u8, 127, 128, 255] {
-                let mut case = Case::random(&mut random, [m, k, 3]);
-                case.a = vec![!code; m * case.pitch];
-                case.weight = vec![code; k * 3];
-                case.check(&mut random, gpu);
-            }
-        }
+    for (k, m, code) in [(65_794, 1, 0), (65_794, 3, 255), (131_072, 2, 128), (140_001, 2, 127)] {
+        let mut case = Case::random(&mut random, [m, k, 3]);
+        case.a = vec![!code; m * case.pitch];
+        case.weight = vec![code; k * 3];
+        case.check(&mut random, gpu);
     }
 }
 
