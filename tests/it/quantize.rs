@@ -168,7 +168,7 @@ fn products_of_codes_are_exact() {
             let (c, d) = (codes(&mut rng, c, types[left]), codes(&mut rng, d, types[right]));
             let rows = if c.rank() == 1 && c.len() > 1 { c.unsqueeze(1) } else { Ok(c.clone()) };
             let exact = |a: &Tensor, c: Option<&Tensor>| match c {
-                Some(c) => long(a).sub(&long(c)),
+                Some(c) => long(a).sub(long(c)),
                 None => Ok(long(a)),
             };
             for (c, rows, d) in [
@@ -275,8 +275,8 @@ fn blocks() {
         let zero = codes(&mut rng, &parts, DType::U8);
         let each = |of: &Tensor| {
             let mut all = of.clone();
-            for d in 0..3 {
-                all = all.repeat_interleave(x.shape()[d] / parts[d], Some(d as i64)).unwrap();
+            for (d, part) in parts.iter().enumerate() {
+                all = all.repeat_interleave(x.shape()[d] / part, Some(d as i64)).unwrap();
             }
             all
         };
