@@ -30,6 +30,7 @@ mod model;
 mod plan;
 mod qat;
 mod range;
+mod recurrent;
 mod report;
 mod run;
 mod scheme;

@@ -17,7 +17,9 @@ use ferrotape_kernels::cpu::reduce::{ArgOp, ReduceOp};
 use ferrotape_kernels::cpu::scan::ScanOp;
 use ferrotape_kernels::elementwise::{BinaryOp, CompareOp, LogicalOp, UnaryOp};
 
-pub use int8::{Encoding, Int8Call, Int8Dynamic, Int8Op, Int8Weights};
+pub use int8::{
+    Encoding, Int8Call, Int8Dynamic, Int8Op, Int8Recurrent, Int8RecurrentWeights, Int8Weights,
+};
 pub(crate) use int8::{PackedThere, PackedWeights, PlacedWeights};
 pub(crate) use metas::has_integer_form;
 pub use metas::output_metas;

@@ -10,7 +10,8 @@ use ferrotape_tensor::{DType, Encoding, Error, Result, Tensor, no_tape, observe}
 use super::config::{QuantConfig, QuantMode};
 use super::layer::{Layer, LayerWeight, Taken, taken_in};
 use super::model::Quantized;
-use super::plan::Join;
+use super::plan::{Join, Plan};
+use super::recurrent::{RecurrentLayer, RecurrentSite};
 use super::tensors::Tensors;
 use super::trace::{Does, Key, Site, Step, Trace, Tracer, Use, join_key};
 use crate::module::Module;
@@ -97,7 +98,8 @@ impl Calibration {
 
     /// The layers that were found, by name, in the order of their first run.
     pub fn layers(&self) -> impl Iterator<Item = &str> {
-        self.trace.sites.iter().map(|site| &*site.key)
+        let recurrent = self.trace.recurrent.iter().map(|site| site.name.as_str());
+        self.trace.sites.iter().map(|site| &*site.key).chain(recurrent)
     }
 
     /// The network in int8. It keeps everything but the weights of its int8 layers, which then are codes alone.
@@ -105,16 +107,13 @@ impl Calibration {
     /// # Errors
     /// No run was seen or no layer found; a layer kept in float by a name that is none; a weight that is not finite; memory.
     pub fn convert<M: Module>(&self, model: M) -> Result<Quantized<M>> {
-        let (layers, joins) = self.plan(&model)?;
-        Quantized::new(model, layers, joins, &self.trace.shared)
+        let plan = self.plan(&model)?;
+        Quantized::new(model, plan, &self.trace.shared)
     }
 
     /// The layers and joins of the network in int8.
-    pub(super) fn plan<M: Module + ?Sized>(
-        &self,
-        model: &M,
-    ) -> Result<(Vec<Layer>, BTreeMap<String, Join>)> {
-        if self.trace.sites.is_empty() {
+    pub(super) fn plan<M: Module + ?Sized>(&self, model: &M) -> Result<Plan> {
+        if self.trace.sites.is_empty() && self.trace.recurrent.is_empty() {
             let message = match self.runs {
                 0 => "no run was observed",
                 _ => "no product or convolution with an f32 parameter was observed",
@@ -139,7 +138,13 @@ impl Calibration {
         };
         let quantized = self.trace.sites.iter().filter(|site| !self.config.is_float(&site.key));
         let layers = quantized.map(|site| planner.layer(site)).collect::<Result<Vec<_>>>()?;
-        Ok((layers, planner.joins()?))
+        let mut recurrent = Vec::new();
+        for site in &self.trace.recurrent {
+            if RecurrentLayer::wanted(&self.config) && !self.config.is_float(&site.name) {
+                recurrent.push(planner.recurrent(site)?);
+            }
+        }
+        Ok(Plan { layers, recurrent, joins: planner.joins()? })
     }
 }
 
@@ -278,6 +283,16 @@ impl Planner<'_> {
             (taken.collect(), relu),
             [input, output],
         ))
+    }
+
+    fn recurrent(&self, site: &RecurrentSite) -> Result<RecurrentLayer> {
+        let param = |path: &String| match self.params.get(path) {
+            Some(param) => Ok(param),
+            None => Err(refuse(format!("the model has no parameter {path:?}"))),
+        };
+        let [of_input, of_state] = &site.paths;
+        RecurrentLayer::quantized(site, [param(of_input)?, param(of_state)?], self.config)
+            .map_err(|error| refuse(format!("{}: {error}", site.name)))
     }
 
     /// Sums and concatenations that stay codes.

@@ -5,12 +5,16 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ferrotape_tensor::io::{load_safetensors, safetensors_metadata, save_safetensors_with};
-use ferrotape_tensor::{Conv2dOp, DType, Encoding, Error, ErrorKind, Result, Tensor};
+use ferrotape_tensor::{
+    Conv2dOp, DType, Encoding, Error, ErrorKind, Int8RecurrentWeights, RecurrentCell, Result,
+    SequenceOp, Tensor,
+};
 
 use super::config::QuantMode;
 use super::layer::{Layer, LayerWeight, Taken};
 use super::model::{Quantized, empty};
 use super::plan::{Join, Plan};
+use super::recurrent::RecurrentLayer;
 use super::weights::{LayerOp, Seen};
 use crate::module::Module;
 use crate::state::{load_state_dict, parameters, state_dict};
@@ -45,6 +49,17 @@ impl<M: Module> Quantized<M> {
             }
             tensors.insert(path, packed.codes(shape)?);
             lines.push(line(layer));
+        }
+        for layer in &self.plan.recurrent {
+            for (i, codes) in layer.int8.codes()?.into_iter().enumerate() {
+                let path = codes_name(&layer.paths[i], &self.hollow);
+                tensors.insert(format!("{path}.scale"), vector(&layer.scales[i])?);
+                if !layer.biases[i].is_empty() {
+                    tensors.insert(format!("{path}.bias"), vector(&layer.biases[i])?);
+                }
+                tensors.insert(path, codes);
+            }
+            lines.push(recurrent_line(layer));
         }
         for (key, Join { to, relu }) in &self.plan.joins {
             lines.push(["join", key, &encoding_text(Some(*to)), &relu.to_string()].join("\t"));
@@ -115,6 +130,19 @@ fn line(layer: &Layer) -> String {
     let fields = ["layer", &layer.name, &layer.path, &seen, &op, mode, &relu, &input];
     let fields = fields.into_iter().chain([output.as_str()]).map(str::to_string);
     fields.chain(steps).collect::<Vec<String>>().join("\t")
+}
+
+fn recurrent_line(layer: &RecurrentLayer) -> String {
+    let SequenceOp { cell, reverse, bias, lengths, .. } = layer.settings;
+    let cell = match cell {
+        RecurrentCell::Lstm => "lstm",
+        RecurrentCell::Gru => "gru",
+        RecurrentCell::RnnTanh => "rnn_tanh",
+        _ => "rnn_relu",
+    };
+    let [of_input, of_state] = &layer.paths;
+    let flags = [reverse, bias, lengths].map(|flag| flag.to_string()).join(" ");
+    ["recurrent", &layer.name, of_input, of_state, cell, &flags].join("\t")
 }
 
 fn sizes_text(sizes: &[usize]) -> String {
@@ -203,13 +231,13 @@ fn read<M: Module>(
             ["hollow", path] => {
                 hollow.insert(path.to_string());
             }
-            ["join" | "layer", ..] => facts.push((i + 2, fields)),
+            ["join" | "layer" | "recurrent", ..] => facts.push((i + 2, fields)),
             _ => return Err(format!("metadata, line {}: {line:?} is not known", i + 2)),
         }
     }
     let params: BTreeMap<String, Tensor> =
         parameters(&model).into_iter().map(|(path, p)| (path, p.tensor().clone())).collect();
-    let (mut layers, mut joins) = (Vec::new(), BTreeMap::new());
+    let (mut layers, mut recurrent, mut joins) = (Vec::new(), Vec::new(), BTreeMap::new());
     let mut packed: BTreeMap<String, Arc<LayerWeight>> = BTreeMap::new();
     for (at, fields) in &facts {
         let in_line = |what: String| format!("metadata, line {at}: {what}");
@@ -228,15 +256,24 @@ fn read<M: Module>(
                     read_layer(name, path, fields, weight, &hollow, &mut tensors, &mut packed);
                 layers.push(layer.map_err(in_layer)?);
             }
+            ["recurrent", name, of_input, of_state, cell, flags] => {
+                let in_layer = |what: String| format!("layer {name}: {what}");
+                let settings = recurrent_settings(cell, flags).map_err(in_line)?;
+                let of = |path: &str, tensors: &mut _| {
+                    read_recurrent(path, settings.bias, &params, &hollow, tensors).map_err(in_layer)
+                };
+                let weights = [of(of_input, &mut tensors)?, of(of_state, &mut tensors)?];
+                let paths = [of_input.to_string(), of_state.to_string()];
+                let layer = RecurrentLayer::new(name.to_string(), paths, settings, weights);
+                recurrent.push(layer.map_err(|error| in_layer(told(error)))?);
+            }
             _ => return Err(in_line("fields are missing".to_string())),
         }
     }
-    if layers.is_empty() {
+    if layers.is_empty() && recurrent.is_empty() {
         return Err("no layers".to_string());
     }
-    let codes: BTreeSet<&str> = layers.iter().map(|layer| layer.path.as_str()).collect();
-    let owned = |path: &&String| !codes.contains(path.as_str()) && !params.contains_key(*path);
-    if let Some(path) = hollow.iter().find(owned) {
+    if let Some(path) = hollow.iter().find(|path| !params.contains_key(*path)) {
         return Err(format!("the model has no parameter {path}"));
     }
     // What is codes alone counts as there; all else must fit by name, shape and type.
@@ -247,7 +284,7 @@ fn read<M: Module>(
     }
     load_state_dict(&mut model, &tensors).map_err(told)?;
     empty(&mut model, &hollow).map_err(told)?;
-    let (plan, hollow) = (Arc::new(Plan { layers, joins }), Arc::new(hollow));
+    let (plan, hollow) = (Arc::new(Plan { layers, recurrent, joins }), Arc::new(hollow));
     Ok(Quantized { model, plan, hollow })
 }
 
@@ -317,4 +354,48 @@ fn read_layer(
     }
     let (identity, relu) = ((path.to_string(), how, op), truth(relu)?);
     Ok(Layer::new(name.to_string(), identity, of, weight, bias, (steps, relu), [input, output]))
+}
+
+fn recurrent_settings(cell: &str, flags: &str) -> Field<SequenceOp> {
+    let cell = match cell {
+        "lstm" => RecurrentCell::Lstm,
+        "gru" => RecurrentCell::Gru,
+        "rnn_tanh" => RecurrentCell::RnnTanh,
+        "rnn_relu" => RecurrentCell::RnnRelu,
+        _ => return Err(format!("{cell:?} is no recurrent cell")),
+    };
+    let flags = flags.split(' ').map(truth).collect::<Field<Vec<bool>>>()?;
+    let &[reverse, bias, lengths] = &flags[..] else {
+        return Err("three flags expected".to_string());
+    };
+    Ok(SequenceOp { cell, reverse, bias, projection: false, lengths })
+}
+
+fn read_recurrent(
+    path: &str,
+    biased: bool,
+    params: &BTreeMap<String, Tensor>,
+    hollow: &BTreeSet<String>,
+    tensors: &mut BTreeMap<String, Tensor>,
+) -> Field<Int8RecurrentWeights> {
+    let at = codes_name(path, hollow);
+    let mut take = |name: String| tensors.remove(&name).ok_or(format!("{name} is missing"));
+    let codes = take(at.clone())?;
+    let numbers = |x: Tensor| x.to_vec::<f32>().map_err(|error| error.to_string());
+    let scale = numbers(take(format!("{at}.scale"))?)?;
+    let bias = if biased { numbers(take(format!("{at}.bias"))?)? } else { Vec::new() };
+    match params.get(path) {
+        Some(own) if own.shape() == codes.shape() && codes.dtype() == DType::I8 => {}
+        Some(own) => {
+            let (own, found, dtype) = (own.shape(), codes.shape(), codes.dtype());
+            return Err(format!("{path}: codes {found:?} of {dtype} for a weight {own:?}"));
+        }
+        None => return Err(format!("no weight {path}")),
+    }
+    let rows = codes.shape().first().copied().unwrap_or(0);
+    if scale.len() != rows || !(bias.is_empty() || bias.len() == rows) {
+        let (scales, biases) = (scale.len(), bias.len());
+        return Err(format!("{path}: {scales} scales and {biases} biases for {rows} rows"));
+    }
+    Ok(Int8RecurrentWeights { codes, scale, bias })
 }

@@ -103,6 +103,7 @@ impl LayerWeight {
 }
 
 /// Codes of weights: an encoding within bounds.
+#[derive(Debug, Clone)]
 pub(super) struct WeightEncoding {
     pub(super) encoding: Encoding,
     pub(super) low: i32,
@@ -110,7 +111,7 @@ pub(super) struct WeightEncoding {
 }
 
 impl WeightEncoding {
-    fn code(&self, x: f32) -> i32 {
+    pub(super) fn code(&self, x: f32) -> i32 {
         let Encoding { scale, zero_point, .. } = self.encoding;
         let (low, high) = ((self.low - zero_point) as f32, (self.high - zero_point) as f32);
         (x * (1.0 / scale)).clamp(low, high).round_ties_even() as i32 + zero_point

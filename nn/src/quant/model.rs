@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use ferrotape_tensor::{DType, Device, Error, QTensor, Result, Tensor, TensorId, no_tape, observe};
 
-use super::layer::{Layer, LayerWeight};
-use super::plan::{Join, Plan};
+use super::layer::LayerWeight;
+use super::plan::Plan;
 use super::run::Runner;
 use super::tensors::Tensors;
 use crate::ctx::Ctx;
@@ -25,18 +25,12 @@ pub struct Quantized<M> {
 }
 
 impl<M: Module> Quantized<M> {
-    pub(super) fn new(
-        mut model: M,
-        layers: Vec<Layer>,
-        joins: BTreeMap<String, Join>,
-        shared: &BTreeSet<String>,
-    ) -> Result<Self> {
-        let paths = layers.iter().map(|layer| layer.path.clone());
+    pub(super) fn new(mut model: M, plan: Plan, shared: &BTreeSet<String>) -> Result<Self> {
         // Tied weights go under all their names, or not at all.
         let by_path: BTreeMap<String, TensorId> =
             parameters(&model).into_iter().map(|(path, p)| (path, p.id())).collect();
         let ids: BTreeSet<Option<TensorId>> =
-            paths.map(|path| by_path.get(&path).copied()).collect();
+            plan.paths().map(|path| by_path.get(path).copied()).collect();
         let kept: BTreeSet<Option<TensorId>> =
             shared.iter().map(|path| by_path.get(path).copied()).collect();
         let hollow: BTreeSet<String> = by_path
@@ -45,8 +39,7 @@ impl<M: Module> Quantized<M> {
             .map(|(path, _)| path)
             .collect();
         empty(&mut model, &hollow)?;
-        let plan = Arc::new(Plan { layers, joins });
-        Ok(Quantized { model, plan, hollow: Arc::new(hollow) })
+        Ok(Quantized { model, plan: Arc::new(plan), hollow: Arc::new(hollow) })
     }
 
     /// Runs the network, in evaluation: as `run` on the model, but in integers.
@@ -104,7 +97,8 @@ impl<M: Module> Quantized<M> {
 
     /// Names of the layers that run in integers.
     pub fn layers(&self) -> impl Iterator<Item = &str> {
-        self.plan.layers.iter().map(|layer| layer.name.as_str())
+        let recurrent = self.plan.recurrent.iter().map(|layer| layer.name.as_str());
+        self.plan.layers.iter().map(|layer| layer.name.as_str()).chain(recurrent)
     }
 
     /// The codes of a layer's weight, outputs first (axis 0), with what the layer took in.
@@ -130,6 +124,9 @@ impl<M: Module> Quantized<M> {
         for layer in &self.plan.layers {
             let bytes = layer.weight.packed.bytes() + 4 * layer.bias.len();
             codes.insert(&layer.path, bytes);
+        }
+        for layer in &self.plan.recurrent {
+            codes.insert(&layer.name, layer.int8.bytes());
         }
         let float: HashMap<TensorId, usize> = parameters(&self.model)
             .into_iter()

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use ferrotape_tensor::Encoding;
 
 use super::layer::Layer;
+use super::recurrent::RecurrentLayer;
 
 /// A sum or concatenation that stays codes.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -18,10 +19,17 @@ pub(super) struct Join {
 #[derive(Debug, Default)]
 pub(super) struct Plan {
     pub(super) layers: Vec<Layer>,
+    pub(super) recurrent: Vec<RecurrentLayer>,
     pub(super) joins: BTreeMap<String, Join>,
 }
 
 impl Plan {
+    /// All paths of weights that are codes.
+    pub(super) fn paths(&self) -> impl Iterator<Item = &str> {
+        let layers = self.layers.iter().map(|layer| layer.path.as_str());
+        layers.chain(self.recurrent.iter().flat_map(|layer| layer.paths.iter().map(String::as_str)))
+    }
+
     pub(super) fn layer(&self, name: &str) -> Option<usize> {
         self.layers.iter().position(|layer| layer.name == name)
     }

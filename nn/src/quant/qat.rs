@@ -105,7 +105,7 @@ impl Qat {
         {
             return refuse(format!("rate {rate} is not in 0..=1"));
         }
-        let (layers, joins) = calibration.plan(model)?;
+        let Plan { layers, joins, .. } = calibration.plan(model)?;
         let mut found = BTreeMap::new();
         for layer in &layers {
             if let Some(output) = layer.output {
@@ -137,7 +137,7 @@ impl Qat {
             Ok((key, Trained { min, max, zero_point, scale, log_scale }))
         };
         let ranges = found.into_iter().map(trained).collect::<Result<_>>()?;
-        let plan = Arc::new(Plan { layers, joins });
+        let plan = Arc::new(Plan { layers, joins, ..Plan::default() });
         Ok(Qat { config, how, plan, ranges, seen: Arc::default() })
     }
 
@@ -208,7 +208,7 @@ impl Qat {
     ) -> Result<Quantized<M>> {
         let mut calibration = Calibration::new(self.config.clone())?;
         calibration.observe(&model, example)?;
-        let (mut layers, mut joins) = calibration.plan(&model)?;
+        let Plan { mut layers, mut joins, .. } = calibration.plan(&model)?;
         let trained = self.encodings()?;
         let of = |key: &str| match trained.get(key) {
             Some(encoding) => Ok(*encoding),
@@ -225,7 +225,9 @@ impl Qat {
         for (key, join) in &mut joins {
             join.to = of(&joined_key(key, join.relu))?;
         }
-        Quantized::new(model, layers, joins, &calibration.trace.shared)
+        // Recurrent layers were trained in float and stay so.
+        let plan = Plan { layers, joins, ..Plan::default() };
+        Quantized::new(model, plan, &calibration.trace.shared)
     }
 }
 

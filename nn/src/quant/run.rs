@@ -17,6 +17,7 @@ use ferrotape_tensor::{
 use super::config::QuantMode;
 use super::layer::{Layer, Taken};
 use super::plan::Plan;
+use super::recurrent::recurrent_paths;
 use super::trace::{Key, join_key};
 use super::weights::{LayerOp, Weights, layer_name};
 use crate::module::Module;
@@ -416,6 +417,23 @@ impl Runner {
                     return self.layer(state, at, op, inputs);
                 }
             }
+        }
+        if let Some((settings, paths)) = recurrent_paths(&state.weights, op, inputs)
+            && let Some(layer) = self.plan.recurrent.iter().find(|layer| layer.paths == paths)
+            && layer.settings == settings
+            && self.only.as_ref().is_none_or(|only| *only == layer.name)
+        {
+            let mut plain: Vec<Tensor> = Vec::new();
+            for x in inputs {
+                plain.push(match state.held.get(&x.id()) {
+                    Some(held) => {
+                        self.check_nothing_ahead(held, "is read by a recurrent layer")?;
+                        numbers(held, x)?
+                    }
+                    None => (*x).clone(),
+                });
+            }
+            return layer.run(op, &plain.iter().collect::<Vec<_>>()).map(Some);
         }
         if let (Op::View(_) | Op::StopGradient, [x]) = (op, inputs)
             && state.weights.get(x).is_some()

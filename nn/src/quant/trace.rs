@@ -8,10 +8,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::rc::Rc;
 
 use ferrotape_tensor::{
-    BinaryOp, DType, Error, Meta, Observer, Op, Result, Tensor, TensorId, UnaryOp, ViewOp,
+    BinaryOp, DType, Error, Meta, Observer, Op, Result, SequenceOp, Tensor, TensorId, UnaryOp,
+    ViewOp,
 };
 
 use super::range::{RangeMethod, RangeObserver};
+use super::recurrent::{RecurrentSite, recurrent_name, recurrent_paths};
 use super::weights::{LayerOp, Seen, Weights, layer_name};
 use crate::module::Module;
 use crate::state::buffers;
@@ -77,6 +79,7 @@ pub(super) struct Value {
 pub(super) struct Trace {
     /// In the order of their first run.
     pub(super) sites: Vec<Site>,
+    pub(super) recurrent: Vec<RecurrentSite>,
     pub(super) values: BTreeMap<Key, Value>,
     /// Weights that something else than layers reads, too.
     pub(super) shared: BTreeSet<String>,
@@ -240,6 +243,9 @@ impl Tracer {
             return Ok(pending);
         }
         let state = &mut *self.state.borrow_mut();
+        if let Some((settings, paths)) = recurrent_paths(&state.weights, op, inputs) {
+            return Ok(state.recurrent(settings, paths, inputs));
+        }
         let known = |x: &Tensor| state.known.get(&x.id());
         let constant = |x: &Tensor| state.constants.contains(&x.id());
         // A number beside parameters is the program's.
@@ -295,6 +301,27 @@ impl State {
         if let Some(known) = self.known.get(&x.id()) {
             self.uses.entry(known.key.clone()).or_default().push(how);
         }
+    }
+
+    /// A recurrent layer: reads numbers, gives numbers.
+    fn recurrent(
+        &mut self,
+        settings: SequenceOp,
+        paths: [String; 2],
+        inputs: &[&Tensor],
+    ) -> Pending {
+        inputs.iter().for_each(|x| self.read(x, Use::Float));
+        let bias = |place: usize| inputs.get(place).map(|bias| (*bias).clone());
+        let first = settings.places().biases;
+        let biases = first.and_then(|first| Some([bias(first)?, bias(first + 1)?]));
+        let [path, _] = &paths;
+        let site = RecurrentSite { name: recurrent_name(path), paths, settings, biases };
+        let all = &mut self.trace.recurrent;
+        match all.iter_mut().find(|known| known.paths == site.paths) {
+            Some(known) => *known = site,
+            None => all.push(site),
+        }
+        Pending::Other
     }
 
     /// A weight is read by something that is no layer.

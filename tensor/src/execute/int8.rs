@@ -1,5 +1,7 @@
 //! Operations on codes of 8 bits.
 
+mod recurrent;
+
 use ferrotape_kernels::buffer::Buffer;
 use ferrotape_kernels::cpu::int8::scheme::{self, Affine, Rule};
 use ferrotape_kernels::cpu::int8::{self, Activations, Code, Codes, Output as To, Pool2d, Zero};
@@ -9,6 +11,8 @@ use super::{Dense, Input, Output, tensor, told};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::op::{Encoding, Int8Call, Int8Dynamic, Int8Op, Int8Weights, Op, PackedWeights};
+
+pub(super) use recurrent::recurrent;
 
 pub(super) fn execute(
     op: &Op,
@@ -115,7 +119,10 @@ fn codes<C: Code>(
                 let places = y.len().checked_div(total).unwrap_or(0);
                 int8::concat(places, &parts, &affine(to), y)
             }
-            Int8Op::Layer(_) | Int8Op::Dynamic(_) | Int8Op::Decode { .. } => {
+            Int8Op::Layer(_)
+            | Int8Op::Dynamic(_)
+            | Int8Op::Recurrent(_)
+            | Int8Op::Decode { .. } => {
                 return Err(Error::argument(op.name(), "internal: it was computed elsewhere"));
             }
         },

@@ -1,5 +1,7 @@
 //! Operations on codes of 8 bits: what stands between a network's input and its output when it runs in integers.
 
+mod recurrent;
+
 use std::sync::{Arc, Mutex};
 
 use ferrotape_kernels::cpu::int8::{Conv2d, Conv2dShape, Order, Packed};
@@ -10,6 +12,8 @@ use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::shape::Dims;
 use crate::tensor::Tensor;
+
+pub use recurrent::{Int8Recurrent, Int8RecurrentWeights};
 
 /// What codes stand for: `(code - zero_point) * scale`.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -288,6 +292,9 @@ pub enum Int8Op {
     Layer(Arc<Int8Call>),
     /// The same for f32 with codes of its own range; images go from `[n, c, h, w]` to `[n, oh, ow, o]`
     Dynamic(Arc<Int8Dynamic>),
+    /// A recurrent layer on f32: x `[steps, batch, input]`, h0 and c0 (LSTM) `[batch, hidden]`, lengths `[batch]`: i64 (if it has any) to y, h_n
+    /// and c_n (LSTM)
+    Recurrent(Arc<Int8Recurrent>),
     /// `y` = the largest code of each window; not dilated, no window hangs over
     MaxPool2d(Pool2dOp),
     /// `y = a + b`, of one shape
@@ -323,6 +330,7 @@ impl Int8Op {
                 PackedWeights::Linear(_) => "int8_dynamic_linear",
                 PackedWeights::Conv2d(_) => "int8_dynamic_conv2d",
             },
+            Int8Op::Recurrent(_) => "int8_sequence",
             Int8Op::MaxPool2d(_) => "int8_max_pool2d",
             Int8Op::Add { .. } => "int8_add",
             Int8Op::Concat { .. } => "int8_cat",
@@ -331,6 +339,7 @@ impl Int8Op {
 
     pub(crate) fn operands(&self) -> usize {
         match self {
+            Int8Op::Recurrent(layer) => layer.operands(),
             Int8Op::Add { .. } => 2,
             Int8Op::Concat { from, .. } => from.len().max(1),
             _ => 1,
@@ -375,6 +384,7 @@ impl Int8Op {
                 let shape = images_in(images, [0, 2, 3, 1])?;
                 made(layer(name, &dynamic.weights, &shape)?, DType::F32)
             }
+            Int8Op::Recurrent(_) => return Err(Error::argument(name, "has no single output")),
             Int8Op::MaxPool2d(pool) => {
                 let fits = matches!(a.dtype, DType::U8 | DType::I8)
                     && pool.dilation == [1, 1]

@@ -9,7 +9,7 @@ mod shapes;
 
 use smallvec::{SmallVec, smallvec};
 
-use super::{IndexOp, Meta, Op, RandomOp, ReduceDims};
+use super::{IndexOp, Int8Op, Meta, Op, RandomOp, ReduceDims};
 use crate::dtype::DType;
 use crate::error::{Error, ErrorKind, Result};
 use crate::shape::{self, Dims};
@@ -46,6 +46,7 @@ pub fn output_metas(op: &Op, inputs: &[Meta]) -> Result<Metas> {
         Op::Sequence(settings) => sequence::forward(name, settings, inputs)?,
         Op::SequenceBackward(settings) => sequence::backward(name, settings, inputs)?,
         Op::LayerNorm { .. } => norms::layer_norm(name, inputs)?,
+        Op::Int8(Int8Op::Recurrent(layer)) => layer.outputs(inputs)?,
         Op::Optimize(_) | Op::Assign => check_update(op, inputs)?,
         _ => smallvec![single_output(op, inputs)?],
     };
@@ -121,7 +122,7 @@ fn check_operands(op: &Op, inputs: &[Meta]) -> Result<()> {
         Op::Sequence(settings) | Op::SequenceBackward(settings) if settings.lengths => {
             &inputs[..inputs.len() - 1]
         }
-        Op::CrossEntropyInput | Op::Custom(_) => &[],
+        Op::CrossEntropyInput | Op::Int8(_) | Op::Custom(_) => &[],
         Op::Quantize(_) | Op::Dequantize { .. } | Op::FakeQuantize(_) => &[],
         Op::MatmulInteger | Op::ConvInteger(_) => &[],
         Op::Binary(_) if mixes(&inputs[0], &inputs[1]) || mixes(&inputs[1], &inputs[0]) => &[],

@@ -27,6 +27,8 @@ pub(super) fn execute(
     match (op, outputs) {
         (Op::Int8(Int8Op::Layer(call)), [out]) => Some(layer(op, call, inputs, out)),
         (Op::Int8(Int8Op::Dynamic(layer)), [out]) => Some(dynamic(op, layer, inputs, out)),
+        // Steps follow each other; the CPU does them.
+        (Op::Int8(Int8Op::Recurrent(_)), _) => None,
         (Op::Int8(int8), [out]) => Some(between(op, int8, inputs, out)),
         _ => None,
     }
@@ -92,7 +94,7 @@ fn between(op: &Op, int8: &Int8Op, inputs: &[Input<'_>], out: &mut Output<'_>) -
                 let places = to.len().checked_div(total).unwrap_or(0);
                 int8::concat(places, &parts, &affine(encoding), kind(encoding.dtype), to)
             }
-            Int8Op::Layer(_) | Int8Op::Dynamic(_) => {
+            Int8Op::Layer(_) | Int8Op::Dynamic(_) | Int8Op::Recurrent(_) => {
                 return Err(Error::argument(op.name(), "internal: it was computed elsewhere"));
             }
         },
