@@ -4,6 +4,7 @@
 //! Operands are row-major, results from the start of their buffers on.
 
 mod codes;
+mod finish;
 mod product;
 mod rows;
 mod scheme;
