@@ -129,9 +129,9 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     let one = train.epoch(0)?.next().ok_or("no training images")??.0.narrow(0, 0, 1)?;
     let many = Tensor::cat(&vec![&one; 64], 0)?;
     let float = |x: &Tensor| net.forward(x, &mut Ctx::eval());
-    let int8: Vec<_> = ways.iter().map(|(_, net)| |x: &Tensor| net.forward(x)).collect();
-    let mut forwards: Vec<&dyn Fn(&Tensor) -> Result<Tensor>> = vec![&float];
-    forwards.extend(int8.iter().map(|forward| forward as &dyn Fn(&Tensor) -> Result<Tensor>));
+    let others: Vec<_> = ways.iter().map(|(_, net)| |x: &Tensor| net.forward(x)).collect();
+    let mut forwards: Vec<&int8::Run<'_>> = vec![&float];
+    forwards.extend(others.iter().map(|forward| forward as &int8::Run<'_>));
     let (alone, batch) = (int8::latencies(&forwards, &one)?, int8::latencies(&forwards, &many)?);
 
     println!(

@@ -87,11 +87,11 @@ pub(crate) fn test(
     Ok((right / n, loss / n))
 }
 
+/// What a network does with a batch.
+pub(crate) type Run<'a> = dyn Fn(&Tensor) -> Result<Tensor> + 'a;
+
 /// Median seconds of each forward on the batch, in turns.
-pub(crate) fn latencies(
-    forwards: &[&dyn Fn(&Tensor) -> Result<Tensor>],
-    x: &Tensor,
-) -> Result<Vec<f64>> {
+pub(crate) fn latencies(forwards: &[&Run<'_>], x: &Tensor) -> Result<Vec<f64>> {
     let rounds = 15;
     let mut seconds = vec![Vec::new(); forwards.len()];
     for round in 0..rounds + 2 {

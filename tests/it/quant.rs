@@ -354,7 +354,7 @@ fn trained(how: QatRange) -> Result<()> {
     let mut net = Net::new(&mut rng)?;
     let x = rng.normal([16, 3, 8, 8], 0.0, 1.0, DType::F32)?;
     let y = Tensor::from_vec((0..16).map(|i| i % 5).collect::<Vec<i64>>(), [16])?;
-    let calibration = calibrated(&net, QuantConfig::default(), &[x.clone()])?;
+    let calibration = calibrated(&net, QuantConfig::default(), std::slice::from_ref(&x))?;
     let qat = Qat::new(&net, calibration, how)?;
     let mut pair = (net, qat);
     let mut optimizer = Adam::new(1e-2);

@@ -45,7 +45,6 @@ pub(super) fn cases(cases: &mut Cases) {
 /// Codes and their sums are constants to a tape.
 pub(super) fn constants() -> Result<()> {
     let image = Tensor::from([[[[1f32]]]]).quantize(0.1, 0.0, QuantizeOp::new(DType::I8))?;
-    Tensor::from([7i32]).requantize(0.1, 0.0, QuantizeOp::new(DType::I8))?;
     let to = Encoding::new(0.1, 0, DType::I8)?;
     let encode = Op::Int8(Int8Op::Encode { to, images: false });
     apply(&encode, &mut [(&Tensor::from([1f32])).into()])?;
