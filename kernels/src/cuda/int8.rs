@@ -5,6 +5,7 @@
 
 mod codes;
 mod dynamic;
+mod finish;
 mod product;
 mod rows;
 mod scheme;

@@ -105,21 +105,6 @@ impl Recurrent {
     pub fn bytes(&self) -> usize {
         self.products.iter().map(Product::bytes).sum()
     }
-
-    /// What a step computes.
-    pub fn cell(&self) -> RecurrentCell {
-        self.cell
-    }
-
-    /// Features of the input and of the state.
-    pub fn sizes(&self) -> [usize; 2] {
-        [self.input, self.hidden]
-    }
-
-    /// The codes of the weights of the input and of the state, as they were given.
-    pub fn codes(&self) -> [Vec<i8>; 2] {
-        [0, 1].map(|i| self.products[i].packed.codes_out_in())
-    }
 }
 
 /// Operands and results of [`recurrent`], all contiguous.

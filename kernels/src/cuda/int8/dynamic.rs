@@ -2,7 +2,8 @@
 
 use super::super::array::Array;
 use super::super::memory::DeviceBuffer;
-use super::product::{Call, Cores, conv2d_by, gemm_by};
+use super::finish::Call;
+use super::product::{Cores, conv2d_by, gemm_by};
 use super::weights::{Conv2d, Packed};
 use super::{Rows, range};
 use crate::cpu::int8::{Ending, Zero};

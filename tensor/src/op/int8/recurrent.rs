@@ -67,7 +67,7 @@ impl Int8Recurrent {
     pub fn codes(&self) -> Result<[Tensor; 2]> {
         let [input, hidden] = self.packed.sizes();
         let gates = self.packed.cell().gates() * hidden;
-        let [of_input, of_state] = self.packed.codes();
+        let [(of_input, ..), (of_state, ..)] = self.packed.weights();
         Ok([
             Tensor::from_vec(of_input, [gates, input])?,
             Tensor::from_vec(of_state, [gates, hidden])?,

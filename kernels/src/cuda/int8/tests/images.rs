@@ -3,7 +3,8 @@
 use super::super::super::array::Type;
 use super::super::super::driver::Gpu;
 use super::super::super::testing::{assert_same, download, gpu, upload};
-use super::super::product::{Call, conv2d_by};
+use super::super::finish::Call;
+use super::super::product::conv2d_by;
 use super::super::{Conv2d, max_pool2d};
 use super::{BOTH, Placed, Random, as_codes, as_zero, signed, signed_mut};
 use crate::cpu::int8::{self as cpu, Conv2dShape, Ending, Output, Pool2d, Zero};

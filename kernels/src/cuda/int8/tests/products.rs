@@ -3,7 +3,8 @@
 use super::super::super::array::Type;
 use super::super::super::driver::Gpu;
 use super::super::super::testing::{assert_same, download, gpu, upload};
-use super::super::product::{Call, Cores, gemm_by};
+use super::super::finish::Call;
+use super::super::product::{Cores, gemm_by};
 use super::super::{Packed, gemm};
 use super::{BOTH, Placed, Random, as_codes, as_zero, signed};
 use crate::cpu::int8::{self as cpu, Activations, Ending, Order, Output, Zero};
