@@ -101,6 +101,24 @@ impl Recurrent {
         Ok(Recurrent { cell, input, hidden, products })
     }
 
+    /// What a step computes.
+    pub fn cell(&self) -> RecurrentCell {
+        self.cell
+    }
+
+    /// Features of the input and of the state.
+    pub fn sizes(&self) -> [usize; 2] {
+        [self.input, self.hidden]
+    }
+
+    /// Codes, scales and bias as [`new`](Self::new) takes them: those of the input and those of the state.
+    pub fn weights(&self) -> [(Vec<i8>, &[f32], Option<&[f32]>); 2] {
+        self.products.each_ref().map(|product| {
+            let bias = product.bias.as_ref().map(Buffer::as_slice);
+            (product.packed.codes_out_in(), product.scale.as_slice(), bias)
+        })
+    }
+
     /// Bytes of memory of the weights.
     pub fn bytes(&self) -> usize {
         self.products.iter().map(Product::bytes).sum()
