@@ -43,6 +43,8 @@ pub(crate) struct Format {
     pub(crate) name: &'static str,
     pub(crate) cases: fn() -> Vec<Case>,
     pub(crate) parse: fn(&[u8]) -> Result<()>,
+    /// Another reader has the same from what this one takes, or panics.
+    pub(crate) agree: fn(&[u8]),
     pub(crate) files: &'static [fn(&Path) -> Result<()>],
 }
 
@@ -51,6 +53,7 @@ pub(crate) const FORMATS: &[Format] = &[
         name: "safetensors",
         cases: st::cases,
         parse: |bytes| io::parse_safetensors(bytes).map(drop),
+        agree: st::agree,
         files: &[
             |path| io::load_safetensors(path).map(drop),
             |path| io::map_safetensors(path).map(drop),
@@ -60,30 +63,35 @@ pub(crate) const FORMATS: &[Format] = &[
         name: "npy",
         cases: numpy::npy_cases,
         parse: |bytes| io::parse_npy(bytes).map(drop),
+        agree: |_| (),
         files: &[|path| io::load_npy(path).map(drop), |path| io::map_npy(path).map(drop)],
     },
     Format {
         name: "npz",
         cases: numpy::npz_cases,
         parse: |bytes| io::parse_npz(bytes).map(drop),
+        agree: |_| (),
         files: &[|path| io::load_npz(path).map(drop)],
     },
     Format {
         name: "torch",
         cases: torch::cases,
         parse: |bytes| io::parse_torch(bytes).map(drop),
+        agree: |_| (),
         files: &[|path| io::load_torch(path).map(drop)],
     },
     Format {
         name: "idx",
         cases: table::idx_cases,
         parse: |bytes| parse_idx(bytes).map(drop).map_err(Error::other),
+        agree: |_| (),
         files: &[|path| read_idx(path).map(drop).map_err(Error::other)],
     },
     Format {
         name: "csv",
         cases: table::csv_cases,
         parse: |bytes| parse_csv(bytes, table::COLUMNS, DType::F32).map(drop),
+        agree: |_| (),
         files: &[|path| read_csv(path, table::COLUMNS, DType::F32).map(drop)],
     },
 ];
@@ -115,6 +123,9 @@ fn hostile_bytes() {
         let cases = (format.cases)();
         for case in &cases {
             check(format.name, case, (format.parse)(&case.bytes), "");
+            if matches!(case.verdict, Verdict::Read) {
+                (format.agree)(&case.bytes);
+            }
         }
         println!("{}: {} cases", format.name, cases.len());
     }

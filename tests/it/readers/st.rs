@@ -7,6 +7,7 @@ use ferrotape::io::{
     save_safetensors_with,
 };
 use ferrotape::prelude::*;
+use ::safetensors::SafeTensors;
 
 use super::Folder;
 use super::hostile::{Case, read, refused};
@@ -237,6 +238,39 @@ fn misaligned() -> Vec<u8> {
     let payload =
         [&1.5f32.to_le_bytes()[..], &(-2f32).to_le_bytes(), &1e300f64.to_le_bytes()].concat();
     file(header, &payload)
+}
+
+/// The elements' bytes; of halves none.
+fn bytes_of(x: &Tensor) -> Option<Vec<u8>> {
+    macro_rules! bytes {
+        ($($dtype:ident $t:ty),*) => {
+            match x.dtype() {
+                $(DType::$dtype => {
+                    let list = x.to_vec::<$t>().unwrap();
+                    Some(list.iter().flat_map(|x| x.to_le_bytes()).collect())
+                })*
+                DType::Bool => Some(x.to_vec::<bool>().unwrap().into_iter().map(u8::from).collect()),
+                _ => None,
+            }
+        };
+    }
+    bytes!(U8 u8, I8 i8, I32 i32, I64 i64, F32 f32, F64 f64)
+}
+
+/// What our reader takes the `safetensors` crate takes, too, and finds the same in it.
+pub(crate) fn agree(bytes: &[u8]) {
+    let ours = parse_safetensors(bytes).unwrap();
+    let theirs = SafeTensors::deserialize(bytes).unwrap();
+    assert_eq!(ours.len(), theirs.len());
+    for (name, view) in theirs.iter() {
+        let x = &ours[name];
+        assert_eq!(x.shape(), view.shape(), "{name:?}");
+        let same = format!("{:?}", view.dtype()).eq_ignore_ascii_case(&format!("{:?}", x.dtype()));
+        assert!(same, "{name:?}: {:?}, {:?}", x.dtype(), view.dtype());
+        if let Some(bytes) = bytes_of(x) {
+            assert_eq!(bytes, view.data(), "{name:?}");
+        }
+    }
 }
 
 pub(crate) fn cases() -> Vec<Case> {
