@@ -83,6 +83,9 @@ impl Product {
     }
 }
 
+/// Codes, scales and bias of a weight.
+pub(super) type Given<'a> = (Vec<i8>, &'a [f32], Option<&'a [f32]>);
+
 impl Recurrent {
     /// Packs the weights of a cell of `[input, hidden]` features: those of the input and those of the state.
     ///
@@ -112,7 +115,7 @@ impl Recurrent {
     }
 
     /// Codes, scales and bias as [`new`](Self::new) takes them: those of the input and those of the state.
-    pub fn weights(&self) -> [(Vec<i8>, &[f32], Option<&[f32]>); 2] {
+    pub fn weights(&self) -> [Given<'_>; 2] {
         self.products.each_ref().map(|product| {
             let bias = product.bias.as_ref().map(Buffer::as_slice);
             (product.packed.codes_out_in(), product.scale.as_slice(), bias)
