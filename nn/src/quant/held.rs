@@ -1,6 +1,8 @@
 //! Codes beside the tensors that stand for them.
 
-use ferrotape_tensor::{Encoding, Int8Op, Op, Operand, Result, Tensor, WeakTensor, apply_one};
+use ferrotape_tensor::{
+    Device, Encoding, Int8Op, Op, Operand, Result, Tensor, WeakTensor, apply_one,
+};
 
 use super::trace::Key;
 
@@ -11,8 +13,8 @@ pub(super) enum Value {
     Codes(Tensor, Encoding, bool),
     /// Numbers that have steps before them which their layer has taken in.
     Numbers,
-    /// The places of maxima, which nobody knows.
-    Places,
+    /// The places of maxima, which nobody knows, on a device.
+    Places(Device),
 }
 
 #[derive(Debug, Clone)]

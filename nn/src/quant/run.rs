@@ -117,7 +117,8 @@ impl Runner {
     ) -> Result<Tensor> {
         let device = match &value {
             Value::Codes(codes, ..) => codes.device(),
-            _ => Device::Cpu,
+            Value::Places(device) => *device,
+            Value::Numbers => Device::Cpu,
         };
         let nan = match &state.nan {
             Some(nan) if nan.device() == device => nan.clone(),
@@ -129,7 +130,7 @@ impl Runner {
             return numbers(&held, &nan)?.reshape(shape);
         }
         let x = match value {
-            Value::Places => Tensor::zeros((), DType::U8)?.expand(shape)?,
+            Value::Places(_) => Tensor::zeros((), (DType::U8, device))?.expand(shape)?,
             _ => nan.expand(shape)?,
         };
         self.register(state, &x, value, key, ahead);
@@ -304,9 +305,10 @@ impl Runner {
                 let codes = apply_one(&pool, &mut [Operand::Own(nhwc(&codes)?)])?;
                 let codes = codes.permute([0, 3, 1, 2])?;
                 let (shape, key) = (codes.shape().to_vec(), held.key.clone());
+                let places = Value::Places(codes.device());
                 let value = Value::Codes(codes, encoding, positive);
                 let y = self.hold(state, &shape, value, key.clone(), Ahead::Nothing)?;
-                let places = self.hold(state, &shape, Value::Places, key, Ahead::Nothing)?;
+                let places = self.hold(state, &shape, places, key, Ahead::Nothing)?;
                 return Ok(Some(Outputs::from_iter([y, places])));
             }
             Op::Binary(BinaryOp::Add) | Op::Concat(_) => return self.join(state, op, inputs),
@@ -423,7 +425,7 @@ impl Runner {
         let Some(held) = inputs.iter().find_map(|x| state.held.get(&x.id())).cloned() else {
             return Ok(None);
         };
-        if let Value::Places = held.value {
+        if let Value::Places(_) = held.value {
             let op = op.name();
             return refuse(format!("{op}: nobody knows the places of an int8 pool's maxima"));
         }

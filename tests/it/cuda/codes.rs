@@ -37,12 +37,14 @@ fn all(device: Device) -> Result<Vec<(String, Result<Tensor>)>> {
     for settings in [FakeQuantizeOp::new(-128, 127), FakeQuantizeOp::new(-8, 7).axis(1)] {
         let whole = settings.axis.is_none();
         let (scale, zero) = if whole { (&one, &none) } else { (&scale, &none) };
-        let (y, tape) = Tape::record(|tape| {
+        let ((y, loss), tape) = Tape::record(|tape| {
             tape.watch(&x);
-            x.fake_quantize(scale, zero, settings)
+            let y = x.fake_quantize(scale, zero, settings)?;
+            let loss = y.square().sum(..)?;
+            Ok((y, loss))
         })?;
-        results.push((format!("fake_quantize {settings:?}"), Ok(y.clone())));
-        let gradient = tape.gradient(&y.square().sum(..)?, &[&x]);
+        results.push((format!("fake_quantize {settings:?}"), Ok(y)));
+        let gradient = tape.gradient(&loss, &[&x]);
         results.push(("its gradient".to_owned(), gradient.map(|g| g[0].clone())));
     }
     results.push(("a scale of -1".to_owned(), {
