@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ferrotape::nn::LinearConfig;
 use ferrotape::nn::data::Dataset;
+use ferrotape::nn::quant::{Qat, QatRange, QuantConfig};
 use ferrotape::prelude::*;
 use ferrotape::{
     BinaryOp, CompareOp, FakeQuantizeOp, Op, QuantizeOp, QuantizeRule, UnaryOp, apply,
@@ -11,6 +12,7 @@ use ferrotape::{
 
 use crate::child;
 use crate::cnn::{Cnn, Hash, bits, digits, hash_model};
+use crate::quant::{Net, batches, calibrated};
 use crate::recurrent::all_settings;
 
 const ISAS: [&str; 3] = ["scalar", "avx2", "avx512"];
@@ -122,6 +124,33 @@ fn say(name: &str, dtype: DType, tensors: &[&Tensor]) {
     child::say(&format!("{name} {dtype}={:016x}", hash.finish()));
 }
 
+/// int8 networks: calibration, codes of weights, every layer's kernel; and one step of training with quantization.
+fn int8_networks() -> Result<()> {
+    let mut rng = Generator::new(3);
+    let net = Net::new(&mut rng)?;
+    let seen = batches(2, &mut rng);
+    let x = rng.normal([5, 3, 8, 8], 0.0, 1.0, DType::F32)?;
+    let y = Tensor::from([0i64, 4, 2, 1, 3]);
+    let calibration = calibrated(&net, QuantConfig::default(), &seen)?;
+    let qat = Qat::new(&net, calibration, QatRange::Learned)?;
+    let mut pair = (net, qat);
+    let step = value_and_grad(&pair, &mut rng, |(net, qat), ctx| {
+        qat.train(net, |net| net.forward(&x, ctx)).cross_entropy(&y)
+    })?;
+    Adam::new(0.01).step(&mut pair, &step)?;
+    child::say(&format!("training with quantization={:016x}", hash_model(&pair)));
+    for (name, config) in [
+        ("asymmetric", QuantConfig::default()),
+        ("symmetric", QuantConfig::symmetric()),
+        ("dynamic", QuantConfig::dynamic()),
+    ] {
+        let int8 =
+            calibrated(&pair.0, config, &seen)?.convert(Net::new(&mut Generator::new(4))?)?;
+        say(name, DType::F32, &[&int8.forward(&x)?]);
+    }
+    Ok(())
+}
+
 #[test]
 fn single_operations() {
     if !child::is_child() {
@@ -137,6 +166,7 @@ fn single_operations() {
         sequences(dtype).unwrap();
     }
     quantization().unwrap();
+    int8_networks().unwrap();
     sign();
 }
 

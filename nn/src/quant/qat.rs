@@ -71,7 +71,7 @@ struct Trained {
 /// }
 /// let trained = qat.run(&net, |net| net.forward(&x, &mut Ctx::eval()))?;
 /// let int8 = qat.convert(net, |net| net.forward(&x, &mut Ctx::eval()))?;
-/// assert!(int8.forward(&x)?.sub(&trained)?.abs().max(..)?.item::<f32>()? < 1e-5);
+/// assert!(int8.forward(&x)?.sub(&trained)?.abs().max(..)?.item::<f32>()? < 0.02);
 /// # Ok(()) }
 /// ```
 #[derive(Debug)]
