@@ -1,7 +1,9 @@
-//! A convolutional network learns handwritten digits: train, test, save, plot.
+//! A convolutional network learns handwritten digits: train, test, save, plot, quantize.
 
 #[path = "support/digits.rs"]
 mod digits;
+#[path = "support/int8.rs"]
+mod int8;
 #[path = "support/plot.rs"]
 mod plot;
 #[path = "support/resume.rs"]
@@ -16,6 +18,7 @@ use clap::Parser;
 use digits::{Cnn, load};
 use ferrotape::io::save_safetensors;
 use ferrotape::nn::data::{Dataset, Mnist};
+use ferrotape::nn::quant::QuantConfig;
 use ferrotape::nn::{parameter_count, state_dict};
 use ferrotape::prelude::*;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -47,11 +50,23 @@ struct Options {
     /// Start the work of a step together, as a CUDA graph.
     #[arg(long)]
     graph: bool,
+    /// Make an int8 network of it, too.
+    #[arg(long, value_enum)]
+    quantize: Option<Quantization>,
     /// Folder for the weights and plots.
     #[arg(long, default_value = "runs/mnist")]
     out: PathBuf,
     #[command(flatten)]
     resume: resume::Resume,
+}
+
+/// How an int8 network is made.
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Quantization {
+    /// After training: ranges of activations from ten batches.
+    Ptq,
+    /// By one more epoch, with quantization.
+    Qat,
 }
 
 /// Mean loss, accuracy and counts `[label][said]` over a data set.
@@ -156,9 +171,24 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
         &names,
         "MNIST test set",
     )?;
+    let mut int8_accuracy = String::new();
+    if let Some(how) = options.quantize {
+        net.to(Device::Cpu)?;
+        let int8 = match how {
+            Quantization::Ptq => int8::ptq(&net, &train, QuantConfig::default())?,
+            Quantization::Qat => int8::qat(&net, &train, 1, options.lr / 10.0, &mut rng)?,
+        };
+        let (accuracy, loss) = int8::test(|x| int8.forward(x), &held_out)?;
+        let (bytes, float) = (int8.parameter_bytes(), 4 * parameter_count(&net));
+        int8.save(options.out.join("mnist-int8.safetensors"))?;
+        println!(
+            "int8: test accuracy {accuracy:.4}, test loss {loss:.4}, {bytes} bytes of {float}"
+        );
+        int8_accuracy = format!(" int8_accuracy={accuracy:.4}");
+    }
     println!("weights and plots in {}", options.out.display());
     let epoch_s = seconds / options.epochs.max(1) as f64;
-    println!("test_accuracy={accuracy:.4} test_loss={loss:.4} epoch_s={epoch_s:.2}");
+    println!("test_accuracy={accuracy:.4} test_loss={loss:.4} epoch_s={epoch_s:.2}{int8_accuracy}");
     Ok(())
 }
 

@@ -8,6 +8,7 @@ mod elementwise;
 mod image;
 mod norm;
 mod product;
+mod quantize;
 mod reduce;
 mod scan;
 mod scatter;
@@ -85,6 +86,8 @@ pub fn derivative(op: &Op) -> Derivative {
         Op::Conv2d(..) | Op::Conv2dInput(..) | Op::Conv2dWeight(..) => image::convolution(op),
         Op::MaxPool2d(_) | Op::MaxPool2dScatter(..) | Op::MaxPool2dGather(_) => image::pooling(op),
         Op::AvgPool2d(..) | Op::AvgPool2dInput(..) => image::mean_pooling(op),
+        Op::Dequantize { .. } => Derivative::Rule(quantize::DEQUANTIZE),
+        Op::FakeQuantize(_) => Derivative::Rule(quantize::FAKE_QUANTIZE),
         Op::Softmax { log, .. } => softmax::softmax(*log),
         Op::Sequence(_) => Derivative::Rule(sequence::SEQUENCE),
         Op::LayerNorm { .. } => Derivative::Rule(norm::LAYER_NORM),
@@ -97,6 +100,7 @@ pub fn derivative(op: &Op) -> Derivative {
         Op::Compare(_) | Op::Logical(_) | Op::ArgReduce(..) | Op::Cast(_) => Derivative::None,
         Op::Random(..) | Op::StopGradient | Op::SearchSorted { .. } => Derivative::None,
         Op::MaxPool2dIndex(_) => Derivative::None,
+        Op::Quantize(_) | Op::MatmulInteger | Op::ConvInteger(_) => Derivative::None,
         // Training sees fake quantization instead.
         Op::Int8(_) => Derivative::None,
         // Updates change values under the tape; steps belong behind the gradient.

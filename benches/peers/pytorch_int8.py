@@ -1,5 +1,6 @@
 """PyTorch's int8 products on one thread, for benches/int8.rs: torch._int_mm (i8 x i8 -> i32) and quantized linear (fbgemm, u8
-out). Prints `case,contender,GOP/s`, medians of the process's processor time, contenders in turns.
+out), in GOP/s, and a quantized digits network on each of its engines, in us. Prints `case,contender,value`, medians of the
+thread's processor time, contenders in turns.
 
     python benches/peers/pytorch_int8.py
 """
@@ -52,3 +53,44 @@ for m, k, n in SHAPES:
             times[i].append(seconds(run, counts[i]))
     for (name, _), t in zip(all_of_them, times):
         print(f"{m}x{k}x{n},{name},{2e-9 * m * k * n / statistics.median(t):.1f}", flush=True)
+
+
+def network(engine):
+    """The layers of benches/int8.rs's."""
+    torch.backends.quantized.engine = engine
+    from torch import nn
+    from torch.ao import quantization as ao
+
+    model = nn.Sequential(
+        ao.QuantStub(),
+        nn.Conv2d(1, 32, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(32, 64, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(3136, 128),
+        nn.ReLU(),
+        nn.Linear(128, 10),
+        ao.DeQuantStub(),
+    ).eval()
+    model.qconfig = ao.get_default_qconfig(engine)
+    model = ao.fuse_modules(model, [["1", "2"], ["4", "5"], ["8", "9"]])
+    ao.prepare(model, inplace=True)
+    model(torch.rand(64, 1, 28, 28))
+    return ao.convert(model, inplace=True)
+
+
+engines = {engine: network(engine) for engine in ["fbgemm", "onednn", "x86"]}
+for batch, count in [(1, 40), (64, 3)]:
+    x = torch.rand(batch, 1, 28, 28)
+    times = {engine: [] for engine in engines}
+    with torch.no_grad():
+        for _ in range(15):
+            for engine, model in engines.items():
+                torch.backends.quantized.engine = engine
+                model(x)
+                times[engine].append(seconds(lambda: model(x), count))
+    for engine, t in times.items():
+        print(f"int8 MNIST CNN b{batch},torch {engine},{statistics.median(t) * 1e6:.1f}", flush=True)

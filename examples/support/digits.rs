@@ -6,7 +6,7 @@ use ferrotape::nn::data::Mnist;
 use ferrotape::prelude::*;
 
 /// conv-relu-pool, conv-relu-pool, fc-relu-fc for 28 x 28 images of 10 classes.
-#[derive(Module)]
+#[derive(Debug, Clone, Module)]
 pub(crate) struct Cnn {
     conv1: Conv2d,
     conv2: Conv2d,

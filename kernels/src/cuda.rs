@@ -14,6 +14,7 @@ pub mod gemm;
 mod gemm_tensor;
 pub mod graph;
 pub mod index;
+pub mod int8;
 pub mod integers;
 pub mod launch;
 pub mod map;

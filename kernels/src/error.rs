@@ -24,6 +24,12 @@ pub enum Error {
         /// The size it must stay below.
         size: usize,
     },
+    /// Numbers that are to be quantized have no range: NaN, an infinity, or a range beyond f32.
+    #[error("row {row} has no codes: it holds NaN, an infinity or numbers too far apart")]
+    NoRange {
+        /// The first such row (or image).
+        row: usize,
+    },
     /// Integers were divided by zero.
     #[error("an integer divided by zero")]
     DivisionByZero,

@@ -1,7 +1,8 @@
-//! Towards int8: which range of values codes of 8 bits must cover, and the scale and zero point that follow.
+//! int8 networks: calibration, training with quantization, integer layers, files.
 //!
-//! [`RangeObserver`] sees the values of one tensor over many batches and says a range, by one of the [`RangeMethod`]s; a [`Scheme`] makes
-//! [`QParams`] of it. A code stands for `(code - zero_point) * scale`.
+//! After training: [`Calibration`] watches the network on examples and makes a [`Quantized`] one of it, which runs integer kernels.
+//! [`QuantConfig`] says what becomes codes and how: a [`RangeObserver`] sees the values of a tensor and says a range by one of the
+//! [`RangeMethod`]s; a [`Scheme`] makes an [`Encoding`](ferrotape_tensor::Encoding) of it. A code stands for `(code - zero_point) * scale`.
 //!
 //! ```
 //! use ferrotape_nn::quant::{RangeMethod, RangeObserver, Scheme};
@@ -15,14 +16,34 @@
 //! let (low, high) = seen.range(&Scheme::ACTIVATION)?;
 //! let (min, max) = seen.extremes().unwrap();
 //! assert!(low >= min && high <= max && high - low < max - min); // what is rare is cut, and the rest gets finer steps
-//! let q = Scheme::ACTIVATION.params(low, high)?;
+//! let q = Scheme::ACTIVATION.encoding(low, high)?;
 //! assert!(q.scale > 0.02 && q.scale < 0.04);
 //! # Ok(()) }
 //! ```
 
+mod calibrate;
+mod config;
+mod file;
+mod held;
 mod histogram;
+mod layer;
+mod model;
+mod plan;
+mod qat;
 mod range;
+mod recurrent;
+mod report;
+mod run;
 mod scheme;
+mod tensors;
+mod trace;
+mod weights;
 
+pub use calibrate::{Calibration, calibrate};
+pub use config::{QuantConfig, QuantMode};
+pub use model::Quantized;
+pub use qat::{Qat, QatRange};
 pub use range::{RangeMethod, RangeObserver};
-pub use scheme::{Mapping, QParams, Scheme};
+pub use report::{LayerReport, QuantReport};
+pub use scheme::{Mapping, Scheme};
+pub use tensors::Tensors;

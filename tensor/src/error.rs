@@ -230,7 +230,9 @@ impl Error {
             Kernel::NoCuda(_) | Kernel::Cuda { .. } => {
                 ErrorKind::Cuda { op, message: error.to_string() }
             }
-            Kernel::DivisionByZero => ErrorKind::Argument { op, message: error.to_string() },
+            Kernel::DivisionByZero | Kernel::NoRange { .. } => {
+                ErrorKind::Argument { op, message: error.to_string() }
+            }
             Kernel::Beyond(_) => return Error::other(error),
             other => ErrorKind::Internal { op, message: other.to_string() },
         })

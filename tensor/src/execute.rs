@@ -7,6 +7,7 @@ mod int8;
 mod maps;
 mod norms;
 mod products;
+mod quantize;
 mod rows;
 mod scans;
 mod sequence;
@@ -18,7 +19,7 @@ use ferrotape_kernels::{Pod, cpu::copy};
 
 use crate::error::{Error, Result};
 use crate::layout::Strides;
-use crate::op::{Meta, Op};
+use crate::op::{Int8Op, Meta, Op};
 use crate::tensor::Tensor;
 
 /// An operand of an execution.
@@ -200,7 +201,13 @@ fn dispatch(op: &Op, inputs: &[Input<'_>], outputs: &mut [Output<'_>]) -> Result
         Op::MaxPool2dIndex(_) | Op::AvgPool2d(..) | Op::AvgPool2dInput(..) => {
             images::execute(op, inputs, outputs)
         }
+        Op::Quantize(_)
+        | Op::Dequantize { .. }
+        | Op::FakeQuantize(_)
+        | Op::MatmulInteger
+        | Op::ConvInteger(_) => quantize::execute(op, inputs, &mut outputs[0]),
         Op::Sequence(_) | Op::SequenceBackward(_) => sequence::execute(op, inputs, outputs),
+        Op::Int8(Int8Op::Recurrent(layer)) => int8::recurrent(op, layer, inputs, outputs),
         Op::Int8(call) => int8::execute(op, call, inputs, &mut outputs[0]),
         Op::Transfer(_) | Op::View(_) | Op::StopGradient | Op::Custom(_) => {
             Err(Error::argument(op.name(), "is not executed into memory"))

@@ -19,6 +19,7 @@ mod observe;
 mod op;
 mod operators;
 mod ops;
+mod qtensor;
 mod random;
 mod shape;
 mod storage;
@@ -37,9 +38,10 @@ pub use layout::Layout;
 pub use observe::{Observer, Tag, TapeSlot, no_tape, observe};
 pub use op::{
     AvgPool1dOp, AvgPool2dOp, AvgPoolOp, Conv1dOp, Conv2dOp, Conv3dOp, ConvOp, ConvTranspose1dOp,
-    ConvTranspose2dOp, ConvTransposeOp, CustomOp, Diagonal, Encoding, IndexOp, Int8Call, Int8Op,
-    Int8Weights, Meta, Op, OptimizeOp, Pool1dOp, Pool2dOp, PoolOp, RandomOp, ReduceDims,
-    SequenceOp, SequencePlaces, ViewOp, WindowsOp, output_metas,
+    ConvTranspose2dOp, ConvTransposeOp, CustomOp, Diagonal, Encoding, FakeQuantizeOp, IndexOp,
+    Int8Call, Int8Dynamic, Int8Op, Int8Recurrent, Int8RecurrentWeights, Int8Weights, Meta, Op,
+    OptimizeOp, Pool1dOp, Pool2dOp, PoolOp, QuantizeOp, RandomOp, ReduceDims, SequenceOp,
+    SequencePlaces, ViewOp, WindowsOp, output_metas,
 };
 pub use ops::{
     AttentionOp, BCELoss, BCEWithLogitsLoss, CosineEmbeddingLoss, CrossEntropyLoss,
@@ -48,9 +50,10 @@ pub use ops::{
     MultiMarginLoss, NLLLoss, PadMode, PoissonNLLLoss, Reduction, ScatterReduce, SequenceOutput,
     SmoothL1Loss, SoftMarginLoss, TripletMarginLoss, chain,
 };
+pub use qtensor::QTensor;
 pub use random::Generator;
 pub use shape::{Dims, IntoDims, IntoShape, IntoSizes};
-pub use tensor::{Tensor, TensorId};
+pub use tensor::{Tensor, TensorId, WeakTensor};
 
 /// ```
 /// # fn main() -> ferrotape_tensor::Result<()> {
@@ -78,6 +81,7 @@ pub use ferrotape_kernels::cuda::MatmulBackend;
 pub use ferrotape_kernels::{
     cpu::gather::ScatterOp,
     cpu::gemm::Activation,
+    cpu::int8::scheme::Rule as QuantizeRule,
     cpu::optimize::{AdagradStep, AdamStep, RmsPropStep, SgdStep},
     cpu::pool::Divisor,
     cpu::reduce::{ArgOp, ReduceOp},

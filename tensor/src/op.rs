@@ -3,6 +3,7 @@
 mod int8;
 mod metas;
 mod parameters;
+mod quantize;
 mod sequence;
 mod windows;
 
@@ -16,11 +17,14 @@ use ferrotape_kernels::cpu::reduce::{ArgOp, ReduceOp};
 use ferrotape_kernels::cpu::scan::ScanOp;
 use ferrotape_kernels::elementwise::{BinaryOp, CompareOp, LogicalOp, UnaryOp};
 
-pub(crate) use int8::PackedWeights;
-pub use int8::{Encoding, Int8Call, Int8Op, Int8Weights};
+pub use int8::{
+    Encoding, Int8Call, Int8Dynamic, Int8Op, Int8Recurrent, Int8RecurrentWeights, Int8Weights,
+};
+pub(crate) use int8::{PackedThere, PackedWeights, PlacedWeights};
 pub(crate) use metas::has_integer_form;
 pub use metas::output_metas;
 pub use parameters::{Diagonal, IndexOp, OptimizeOp, RandomOp, ReduceDims, ViewOp};
+pub use quantize::{FakeQuantizeOp, QuantizeOp};
 pub use sequence::{SequenceOp, SequencePlaces};
 pub use windows::{
     AvgPool1dOp, AvgPool2dOp, AvgPoolOp, Conv1dOp, Conv2dOp, Conv3dOp, ConvOp, ConvTranspose1dOp,
@@ -115,6 +119,21 @@ pub enum Op {
     AvgPool2d(WindowsOp, Divisor),
     /// The adjoint of `AvgPool2d`: a: like y
     AvgPool2dInput(WindowsOp, Divisor, [usize; 2]),
+    /// `y` = codes of a; b: scale, c: zero point (integers), each of all or `[channels]`
+    Quantize(QuantizeOp),
+    /// `y = (a - c) b`, a: codes; b: scale, whose type y has, c: zero point, each of all or `[channels]`
+    Dequantize {
+        /// The dim of the channels.
+        axis: Option<usize>,
+    },
+    /// `y` = what a's codes stand for; b: scale, c: zero point, each of all or `[channels]`
+    FakeQuantize(FakeQuantizeOp),
+    /// `y: i32 = (a - c) (b - d)` for codes `[.., m, k] x [.., k, n]`, batch dims broadcast; zero points c: `[.., m, 1]`, d: `[.., 1, n]`,
+    /// broadcast, may be absent, the last first
+    MatmulInteger,
+    /// `y: i32` = the convolution of `a - c` and `b - d`, codes a: NCHW, b: OIHW; zero points c: a scalar, d: a scalar or `[O]`, may be absent,
+    /// the last first; padding is c
+    ConvInteger(Conv2dOp),
     /// Softmax along a dim, or its logarithm
     Softmax {
         /// Which dim.
@@ -220,6 +239,11 @@ impl Op {
             Op::MaxPool2dIndex(_) => "max_pool2d_index",
             Op::AvgPool2d(..) => "avg_pool2d",
             Op::AvgPool2dInput(..) => "avg_pool2d_input",
+            Op::Quantize(_) => "quantize",
+            Op::Dequantize { .. } => "dequantize",
+            Op::FakeQuantize(_) => "fake_quantize",
+            Op::MatmulInteger => "matmul_integer",
+            Op::ConvInteger(_) => "conv_integer",
             Op::Softmax { log: false, .. } => "softmax",
             Op::Softmax { log: true, .. } => "log_softmax",
             Op::LayerNorm { .. } => "layer_norm",

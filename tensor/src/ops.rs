@@ -19,6 +19,7 @@ mod pad;
 mod pieces;
 mod pool;
 mod product;
+mod quantize;
 mod reduce;
 mod scan;
 mod scatter;
@@ -65,6 +66,7 @@ pub mod chain {
     pub use super::pieces::PieceChain;
     pub use super::pool::PoolChain;
     pub use super::product::ProductChain;
+    pub use super::quantize::QuantizeChain;
     pub use super::reduce::ReduceChain;
     pub use super::scan::ScanChain;
     pub use super::scatter::ScatterChain;

@@ -2,8 +2,8 @@
 
 use std::cell::Cell;
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
 use crate::apply::{Operand, apply_one};
 use crate::device::Device;
@@ -45,6 +45,23 @@ impl TensorId {
 /// changed while shared.
 #[derive(Clone)]
 pub struct Tensor(pub(crate) Arc<Inner>);
+
+/// Knows whether a value is still there, and does not keep it.
+#[derive(Clone)]
+pub struct WeakTensor(Weak<Inner>);
+
+impl WeakTensor {
+    /// True while a clone of the tensor is somewhere.
+    pub fn is_alive(&self) -> bool {
+        self.0.strong_count() > 0
+    }
+}
+
+impl fmt::Debug for WeakTensor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "WeakTensor({})", if self.is_alive() { "alive" } else { "gone" })
+    }
+}
 
 pub(crate) struct Inner {
     pub(crate) id: TensorId,
@@ -92,6 +109,11 @@ impl Tensor {
         if !self.tag().is_live() {
             self.0.tag.store(tag.bits(), Ordering::Relaxed);
         }
+    }
+
+    /// To ask later whether this value is still in use.
+    pub fn downgrade(&self) -> WeakTensor {
+        WeakTensor(Arc::downgrade(&self.0))
     }
 
     /// Sizes, outermost first; empty for a scalar.

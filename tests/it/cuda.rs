@@ -1,6 +1,7 @@
 //! GPUs: devices, their memory, and the CPU's bits for everything. Without an NVIDIA driver (or the one that stands in for it: see
 //! `scripts/cuda-emulator`) only the words are tested that say so; with `FERROTAPE_TEST_DEVICE=cuda` there must be one.
 
+mod codes;
 mod drawn;
 mod indices;
 mod learning;

@@ -9,6 +9,7 @@ mod methods;
 mod moves;
 mod norms;
 mod products;
+mod quantize;
 mod reductions;
 mod sequence;
 mod shapes;
@@ -135,6 +136,7 @@ const FAMILIES: &[fn(&mut Cases)] = &[
     shapes::selections,
     moves::cases,
     products::cases,
+    quantize::cases,
     images::cases,
     reductions::scans,
     reductions::sorts,
@@ -188,6 +190,11 @@ fn moves() {
 #[test]
 fn products_and_softmax() {
     family(products::cases).check();
+}
+
+#[test]
+fn quantization() {
+    family(quantize::cases).check();
 }
 
 #[test]
@@ -320,6 +327,7 @@ fn constants() -> Vec<Op> {
         }
         x.argmax(0)?;
         x.argmin(0)?;
+        quantize::constants()?;
         x.searchsorted(&x, false)?;
         Tensor::from([[[[1.0, -2.0]]]]).max_pool2d_index(WindowsOp::Adaptive([1, 1]))?;
         x.detach()?;

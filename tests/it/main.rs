@@ -27,6 +27,8 @@ mod optim;
 mod ownership;
 mod parts;
 mod programs;
+mod quant;
+mod quantize;
 mod readers;
 mod recurrent;
 mod safetensors;

@@ -1,6 +1,8 @@
 //! No wrong input makes the library panic: every operation, with operands and settings drawn at random, right and wrong alike.
 
+mod int8;
 mod methods;
+mod quantize;
 
 pub(crate) use methods::in_source;
 
@@ -45,6 +47,11 @@ const VARIANTS: &[&str] = &[
     "MaxPool2dIndex",
     "AvgPool2d",
     "AvgPool2dInput",
+    "Quantize",
+    "Dequantize",
+    "FakeQuantize",
+    "MatmulInteger",
+    "ConvInteger",
     "Softmax",
     "LayerNorm",
     "LayerNormInput",
@@ -53,6 +60,7 @@ const VARIANTS: &[&str] = &[
     "CrossEntropyInput",
     "Sequence",
     "SequenceBackward",
+    "Int8",
     "Random",
     "Cast",
     "Transfer",
@@ -429,6 +437,10 @@ pub(crate) fn draw_op(rng: &mut Rng, variant: &str) -> (Op, Vec<Tensor>) {
             };
             (Op::Index(index), vec![x, numbers])
         }
+        "Quantize" | "Dequantize" | "FakeQuantize" | "MatmulInteger" | "ConvInteger" => {
+            quantize::draw(rng, variant)
+        }
+        "Int8" => int8::draw(rng),
         "Softmax" => (Op::Softmax { dim: rng.dim(rank), log: rng.chance(2) }, vec![x]),
         "Random" => (draw_random(rng), vec![]),
         "Cast" => (Op::Cast(rng.pick(&DTYPES)), vec![x]),

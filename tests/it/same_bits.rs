@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use ferrotape::nn::LinearConfig;
 use ferrotape::nn::data::Dataset;
 use ferrotape::prelude::*;
-use ferrotape::{BinaryOp, CompareOp, Op, UnaryOp, apply};
+use ferrotape::{
+    BinaryOp, CompareOp, FakeQuantizeOp, Op, QuantizeOp, QuantizeRule, UnaryOp, apply,
+};
 
 use crate::child;
 use crate::cnn::{Cnn, Hash, bits, digits, hash_model};
@@ -134,7 +136,44 @@ fn single_operations() {
         convolutions(dtype).unwrap();
         sequences(dtype).unwrap();
     }
+    quantization().unwrap();
     sign();
+}
+
+fn quantization() -> Result<()> {
+    let mut rng = Generator::new(10);
+    let x = rng.normal([37, 1003], 0., 1., DType::F32)?;
+    let scale = rng.uniform([1003], 0.001, 0.05, DType::F32)?;
+    let zero = rng.uniform([1003], 0., 256., DType::F32)?.to_dtype(DType::U8)?;
+    for axis in [None, Some(1)] {
+        let (scale, zero) = match axis {
+            Some(_) => (scale.clone(), zero.clone()),
+            None => (scale.select_at(0, 0)?, zero.select_at(0, 0)?),
+        };
+        let settings = QuantizeOp { axis, ..QuantizeOp::new(DType::U8) };
+        let codes = x.quantize(&scale, &zero, settings)?;
+        let divided = x.quantize(&scale, &zero, settings.rule(QuantizeRule::Divide))?;
+        let back = codes.dequantize(&scale, &zero, axis)?;
+        let fake = FakeQuantizeOp { axis, low: 0, high: 255 };
+        let (y, tape) = Tape::record(|tape| {
+            [&x, &scale].into_iter().for_each(|leaf| tape.watch(leaf));
+            x.fake_quantize(&scale, &zero, fake).square().sum(..)
+        })?;
+        let gradients = tape.gradient(&y, &[&x, &scale])?;
+        let all = [&codes, &divided, &back, &y, &gradients[0], &gradients[1]];
+        say(&format!("quantize {axis:?}"), DType::F32, &all);
+    }
+    let a = x.quantize(0.02, 100.0, QuantizeOp::new(DType::U8))?;
+    let b = x.mul(0.7)?.quantize(0.02, 3.0, QuantizeOp::new(DType::I8))?;
+    let [one, three] = [100i32, 3].map(Tensor::from);
+    let sums = a.matmul_integer(&b.t()?, Some(&one), Some(&three))?;
+    let codes = sums.requantize(0.01, 7.0, QuantizeOp::new(DType::I8))?;
+    let image = a.narrow(1, 0, 1000)?.reshape([37, 5, 10, 20])?;
+    let weight = b.narrow(1, 0, 45)?.reshape([37, 5, 3, 3])?;
+    let padded = Conv2dOp::default().padding([1, 1]).stride([2, 1]);
+    let convolved = image.conv_integer(&weight, Some(&one), Some(&three), padded)?;
+    say("products of codes", DType::I8, &[&sums, &codes, &convolved]);
+    Ok(())
 }
 
 fn sequences(dtype: DType) -> Result<()> {

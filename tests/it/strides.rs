@@ -216,7 +216,7 @@ fn draw(rng: &mut Random, model: &Model) -> (Step, Model) {
             if to.len() > 1 && rng.chance(2) {
                 let d = rng.below(to.len() - 1);
                 to[d] *= to.remove(d + 1);
-            } else if let Some(d) = (0..to.len()).find(|&d| to[d] > 2 && to[d] % 2 == 0) {
+            } else if let Some(d) = (0..to.len()).find(|&d| to[d] > 2 && to[d].is_multiple_of(2)) {
                 to.splice(d..=d, [2, to[d] / 2]);
             }
             let from = model.from.clone();

@@ -7,31 +7,41 @@
 //! - [`Packed`] holds the weights of a product in one layout for all instruction sets, with the sum of each column.
 //! - [`gemm()`] multiplies activations by them; [`conv2d()`] is the same product over patches of NHWC images.
 //! - [`Output`] says what becomes of the sums: i32, i64, f32 (dynamic quantization), u8 or i8 (requantization).
+//! - [`quantize_rows`] and [`quantize_images`] quantize activations with ranges of their own: dynamic quantization.
+//! - [`recurrent()`] is an LSTM, GRU or RNN of such products.
 //! - [`max_pool2d`], [`add`], [`concat()`]: what networks do with codes besides.
 
 mod block;
 mod conv;
 mod depthwise;
 pub(crate) mod dot;
+pub mod double;
 mod finish;
 mod gemm;
 mod join;
 mod layout;
+mod output;
 mod packed;
 mod pool;
 mod prepare;
+mod rows;
 pub mod scheme;
+mod sequence;
 #[cfg(test)]
 mod tests;
 
 pub use conv::{Conv2d, Conv2dShape, conv2d, conv2d_under};
-pub use finish::Output;
 pub use gemm::{Activations, gemm, gemm_under};
 
+pub(crate) use join::check_operand;
 pub use join::{Operand, add, concat};
 pub use layout::{nchw_from_nhwc, nhwc_from_nchw};
+pub use output::{Ending, Output};
+pub(crate) use output::{Requantize, Sizes};
 pub use packed::{MAX_K, Order, Packed};
 pub use pool::{Pool2d, max_pool2d};
+pub use rows::{quantize_images, quantize_rows};
+pub use sequence::{Recurrent, RecurrentForward, RecurrentWeights, recurrent};
 
 use crate::element::Pod;
 use crate::error::{Result, require};
@@ -142,7 +152,7 @@ impl<'a> Codes<'a> {
 pub enum Zero<'a> {
     /// One for all.
     All(i32),
-    /// One a row of the activations, or one a column of the product.
+    /// One a row of the activations (an image, of a convolution), or one a column of the product.
     Each(&'a [i32]),
 }
 

@@ -12,6 +12,7 @@ mod rnn;
 mod tests;
 
 pub use backward::{Backward, backward};
+pub(in crate::cpu) use forward::Step;
 pub use forward::{Forward, forward};
 
 use crate::cpu::gemm::Matrix;
@@ -129,14 +130,14 @@ impl SequenceShape {
 
 /// A row takes part in step `t` if its length says so; others keep their state.
 #[derive(Debug, Clone, Copy)]
-struct Active<'a> {
-    lengths: Option<&'a [i64]>,
-    t: usize,
+pub(in crate::cpu) struct Active<'a> {
+    pub(in crate::cpu) lengths: Option<&'a [i64]>,
+    pub(in crate::cpu) t: usize,
 }
 
 impl Active<'_> {
     #[inline(always)]
-    fn row(&self, row: usize) -> bool {
+    pub(in crate::cpu) fn row(&self, row: usize) -> bool {
         self.lengths.is_none_or(|lengths| (self.t as i64) < lengths[row])
     }
 }

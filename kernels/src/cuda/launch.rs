@@ -38,6 +38,8 @@ families! {
     Gemm = "gemm";
     GemmTensor = "gemm_tensor";
     Index = "index";
+    Int8 = "int8";
+    Int8Tensor = "int8_tensor";
     Integers = "integers";
     Map = "map";
     MapCast = "map_cast";

@@ -38,3 +38,19 @@ pub fn requantize(sum: i64, multiplier: f32, zero: i32, range: [i32; 2], relu: b
     let [low, high] = range;
     code(sum as f32 * multiplier, zero, [if relu { low.max(zero) } else { low }, high])
 }
+
+/// Scale, zero point and codes of a row with its own range; `None` if it has none.
+pub fn quantize_row(
+    x: &[f32],
+    [low, high]: [i32; 2],
+    divide: bool,
+) -> Option<(f32, i32, Vec<i32>)> {
+    let (min, max) = x.iter().fold((0f32, 0f32), |(min, max), x| (min.min(*x), max.max(*x)));
+    if !x.iter().all(|x| x.is_finite()) || !(max - min).is_finite() {
+        return None;
+    }
+    let scale = ((max - min) / 255.0).max(f32::EPSILON);
+    let zero = code(-(min / scale), low, [low, high]);
+    let step = |x: &f32| if divide { x / scale } else { x * (1.0 / scale) };
+    Some((scale, zero, x.iter().map(|x| code(step(x), zero, [low, high])).collect()))
+}

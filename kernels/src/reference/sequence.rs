@@ -50,7 +50,23 @@ pub fn forward<T: Float>(s: &SequenceShape, o: &Operands<'_, T>) -> [Vec<T>; 4]
 where
     Scalar: Simd<T, V = T>,
 {
-    let (hidden, gates) = (s.hidden, s.cell.gates() * s.hidden);
+    let gates = s.cell.gates() * s.hidden;
+    let of_input = |x: &[T]| product(o.w_ih, x, gates, o.biases.map(|b| b[0]));
+    let of_state = |h: &[T]| product(o.w_hh, h, gates, o.biases.map(|b| b[1]));
+    forward_with(s, o, of_input, of_state)
+}
+
+/// [`forward`] with these products and biases.
+pub fn forward_with<T: Float>(
+    s: &SequenceShape,
+    o: &Operands<'_, T>,
+    of_input: impl Fn(&[T]) -> Vec<T>,
+    of_state: impl Fn(&[T]) -> Vec<T>,
+) -> [Vec<T>; 4]
+where
+    Scalar: Simd<T, V = T>,
+{
+    let hidden = s.hidden;
     let width = s.cell.saved(s.projected) * hidden;
     let mut y = vec![T::ZERO; s.steps * s.batch * s.output];
     let mut saved = vec![T::ZERO; s.steps * s.batch * width];
@@ -69,8 +85,7 @@ where
         for &t in &order {
             let at = t * s.batch + row;
             let x = &o.x[at * s.input..][..s.input];
-            let a = product(o.w_ih, x, gates, o.biases.map(|b| b[0]));
-            let b = product(o.w_hh, &h, gates, o.biases.map(|b| b[1]));
+            let (a, b) = (of_input(x), of_state(&h));
             let kept = &mut saved[at * width..][..width];
             let mut out = vec![T::ZERO; hidden];
             for k in 0..hidden {

@@ -212,6 +212,11 @@ inline int __ffsll(long long x) { return __builtin_ffsll(x); }
 inline unsigned __umulhi(unsigned a, unsigned b) { return unsigned((uint64_t(a) * b) >> 32); }
 inline int __mulhi(int a, int b) { return int((int64_t(a) * b) >> 32); }
 inline unsigned long long __umul64hi(unsigned long long a, unsigned long long b) { return (unsigned long long)(((unsigned __int128)a * b) >> 64); }
+// Four signed products of bytes, added to c; sums wrap.
+inline int __dp4a(int a, int b, int c) {
+    for (int byte = 0; byte < 4; ++byte) c = int(unsigned(c) + unsigned(int8_t(unsigned(a) >> 8 * byte) * int8_t(unsigned(b) >> 8 * byte)));
+    return c;
+}
 inline long long __mul64hi(long long a, long long b) { return (long long)(((__int128)a * b) >> 64); }
 
 // ---- floats: exact operations alone (built with -ffp-contract=off) ----

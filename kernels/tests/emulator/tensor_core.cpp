@@ -48,6 +48,10 @@ struct Product {
     float a[16][16], b[16][8];
 };
 Product scratch[32];
+struct Codes {
+    int8_t a[16][32], b[32][8];
+};
+Codes codes[32];
 
 // Lane l holds elements [l / 4 (+ 8)][l % 4 * 2 (+ 1)] of D. Sums ascend in k; tensor cores don't say how they round.
 void accumulate(float (&d)[4], const Product& product, unsigned depth) {
@@ -134,6 +138,20 @@ void mma_m16n8k8_tf32(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)
     for (unsigned i = 0; i < 2; ++i) product.b[column + i * 4][row] = tf32(b[i]);
     sync_warp(~0u, line);
     accumulate(d, product, 8);
+    sync_warp(~0u, line);
+}
+
+void mma_m16n8k32_s8(int32_t (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], int line) {
+    Codes& product = codes[current->rank / 32];
+    const unsigned row = current->lane / 4, four = current->lane % 4 * 4, column = current->lane % 4 * 2;
+    for (unsigned byte = 0; byte < 4; ++byte) {
+        for (unsigned i = 0; i < 4; ++i) product.a[row + i % 2 * 8][four + byte + i / 2 * 16] = int8_t(a[i] >> 8 * byte);
+        for (unsigned i = 0; i < 2; ++i) product.b[four + byte + i * 16][row] = int8_t(b[i] >> 8 * byte);
+    }
+    sync_warp(~0u, line);
+    for (unsigned i = 0; i < 4; ++i)
+        for (unsigned k = 0; k < 32; ++k)
+            d[i] = int32_t(uint32_t(d[i]) + uint32_t(product.a[row + i / 2 * 8][k] * product.b[k][column + i % 2]));
     sync_warp(~0u, line);
 }
 

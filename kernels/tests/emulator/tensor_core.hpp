@@ -14,5 +14,7 @@ void mma_m16n8k16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2],
 void mma_m16n8k8(float (&d)[4], const uint32_t (&a)[2], const uint32_t (&b)[1], Half half, int line);
 // mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32: operands are f32 bits, cut to 10 digits
 void mma_m16n8k8_tf32(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], int line);
+// mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32: sums wrap
+void mma_m16n8k32_s8(int32_t (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], int line);
 
 } // namespace emu

@@ -102,7 +102,7 @@ impl RangeObserver {
     /// The range for codes of this scheme.
     ///
     /// # Errors
-    /// Nothing was seen; a range without codes ([`Scheme::params`]).
+    /// Nothing was seen; a range without codes ([`Scheme::encoding`]).
     pub fn range(&self, scheme: &Scheme) -> Result<(f64, f64)> {
         let Some(extremes) = self.extremes() else {
             return Err(Error::other("range: no values were seen"));
@@ -165,7 +165,7 @@ impl RangeObserver {
 
     /// Mean squared error of codes for `low..=high`.
     fn mse(&self, scheme: &Scheme, low: f64, high: f64) -> Result<f64> {
-        let (params, (lowest, highest)) = (scheme.params(low, high)?, scheme.codes()?);
+        let (params, (lowest, highest)) = (scheme.encoding(low, high)?, scheme.codes()?);
         let (scale, zero) = (f64::from(params.scale), f64::from(params.zero_point));
         let error = |bin: Bin| {
             let code = (bin.centre / scale).round_ties_even() + zero;
@@ -178,7 +178,7 @@ impl RangeObserver {
     /// How far the distribution of the codes for `low..=high` is from that of the values, those beyond moved to the bounds. Zeros, of
     /// which a relu makes many, have a code of their own and are left out.
     fn divergence(&self, scheme: &Scheme, low: f64, high: f64) -> Result<f64> {
-        let (params, (lowest, highest)) = (scheme.params(low, high)?, scheme.codes()?);
+        let (params, (lowest, highest)) = (scheme.encoding(low, high)?, scheme.codes()?);
         let (scale, zero) = (f64::from(params.scale), f64::from(params.zero_point));
         let place = |value: f64| {
             let code = (value / scale).round_ties_even() + zero;
@@ -240,7 +240,7 @@ mod tests {
 
     /// The mean squared error that codes leave, value by value.
     fn error(values: &[f32], scheme: &Scheme, (low, high): (f64, f64)) -> f64 {
-        let (q, (lowest, highest)) = (scheme.params(low, high).unwrap(), scheme.codes().unwrap());
+        let (q, (lowest, highest)) = (scheme.encoding(low, high).unwrap(), scheme.codes().unwrap());
         let of = |x: f32| {
             let code =
                 ((x / q.scale).round_ties_even() as i32 + q.zero_point).clamp(lowest, highest);

@@ -1,6 +1,6 @@
 //! From a range of values to scale and zero point.
 
-use ferrotape_tensor::{DType, Error, Result};
+use ferrotape_tensor::{DType, Encoding, Error, Result};
 
 /// How a range is mapped to codes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -22,15 +22,6 @@ pub struct Scheme {
     pub mapping: Mapping,
     /// [`DType::I8`] or [`DType::U8`].
     pub dtype: DType,
-}
-
-/// Scale and zero point: a code stands for `(code - zero_point) * scale`.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct QParams {
-    /// Above 0, finite.
-    pub scale: f32,
-    /// A code.
-    pub zero_point: i32,
 }
 
 /// The smallest scale: PyTorch's, f32's epsilon. A range of nothing but 0 gets it.
@@ -63,12 +54,12 @@ impl Scheme {
     /// ```
     /// use ferrotape_nn::quant::Scheme;
     /// # fn main() -> ferrotape_tensor::Result<()> {
-    /// let q = Scheme::ACTIVATION.params(-1.0, 3.0)?;
+    /// let q = Scheme::ACTIVATION.encoding(-1.0, 3.0)?;
     /// assert_eq!((q.scale, q.zero_point), (4.0 / 255.0, 64));
-    /// assert_eq!(Scheme::WEIGHT.params(-0.5, 2.54)?.scale, 0.02);
+    /// assert_eq!(Scheme::WEIGHT.encoding(-0.5, 2.54)?.scale, 0.02);
     /// # Ok(()) }
     /// ```
-    pub fn params(&self, min: f64, max: f64) -> Result<QParams> {
+    pub fn encoding(&self, min: f64, max: f64) -> Result<Encoding> {
         let (lowest, highest) = self.codes()?;
         let (low, high) = (min.min(0.0) as f32, max.max(0.0) as f32);
         let fits = min.is_finite() && max.is_finite() && min <= max;
@@ -86,7 +77,7 @@ impl Scheme {
             Mapping::Symmetric => (largest / 127.5, middle),
             Mapping::SymmetricNarrow => (largest / 127.0, middle),
         };
-        Ok(QParams { scale: scale.max(SMALLEST), zero_point })
+        Encoding::new(scale.max(SMALLEST), zero_point, self.dtype)
     }
 }
 
@@ -94,23 +85,28 @@ impl Scheme {
 mod tests {
     use super::*;
 
+    fn of(scheme: Scheme, min: f64, max: f64) -> (f32, i32) {
+        let encoding = scheme.encoding(min, max).unwrap();
+        (encoding.scale, encoding.zero_point)
+    }
+
     #[test]
     fn degenerate_ranges_are_defined() {
         let affine = Scheme::ACTIVATION;
-        assert_eq!(affine.params(0.0, 0.0).unwrap(), QParams { scale: SMALLEST, zero_point: 0 });
+        assert_eq!(of(affine, 0.0, 0.0), (SMALLEST, 0));
         let i8 = Scheme { dtype: DType::I8, ..affine };
-        assert_eq!(i8.params(0.0, 0.0).unwrap().zero_point, -128);
-        assert_eq!(i8.params(-2.0, -2.0).unwrap(), QParams { scale: 2.0 / 255.0, zero_point: 127 });
-        assert_eq!(i8.params(5.1, 5.1).unwrap(), QParams { scale: 0.02, zero_point: -128 });
+        assert_eq!(i8.encoding(0.0, 0.0).unwrap().zero_point, -128);
+        assert_eq!(of(i8, -2.0, -2.0), (2.0 / 255.0, 127));
+        assert_eq!(of(i8, 5.1, 5.1), (0.02, -128));
         let symmetric = Scheme { mapping: Mapping::Symmetric, ..affine };
-        assert_eq!(symmetric.params(-2.55, 1.0).unwrap(), QParams { scale: 0.02, zero_point: 128 });
+        assert_eq!(of(symmetric, -2.55, 1.0), (0.02, 128));
         for (min, max) in
             [(f64::NAN, 1.0), (0.0, f64::INFINITY), (2.0, 1.0), (-3e38, 3e38), (0., 1e39)]
         {
-            let error = affine.params(min, max).unwrap_err().to_string();
+            let error = affine.encoding(min, max).unwrap_err().to_string();
             assert!(error.contains("no codes for values from"), "{error}");
         }
-        let error = Scheme { dtype: DType::F32, ..affine }.params(0.0, 1.0).unwrap_err();
+        let error = Scheme { dtype: DType::F32, ..affine }.encoding(0.0, 1.0).unwrap_err();
         assert!(error.to_string().contains("codes of f32"), "{error}");
     }
 }

@@ -6,10 +6,13 @@ mod dense;
 mod halves;
 mod images;
 mod indices;
+mod int8;
+mod integers;
 mod maps;
 mod norms;
 mod pools;
 mod products;
+mod quantize;
 mod random;
 mod reductions;
 mod scans;
@@ -64,6 +67,9 @@ fn native(op: &Op, inputs: &[Input<'_>], outputs: &mut [Output<'_>]) -> Option<R
         .or_else(|| random::execute(op, outputs))
         .or_else(|| updates::execute(op, inputs, outputs))
         .or_else(|| sequence::execute(op, inputs, outputs))
+        .or_else(|| quantize::execute(op, inputs, outputs))
+        .or_else(|| int8::execute(op, inputs, outputs))
+        .or_else(|| integers::execute(op, inputs, outputs))
 }
 
 /// The kernels' name of an element type.

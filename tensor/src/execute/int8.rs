@@ -1,13 +1,18 @@
 //! Operations on codes of 8 bits.
 
-use ferrotape_kernels::cpu::int8::scheme::{self, Affine};
+mod recurrent;
+
+use ferrotape_kernels::buffer::Buffer;
+use ferrotape_kernels::cpu::int8::scheme::{self, Affine, Rule};
 use ferrotape_kernels::cpu::int8::{self, Activations, Code, Codes, Output as To, Pool2d, Zero};
 use smallvec::SmallVec;
 
 use super::{Dense, Input, Output, tensor, told};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
-use crate::op::{Encoding, Int8Call, Int8Op, Op, PackedWeights};
+use crate::op::{Encoding, Int8Call, Int8Dynamic, Int8Op, Int8Weights, Op, PackedWeights};
+
+pub(super) use recurrent::recurrent;
 
 pub(super) fn execute(
     op: &Op,
@@ -17,6 +22,7 @@ pub(super) fn execute(
 ) -> Result<()> {
     match (int8, out.meta.dtype) {
         (Int8Op::Layer(call), _) => layer(op, call, inputs, out),
+        (Int8Op::Dynamic(layer), _) => dynamic(op, layer, inputs, out),
         (Int8Op::Decode { from, images }, _) if from.dtype == DType::I8 => {
             decode::<i8>(op, from, *images, inputs, out)
         }
@@ -26,12 +32,12 @@ pub(super) fn execute(
     }
 }
 
-fn affine(encoding: &Encoding) -> Affine<'_> {
+pub(super) fn affine(encoding: &Encoding) -> Affine<'_> {
     Affine::per_tensor(&encoding.scale, encoding.zero_point)
 }
 
 /// `[n, c, places]` of images `[n, c, h, w]`.
-fn planes(shape: &[usize]) -> [usize; 3] {
+pub(super) fn planes(shape: &[usize]) -> [usize; 3] {
     match shape {
         [n, c, h, w] => [*n, *c, h * w],
         _ => [1, 1, crate::shape::len(shape)],
@@ -113,7 +119,10 @@ fn codes<C: Code>(
                 let places = y.len().checked_div(total).unwrap_or(0);
                 int8::concat(places, &parts, &affine(to), y)
             }
-            Int8Op::Layer(_) | Int8Op::Decode { .. } => {
+            Int8Op::Layer(_)
+            | Int8Op::Dynamic(_)
+            | Int8Op::Recurrent(_)
+            | Int8Op::Decode { .. } => {
                 return Err(Error::argument(op.name(), "internal: it was computed elsewhere"));
             }
         },
@@ -149,30 +158,85 @@ fn layer(op: &Op, call: &Int8Call, inputs: &[Input<'_>], out: &mut Output<'_>) -
         }
         None => {
             let bias = (!call.float_bias.is_empty()).then_some(&call.float_bias[..]);
-            To::F32 { out: out.buffer.as_mut_slice(), scale: factors, bias, relu }
+            To::F32 { out: out.buffer.as_mut_slice(), scale: factors, row_scale: None, bias, relu }
         }
     };
     let x = tensor(op, inputs, 0)?;
     let codes = AnyCodes::new(op, inputs, 0)?;
-    let weights = &call.weights;
-    let weight_zero = (!weights.zero.is_empty()).then_some(Zero::Each(&weights.zero));
     let bias = (!call.bias.is_empty()).then_some(&call.bias[..]);
+    let zero = Zero::All(call.x.zero_point);
+    let rows = crate::shape::len(&x.shape()[..x.rank().saturating_sub(1)]);
+    let images = x.shape().get(..3).unwrap_or(&[]);
+    multiply(op, &call.weights, images, rows, codes.get(), zero, bias, to)
+}
+
+/// Codes of each row (of each image), then the layer.
+fn dynamic(op: &Op, layer: &Int8Dynamic, inputs: &[Input<'_>], out: &mut Output<'_>) -> Result<()> {
+    let x = tensor(op, inputs, 0)?;
+    let numbers = Dense::<f32>::new(op, x)?;
+    let weights = &layer.weights;
+    let (rows, images) = match (&weights.packed, x.shape()) {
+        (PackedWeights::Conv2d(_), &[n, c, h, w]) => (n, Some([n, c, h * w])),
+        (_, shape) => (crate::shape::len(&shape[..shape.len().saturating_sub(1)]), None),
+    };
+    let failed = |error| Error::from_kernel(op.name(), error);
+    let mut codes = Buffer::new(x.len()).map_err(failed)?;
+    let mut scales = Buffer::new(rows * size_of::<f32>()).map_err(failed)?;
+    let mut zeros = Buffer::new(rows * size_of::<i32>()).map_err(failed)?;
+    {
+        let (codes, scale) = (codes.as_mut_slice::<u8>(), scales.as_mut_slice::<f32>());
+        let (zero, x) = (zeros.as_mut_slice::<i32>(), numbers.slice());
+        let made = match images {
+            Some(shape) => scheme::quantize_images(shape, x, Rule::Reciprocal, codes, scale, zero),
+            None => {
+                let k = x.len().checked_div(rows).unwrap_or(0);
+                scheme::quantize_rows([rows, k], x, Rule::Reciprocal, codes, scale, zero)
+            }
+        };
+        told(op, made)?;
+    }
+    let bias = (!layer.bias.is_empty()).then_some(&layer.bias[..]);
+    let to = To::F32 {
+        out: out.buffer.as_mut_slice(),
+        scale: &weights.scale,
+        row_scale: Some(scales.as_slice()),
+        bias,
+        relu: layer.relu,
+    };
+    let zero = Zero::Each(zeros.as_slice());
+    let images = match x.shape() {
+        &[n, _, h, w] => [n, h, w],
+        _ => [0; 3],
+    };
+    multiply(op, weights, &images, rows, Codes::U8(codes.as_slice()), zero, None, to)
+}
+
+/// The product of `rows`, or the convolution of `images`: `[n, h, w]`.
+#[allow(clippy::too_many_arguments)]
+fn multiply(
+    op: &Op,
+    weights: &Int8Weights,
+    images: &[usize],
+    rows: usize,
+    codes: Codes<'_>,
+    zero: Zero<'_>,
+    bias: Option<&[i32]>,
+    to: To<'_>,
+) -> Result<()> {
+    let weight_zero = (!weights.zero.is_empty()).then_some(Zero::Each(&weights.zero));
     told(
         op,
         match &weights.packed {
             PackedWeights::Linear(packed) => {
                 let (k, n) = (packed.k(), packed.n());
-                let zero = Zero::All(call.x.zero_point);
-                let a = Activations { codes: codes.get(), stride: k, zero };
-                let rows = crate::shape::len(&x.shape()[..x.rank().saturating_sub(1)]);
+                let a = Activations { codes, stride: k, zero };
                 int8::gemm(rows, &a, packed, weight_zero, bias, to, n)
             }
             PackedWeights::Conv2d(conv) => {
-                let &[batch, h, w, _] = x.shape() else {
+                let &[batch, h, w] = images else {
                     return Err(Error::shape(op.name(), "four dims expected"));
                 };
-                let zero = call.x.zero_point;
-                int8::conv2d(conv, batch, [h, w], codes.get(), zero, weight_zero, bias, to)
+                int8::conv2d(conv, batch, [h, w], codes, zero, weight_zero, bias, to)
             }
         },
     )

@@ -60,7 +60,7 @@ fn matmul_integers<T: Integer>(op: &Op, inputs: &[Input<'_>], out: &mut Output<'
 }
 
 /// Offset of every matrix of a batch, in row-major order of the broadcast batch dims.
-fn batch_offsets(tensor: &Tensor, batch: &[usize]) -> SmallVec<[isize; 32]> {
+pub(super) fn batch_offsets(tensor: &Tensor, batch: &[usize]) -> SmallVec<[isize; 32]> {
     let layout = tensor.layout();
     let own = tensor.rank() - 2;
     let lead = batch.len() - own;

@@ -1,14 +1,19 @@
 //! Operations on codes of 8 bits: what stands between a network's input and its output when it runs in integers.
 
-use std::sync::Arc;
+mod recurrent;
+
+use std::sync::{Arc, Mutex};
 
 use ferrotape_kernels::cpu::int8::{Conv2d, Conv2dShape, Order, Packed};
+use ferrotape_kernels::cuda;
 
 use super::{Conv2dOp, Meta, Pool2dOp};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::shape::Dims;
 use crate::tensor::Tensor;
+
+pub use recurrent::{Int8Recurrent, Int8RecurrentWeights};
 
 /// What codes stand for: `(code - zero_point) * scale`.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -58,6 +63,21 @@ pub struct Int8Weights {
     pub(crate) scale: Vec<f32>,
     /// Empty where all are 0.
     pub(crate) zero: Vec<i32>,
+    /// The same on GPUs, from the first call there on.
+    pub(crate) placed: Mutex<Vec<Arc<PlacedWeights>>>,
+}
+
+/// Weights on a GPU.
+#[derive(Debug)]
+pub(crate) struct PlacedWeights {
+    pub(crate) ordinal: usize,
+    pub(crate) packed: PackedThere,
+}
+
+#[derive(Debug)]
+pub(crate) enum PackedThere {
+    Linear(cuda::int8::Packed),
+    Conv2d(cuda::int8::Conv2d),
 }
 
 #[derive(Debug)]
@@ -131,7 +151,19 @@ impl Int8Weights {
         if zero.iter().all(|zero| *zero == 0) {
             zero.clear();
         }
-        Ok(Int8Weights { packed, scale, zero })
+        Ok(Int8Weights { packed, scale, zero, placed: Mutex::default() })
+    }
+
+    /// The codes, of the shape that they were given in.
+    ///
+    /// # Errors
+    /// Another shape's length; memory over the limit.
+    pub fn codes(&self, shape: &[usize]) -> Result<Tensor> {
+        let codes = match &self.packed {
+            PackedWeights::Linear(packed) => packed.codes_out_in(),
+            PackedWeights::Conv2d(conv) => conv.codes(),
+        };
+        Tensor::from_vec(codes, shape.to_vec())
     }
 
     /// How many outputs (channels) it has.
@@ -184,13 +216,7 @@ impl Int8Call {
     ) -> Result<Int8Call> {
         const OP: &str = "int8_layer";
         x.check(OP)?;
-        let outputs = weights.outputs();
-        if let Some(bias) = bias
-            && (bias.len() != outputs || !bias.iter().all(|bias| bias.is_finite()))
-        {
-            let message = format!("bias: {outputs} finite numbers expected, {} given", bias.len());
-            return Err(Error::argument(OP, message));
-        }
+        check_bias(bias, weights.outputs())?;
         let mut factors: Vec<f32> = weights.scale.iter().map(|scale| x.scale * scale).collect();
         let (mut codes, mut float) = (Vec::new(), Vec::new());
         match (to, bias) {
@@ -214,6 +240,37 @@ impl Int8Call {
     }
 }
 
+/// A layer whose input is quantized when it comes along: each row of a product, each image of a convolution, by its own range.
+#[derive(Debug)]
+pub struct Int8Dynamic {
+    pub(crate) weights: Arc<Int8Weights>,
+    /// Empty: none.
+    pub(crate) bias: Vec<f32>,
+    pub(crate) relu: bool,
+}
+
+impl Int8Dynamic {
+    /// `sum * (x_scale * w.scale) + bias`, with `relu` then `max(_, 0)`, where `x_scale` and the zero point in the exact sum are those of u8 codes
+    /// for the row's range, widened to hold 0.
+    ///
+    /// # Errors
+    /// A bias of another length or that is not finite.
+    pub fn new(weights: Arc<Int8Weights>, bias: Option<&[f32]>, relu: bool) -> Result<Self> {
+        check_bias(bias, weights.outputs())?;
+        Ok(Int8Dynamic { weights, bias: bias.unwrap_or(&[]).to_vec(), relu })
+    }
+}
+
+fn check_bias(bias: Option<&[f32]>, outputs: usize) -> Result<()> {
+    match bias {
+        Some(bias) if bias.len() != outputs || !bias.iter().all(|bias| bias.is_finite()) => {
+            let message = format!("bias: {outputs} finite numbers expected, {} given", bias.len());
+            Err(Error::argument("int8_layer", message))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// An operation on codes. Images lie `[n, h, w, c]`.
 #[derive(Debug, Clone)]
 pub enum Int8Op {
@@ -233,6 +290,11 @@ pub enum Int8Op {
     },
     /// `y = a W^T + bias` for `[.., in]`, or the convolution of images
     Layer(Arc<Int8Call>),
+    /// The same for f32 with codes of its own range; images go from `[n, c, h, w]` to `[n, oh, ow, o]`
+    Dynamic(Arc<Int8Dynamic>),
+    /// A recurrent layer on f32: x `[steps, batch, input]`, h0 and c0 (LSTM) `[batch, hidden]`, lengths `[batch]`: i64 (if it has any) to y, h_n
+    /// and c_n (LSTM)
+    Recurrent(Arc<Int8Recurrent>),
     /// `y` = the largest code of each window; not dilated, no window hangs over
     MaxPool2d(Pool2dOp),
     /// `y = a + b`, of one shape
@@ -264,6 +326,11 @@ impl Int8Op {
                 PackedWeights::Linear(_) => "int8_linear",
                 PackedWeights::Conv2d(_) => "int8_conv2d",
             },
+            Int8Op::Dynamic(layer) => match layer.weights.packed {
+                PackedWeights::Linear(_) => "int8_dynamic_linear",
+                PackedWeights::Conv2d(_) => "int8_dynamic_conv2d",
+            },
+            Int8Op::Recurrent(_) => "int8_sequence",
             Int8Op::MaxPool2d(_) => "int8_max_pool2d",
             Int8Op::Add { .. } => "int8_add",
             Int8Op::Concat { .. } => "int8_cat",
@@ -272,6 +339,7 @@ impl Int8Op {
 
     pub(crate) fn operands(&self) -> usize {
         match self {
+            Int8Op::Recurrent(layer) => layer.operands(),
             Int8Op::Add { .. } => 2,
             Int8Op::Concat { from, .. } => from.len().max(1),
             _ => 1,
@@ -287,7 +355,7 @@ impl Int8Op {
             true => Ok(()),
             false => Err(Error::dtype(name, format!("{} where {dtype} is expected", meta.dtype))),
         };
-        let images = |images: bool, order: [usize; 4]| match (images, &a.shape[..]) {
+        let images_in = |images: bool, order: [usize; 4]| match (images, &a.shape[..]) {
             (false, shape) => Ok(Dims::from_slice(shape)),
             (true, shape @ &[_, _, _, _]) => Ok(order.iter().map(|&dim| shape[dim]).collect()),
             (true, shape) => Err(Error::shape(name, format!("{shape:?}: four dims expected"))),
@@ -296,17 +364,27 @@ impl Int8Op {
             Int8Op::Encode { to, images: are } => {
                 to.check(name)?;
                 is(a, DType::F32)?;
-                made(images(*are, [0, 2, 3, 1])?, to.dtype)
+                made(images_in(*are, [0, 2, 3, 1])?, to.dtype)
             }
             Int8Op::Decode { from, images: are } => {
                 from.check(name)?;
                 is(a, from.dtype)?;
-                made(images(*are, [0, 3, 1, 2])?, DType::F32)
+                made(images_in(*are, [0, 3, 1, 2])?, DType::F32)
             }
             Int8Op::Layer(call) => {
                 is(a, call.x.dtype)?;
-                made(layer(name, call, &a.shape)?, call.to.map_or(DType::F32, |to| to.dtype))
+                made(
+                    layer(name, &call.weights, &a.shape)?,
+                    call.to.map_or(DType::F32, |to| to.dtype),
+                )
             }
+            Int8Op::Dynamic(dynamic) => {
+                is(a, DType::F32)?;
+                let images = matches!(dynamic.weights.packed, PackedWeights::Conv2d(_));
+                let shape = images_in(images, [0, 2, 3, 1])?;
+                made(layer(name, &dynamic.weights, &shape)?, DType::F32)
+            }
+            Int8Op::Recurrent(_) => return Err(Error::argument(name, "has no single output")),
             Int8Op::MaxPool2d(pool) => {
                 let fits = matches!(a.dtype, DType::U8 | DType::I8)
                     && pool.dilation == [1, 1]
@@ -315,7 +393,8 @@ impl Int8Op {
                     let message = "codes, dilation 1 and windows that lie within are expected";
                     return Err(Error::argument(name, message));
                 }
-                let chw = Meta { shape: images(true, [0, 3, 1, 2])?, ..a.clone() };
+                // Windows are checked where those of floats are.
+                let chw = made(images_in(true, [0, 3, 1, 2])?, DType::F32);
                 let y = super::metas::images::pooled(name, pool, &chw)?;
                 made(Dims::from_slice(&[y[0], y[2], y[3], y[1]]), a.dtype)
             }
@@ -356,11 +435,11 @@ impl Int8Op {
     }
 }
 
-fn layer(name: &'static str, call: &Int8Call, x: &[usize]) -> Result<Dims> {
+fn layer(name: &'static str, weights: &Int8Weights, x: &[usize]) -> Result<Dims> {
     let wrong = |expected: String| {
         Err(Error::shape(name, format!("input of shape {x:?}: {expected} expected")))
     };
-    match (&call.weights.packed, x) {
+    match (&weights.packed, x) {
         (PackedWeights::Linear(packed), [rest @ .., last]) if *last == packed.k() => {
             let mut shape = Dims::from_slice(rest);
             shape.push(packed.n());

@@ -2,13 +2,14 @@
 
 pub(in crate::op) mod images;
 mod norms;
+mod quantize;
 mod scans;
 mod sequence;
 mod shapes;
 
 use smallvec::{SmallVec, smallvec};
 
-use super::{IndexOp, Meta, Op, RandomOp, ReduceDims};
+use super::{IndexOp, Int8Op, Meta, Op, RandomOp, ReduceDims};
 use crate::dtype::DType;
 use crate::error::{Error, ErrorKind, Result};
 use crate::shape::{self, Dims};
@@ -45,6 +46,7 @@ pub fn output_metas(op: &Op, inputs: &[Meta]) -> Result<Metas> {
         Op::Sequence(settings) => sequence::forward(name, settings, inputs)?,
         Op::SequenceBackward(settings) => sequence::backward(name, settings, inputs)?,
         Op::LayerNorm { .. } => norms::layer_norm(name, inputs)?,
+        Op::Int8(Int8Op::Recurrent(layer)) => layer.outputs(inputs)?,
         Op::Optimize(_) | Op::Assign => check_update(op, inputs)?,
         _ => smallvec![single_output(op, inputs)?],
     };
@@ -91,6 +93,8 @@ fn check_operands(op: &Op, inputs: &[Meta]) -> Result<()> {
         Op::MaxPool2dScatter(..) | Op::MaxPool2dGather(_) => 2..=2,
         Op::Select | Op::CrossEntropyInput | Op::LayerNormWeight { .. } => 3..=3,
         Op::LayerNorm { .. } => 1..=3,
+        Op::Quantize(_) | Op::Dequantize { .. } | Op::FakeQuantize(_) => 3..=3,
+        Op::MatmulInteger | Op::ConvInteger(_) => 2..=4,
         Op::LayerNormInput { .. } => 3..=4,
         Op::Linear(_) | Op::Conv2d(..) => 2..=3,
         Op::Concat(_) => 1..=usize::MAX,
@@ -118,7 +122,9 @@ fn check_operands(op: &Op, inputs: &[Meta]) -> Result<()> {
         Op::Sequence(settings) | Op::SequenceBackward(settings) if settings.lengths => {
             &inputs[..inputs.len() - 1]
         }
-        Op::CrossEntropyInput | Op::Custom(_) => &[],
+        Op::CrossEntropyInput | Op::Int8(_) | Op::Custom(_) => &[],
+        Op::Quantize(_) | Op::Dequantize { .. } | Op::FakeQuantize(_) => &[],
+        Op::MatmulInteger | Op::ConvInteger(_) => &[],
         Op::Binary(_) if mixes(&inputs[0], &inputs[1]) || mixes(&inputs[1], &inputs[0]) => &[],
         _ => inputs,
     };
@@ -192,6 +198,11 @@ fn single_output(op: &Op, inputs: &[Meta]) -> Result<Meta> {
         Op::MaxPool2dIndex(_) | Op::AvgPool2d(..) | Op::AvgPool2dInput(..) => {
             images::output(op, inputs)?
         }
+        Op::Quantize(_)
+        | Op::Dequantize { .. }
+        | Op::FakeQuantize(_)
+        | Op::MatmulInteger
+        | Op::ConvInteger(_) => quantize::output(op, inputs)?,
         Op::Copy | Op::StopGradient => inputs[0].clone(),
         Op::Softmax { dim, .. } => {
             require_float(name, inputs[0].dtype)?;

@@ -11,6 +11,12 @@ use crate::no_panic::{Rng, draw_op, spoil, variants};
 
 /// Operations that the host computes, or some of them.
 const BY_THE_HOST: &[&str] = &[
+    // No kernels yet.
+    "Quantize",
+    "Dequantize",
+    "FakeQuantize",
+    "MatmulInteger",
+    "ConvInteger",
     // Small matrices, one after another.
     "Svd",
     // Of sizes, or of layouts, that kernels can't count through: only absurd ones, and more than 16 dims.

@@ -147,7 +147,7 @@ const ELSEWHERE: &str = "
     floor_divide trunc_divide fmod remainder window_mean window_mean_input round_decimals
     eq ne lt le gt ge logical_and logical_or logical_xor logical_not isnan isinf isfinite any any_keep all all_keep count_nonzero
     argmax argmax_keep argmin argmin_keep argsort nonzero searchsorted bucketize max_pool2d_index
-    full_like new_full";
+    full_like new_full requantize";
 
 #[test]
 fn every_method_has_a_case() {

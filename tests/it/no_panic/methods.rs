@@ -354,6 +354,36 @@ fn methods() -> BTreeMap<&'static str, Call> {
                 false => x.col2im([1, 1], by, Conv2dOp::default()),
             }
         };
+        quantize: |d, t, x| match d.rng.below(4) {
+            0 => x.quantize(&t.other, &t.index, codes(d)),
+            1 => x.to_dtype(DType::F32)?.quantize(d.number(), d.number(), codes(d)),
+            2 => x.quantize(0.25, 3.0, QuantizeOp::new(d.rng.pick(&DType::ALL))),
+            _ => x.to_dtype(DType::F32).quantize(t.other.abs()?.amax(..)?.clamp(0.1, 9.0)?, d.place() as f64, codes(d)),
+        };
+        dequantize: |d, t, x| match d.rng.below(3) {
+            0 => x.to_dtype(DType::U8)?.dequantize(t.other.abs()?.clamp(0.1, 9.0)?, &t.index, axis(d)),
+            1 => x.to_dtype(DType::I8).dequantize(d.number(), 3.0, None),
+            _ => x.to_dtype(DType::I32).dequantize(&t.more, &t.index, axis(d)),
+        };
+        fake_quantize: |d, t, x| match d.rng.below(3) {
+            0 => x.fake_quantize(t.other.abs()?.clamp(0.1, 9.0)?, &t.index, FakeQuantizeOp { axis: axis(d), low: -8, high: 7 }),
+            1 => x.fake_quantize(0.1, 3.0, FakeQuantizeOp::new(-8, 7)),
+            _ => x.fake_quantize(d.number(), d.place() as f64, FakeQuantizeOp::new(d.place() as i32, d.place() as i32)),
+        };
+        requantize: |d, t, x| match d.flag() {
+            true => x.requantize(&t.other, &t.index, codes(d)),
+            false => x.to_dtype(DType::I32).requantize(d.number(), 3.0, codes(d)),
+        };
+        matmul_integer: |d, t, x| {
+            let zero = t.index.narrow(-1, 0, 1);
+            let zero = zero.as_ref().ok().filter(|_| d.rng.chance(2));
+            let other = if d.flag() { t.other.clone() } else { x.transpose(-1, -2)? }.to_dtype(DType::I8)?;
+            x.to_dtype(DType::U8).matmul_integer(&other, zero, Some(&t.index).filter(|_| d.rng.chance(3)))
+        };
+        conv_integer: |d, t, x| {
+            let zero = Some(&t.index).filter(|_| d.rng.chance(2));
+            x.to_dtype(DType::I8).conv_integer(&t.other.to_dtype(DType::U8)?, zero, zero, super::conv(d.rng))
+        };
         conv1d: |d, t, x| x.conv1d(&t.other, None, Conv1dOp::default().stride([d.setting()]).padding([d.setting()]));
         conv1d_same: |d, t, x| x.conv1d_same(&t.other, None, Conv1dOp::default().dilation([d.setting()]));
         conv2d: |d, t, x| x.conv2d(&t.other, None, super::conv(d.rng));
@@ -397,6 +427,15 @@ fn methods() -> BTreeMap<&'static str, Call> {
         upsample_bilinear: |d, t, x| x.upsample_bilinear(interpolated(d));
     }
     table
+}
+
+fn axis(d: &mut Draw<'_>) -> Option<usize> {
+    if d.flag() { None } else { Some(d.rng.dim(d.rank)) }
+}
+
+fn codes(d: &mut Draw<'_>) -> QuantizeOp {
+    let rule = d.rng.pick(&[QuantizeRule::Reciprocal, QuantizeRule::Divide]);
+    QuantizeOp { axis: axis(d), dtype: d.rng.pick(&[DType::I8, DType::U8]), rule }
 }
 
 fn matrix(d: &mut Draw<'_>) -> MatrixNorm {
@@ -495,6 +534,7 @@ const RARE: &[&str] = &[
     "conv2d_weight",
     "conv3d",
     "conv3d_same",
+    "conv_integer",
     "conv_transpose1d",
     "conv_transpose2d",
     "cross_entropy",

@@ -67,7 +67,7 @@ fn window_of<const D: usize>(node: &Node<'_>, kernel: &[usize]) -> Option<Window
         }
     };
     // PyTorch's pools, and ours, refuse more padding than half the window.
-    let fits = node.op == "Conv" || (0..D).all(|d| 2 * pads[d] <= kernel[d] as i64);
+    let fits = node.op.contains("Conv") || (0..D).all(|d| 2 * pads[d] <= kernel[d] as i64);
     let even = fits && pads[..D] == pads[D..];
     let padding: Vec<usize> =
         pads[..D].iter().map(|&p| if even { p as usize } else { 0 }).collect();
@@ -110,6 +110,16 @@ type Convolution<const D: usize> =
 
 fn conv<const D: usize>(node: &Node<'_>, x: &Tensor, f: Convolution<D>) -> Option<Result<Tensor>> {
     let weight = node.x(1)?;
+    conv_of::<D>(node, x, weight, |x, settings| f(x, weight, node.x(2), settings))
+}
+
+/// A convolution by `f` with the node's settings.
+pub(super) fn conv_of<const D: usize>(
+    node: &Node<'_>,
+    x: &Tensor,
+    weight: &Tensor,
+    f: impl Fn(&Tensor, ferrotape::ConvOp<D>) -> Result<Tensor>,
+) -> Option<Result<Tensor>> {
     let window = window_of::<D>(node, &weight.shape()[2..])?;
     let settings = ferrotape::ConvOp {
         stride: window.stride,
@@ -117,7 +127,7 @@ fn conv<const D: usize>(node: &Node<'_>, x: &Tensor, f: Convolution<D>) -> Optio
         dilation: window.dilation,
         groups: node.int("group", 1) as usize,
     };
-    Some(window.pad(x, 0.0).and_then(|x| f(&x, weight, node.x(2), settings)))
+    Some(window.pad(x, 0.0).and_then(|x| f(&x, settings)))
 }
 
 fn conv_transpose(node: &Node<'_>, x: &Tensor, spatial: usize) -> Option<Result<Tensor>> {

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use ::safetensors::SafeTensors;
 use ferrotape::io::{
     load_safetensors, map_safetensors, parse_safetensors, safetensors_metadata, save_safetensors,
     save_safetensors_with,
 };
 use ferrotape::prelude::*;
-use ::safetensors::SafeTensors;
 
 use super::Folder;
 use super::hostile::{Case, read, refused};

@@ -65,10 +65,9 @@ impl Block<'_> {
         sums: &mut Sums,
         totals: &mut Totals,
     ) {
-        let mut starts = [self.base; ROWS];
-        for (start, offset) in starts.iter_mut().zip(&self.rows[row..row + shape[0]]) {
-            *start = start.wrapping_add(*offset);
-        }
+        // One after the other: a vector of them would wait for the stores of what it adds to.
+        let rows = &self.rows[row..row + shape[0]];
+        let starts = std::array::from_fn(|r| self.base.wrapping_add(rows[r.min(rows.len() - 1)]));
         // Where fewer panels are left than the tile has, the last one is read again in place of those beyond.
         let last = (self.columns.end - first - 1) / PANEL;
         let panel = self.packed.codes().as_ptr().wrapping_add(first / PANEL * self.packed.panel);

@@ -57,12 +57,12 @@ impl Conv2dShape {
     }
 
     /// Input channels of a group.
-    fn inputs(&self) -> usize {
+    pub(crate) fn inputs(&self) -> usize {
         self.in_channels / self.groups
     }
 
     /// Output channels of a group.
-    fn outputs(&self) -> usize {
+    pub(crate) fn outputs(&self) -> usize {
         self.out_channels / self.groups
     }
 
@@ -77,7 +77,20 @@ impl Conv2dShape {
         if self.whole_lines() { [kh, kw * self.inputs()] } else { [kh * kw, self.inputs()] }
     }
 
-    fn check(&self) -> Result<()> {
+    /// Where in the weight the code stands that is packed at `l` for output `o`; `None` where there is none.
+    fn place(&self, l: usize, o: usize) -> Option<usize> {
+        let ([kh, kw], inputs) = (self.kernel, self.inputs());
+        let [_, run] = self.runs();
+        let padded = run.next_multiple_of(GROUP);
+        let (tap, at) = (l / padded, l % padded);
+        let (i, j, c) = match self.whole_lines() {
+            true => (tap, at / inputs, at % inputs),
+            false => (tap / kw, tap % kw, at),
+        };
+        (at < run).then_some(((o * inputs + c) * kh + i) * kw + j)
+    }
+
+    pub(crate) fn check(&self) -> Result<()> {
         let positive = |sizes: [usize; 2]| sizes[0] > 0 && sizes[1] > 0;
         require(positive(self.kernel), "conv2d: the kernel is empty")?;
         require(positive(self.stride), "conv2d: the stride is zero")?;
@@ -114,19 +127,12 @@ impl Conv2d {
         let padded = run.checked_next_multiple_of(GROUP);
         let places = padded.and_then(|padded| padded.checked_mul(runs));
         let places = places.ok_or(Error::Contract("conv2d: sizes overflow"))?;
-        let whole_lines = shape.whole_lines();
         let mut groups = Vec::new();
         let room = groups.try_reserve_exact(shape.groups);
         require(room.is_ok(), "conv2d: too many groups")?;
         for g in 0..shape.groups {
             groups.push(Packed::from_fn(places, outputs, inputs * kh * kw, |l, o| {
-                let (tap, at) = (l / (places / runs), l % (places / runs));
-                let (i, j, c) = match whole_lines {
-                    true => (tap, at / inputs, at % inputs),
-                    false => (tap / kw, tap % kw, at),
-                };
-                let place = (((g * outputs + o) * inputs + c) * kh + i) * kw + j;
-                (at < run).then(|| weight[place])
+                shape.place(l, g * outputs + o).map(|place| weight[place])
             })?);
         }
         let depthwise = match inputs == 1 && outputs == 1 && shape.groups > 1 {
@@ -134,6 +140,23 @@ impl Conv2d {
             false => None,
         };
         Ok(Conv2d { shape: *shape, groups, depthwise })
+    }
+
+    /// The codes as [`new`](Self::new) takes them, as i8.
+    pub fn codes(&self) -> Vec<i8> {
+        let (shape, [kh, kw]) = (&self.shape, self.shape.kernel);
+        let outputs = shape.outputs();
+        let mut codes = vec![0; shape.out_channels * shape.inputs() * kh * kw];
+        let [runs, run] = shape.runs();
+        let places = run.next_multiple_of(GROUP) * runs;
+        for (g, packed) in self.groups.iter().enumerate() {
+            for (l, o) in (0..places).flat_map(|l| (0..outputs).map(move |o| (l, o))) {
+                if let Some(place) = shape.place(l, g * outputs + o) {
+                    codes[place] = packed.code(l, o);
+                }
+            }
+        }
+        codes
     }
 
     /// What it is.
@@ -151,6 +174,8 @@ impl Conv2d {
 /// `output[n, oh, ow, o]` from `x[n, h, w, c]`: the sum over the window and the group's channels of
 /// `(x[n, oh*s + kh*d - p, ow*s + kw*d - p, c] - x_zero) * (weight[o, c, kh, kw] - weight_zero) + bias[o]`, then what
 /// [`Output`] says. Padding is the zero point and so contributes nothing. Sums are exact as those of [`gemm`](super::gemm()).
+/// [`Zero::Each`] of `x_zero` is one an image, as are row scales of the output: quantization of an image at a time, which does not
+/// depend on the batch.
 ///
 /// # Errors
 /// As [`gemm`](super::gemm()); also if the kernel does not fit.
@@ -160,7 +185,7 @@ pub fn conv2d(
     batch: usize,
     input: [usize; 2],
     x: Codes<'_>,
-    x_zero: i32,
+    x_zero: Zero<'_>,
     weight_zero: Option<Zero<'_>>,
     bias: Option<&[i32]>,
     output: Output<'_>,
@@ -179,7 +204,7 @@ pub fn conv2d_under(
     batch: usize,
     input: [usize; 2],
     x: Codes<'_>,
-    x_zero: i32,
+    x_zero: Zero<'_>,
     weight_zero: Option<Zero<'_>>,
     bias: Option<&[i32]>,
     output: Output<'_>,
@@ -189,10 +214,10 @@ pub fn conv2d_under(
     let len = checked_len(&[batch, input[0], input[1], shape.in_channels]);
     require(len == Some(x.len()), "conv2d: wrong length of the input")?;
     let rows = checked_len(&[batch, oh, ow]).ok_or(Error::Contract("conv2d: sizes overflow"))?;
-    let a = Activations { codes: x, stride: 0, zero: Zero::All(x_zero) };
+    let a = Activations { codes: x, stride: 0, zero: x_zero };
     let n = shape.out_channels;
     let Some(first) = conv.groups.first() else { return Ok(()) };
-    let finish = Finish::new([rows, n], &a, first, weight_zero, bias, output, n)?;
+    let finish = Finish::new([rows, n], oh * ow, &a, first, weight_zero, bias, output, n)?;
     if rows == 0 || n == 0 {
         return Ok(());
     }
@@ -254,7 +279,7 @@ struct Call<'a> {
     conv: &'a Conv2d,
     plan: &'a Plan,
     x: Codes<'a>,
-    x_zero: i32,
+    x_zero: Zero<'a>,
     finish: &'a Finish<'a>,
     failed: Mutex<Result<()>>,
 }
@@ -268,8 +293,8 @@ struct Piece<'a> {
 
 impl Int8Kernel for Piece<'_> {
     #[inline(always)]
-    fn run<D: Dot>(self, _: D) {
-        if let Err(error) = self.compute::<D>() {
+    fn run<D: Dot>(self, d: D) {
+        if let Err(error) = self.compute(d) {
             let failed = &self.call.failed;
             *failed.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Err(error);
         }
@@ -287,7 +312,7 @@ struct Windows {
 
 impl Piece<'_> {
     #[inline(always)]
-    fn compute<D: Dot>(&self) -> Result<()> {
+    fn compute<D: Dot>(&self, d: D) -> Result<()> {
         let (conv, plan) = (self.call.conv, self.call.plan);
         let (shape, [oh, ow]) = (&conv.shape, plan.out);
         let (image, line) = (self.piece / plan.line_blocks, self.piece % plan.line_blocks);
@@ -314,9 +339,11 @@ impl Piece<'_> {
             self.fill::<D>(images.clone(), lines.start, down, to);
             Windows { base: to.as_ptr(), image, line }
         };
-        let mut taps = Buffer::new(runs * size_of::<u64>())?;
-        let taps = taps.as_mut_slice::<u64>();
-        for (tap, at) in taps.iter_mut().enumerate() {
+        // Whole groups for depthwise convolution; those too much meet weights of 0.
+        let mut taps = Buffer::new(runs.next_multiple_of(GROUP) * size_of::<u64>())?;
+        let all_taps = taps.as_mut_slice::<u64>();
+        for (tap, at) in all_taps.iter_mut().enumerate() {
+            let tap = tap.min(runs - 1);
             let (i, j) = match shape.whole_lines() {
                 true => (tap, 0),
                 false => (tap / shape.kernel[1], tap % shape.kernel[1]),
@@ -324,26 +351,38 @@ impl Piece<'_> {
             let [down, across] = shape.dilation;
             *at = ((i * down * windows.line + j * across * shape.in_channels) * D::BYTES) as u64;
         }
+        let taps = &all_taps[..runs];
         let count = images.len() * lines.len() * ow;
         let first_row = (images.start * oh + lines.start) * ow;
         let mut row_sums = [0; ROWS];
         let mut starts = [0; ROWS];
+        let [down, across] = [
+            shape.stride[0] * windows.line * D::BYTES,
+            shape.stride[1] * shape.in_channels * D::BYTES,
+        ];
+        // Divisions a row would cost as much as the products of a small window.
+        let (mut image, mut line, mut column, mut at) = (0, 0, 0, 0);
         for first in (0..count).step_by(ROWS) {
             let rows = ROWS.min(count - first);
-            for (i, start) in starts[..rows].iter_mut().enumerate() {
-                let (place, across) = ((first + i) / ow, (first + i) % ow);
-                let (image, line) = (place / lines.len(), place % lines.len());
-                let at = image * windows.image
-                    + line * shape.stride[0] * windows.line
-                    + across * shape.stride[1] * shape.in_channels;
-                *start = at * D::BYTES;
+            for start in &mut starts[..rows] {
+                *start = at;
+                column += 1;
+                at += across;
+                if column == ow {
+                    (column, line) = (0, line + 1);
+                    if line == lines.len() {
+                        (line, image) = (0, image + 1);
+                    }
+                    at = image * windows.image * D::BYTES + line * down;
+                }
             }
             let first_row = first_row + first;
             if let (Some(depthwise), false) = (&conv.depthwise, self.call.finish.needs_groups()) {
                 // SAFETY: the windows and rows are those of the piece, as below.
                 unsafe {
                     let base = windows.base;
-                    depthwise.rows::<D>(base, &starts[..rows], taps, first_row, self.call.finish);
+                    let finish = self.call.finish;
+                    depthwise.rows(d, base, &starts[..rows], all_taps, first_row, finish);
                 }
                 continue;
             }
@@ -382,13 +421,13 @@ impl Piece<'_> {
         let (shape, plan) = (&self.call.conv.shape, self.call.plan);
         let (c, [h, w], [ph, pw]) = (shape.in_channels, plan.input, shape.padding);
         let (codes, flip) = (self.call.x.bytes(), flip(self.call.x));
-        let zero = (self.call.x_zero as u8) ^ flip;
         let left = pw.min(plan.width);
         let inside = (plan.width - left).min(w);
         let right = plan.width - left - inside;
         let line_bytes = plan.width * c * D::BYTES;
         for (place, to) in to.chunks_exact_mut(line_bytes).take(images.len() * down).enumerate() {
             let image = images.start + place / down;
+            let zero = (self.call.x_zero.at(image) as u8) ^ flip;
             let y = (line * shape.stride[0] + place % down).checked_sub(ph).filter(|y| *y < h);
             let to = to.as_mut_ptr();
             // SAFETY: the three parts are the line's codes.

@@ -57,6 +57,41 @@ pub(crate) trait Dot: Copy + Send + Sync + 'static {
     /// # Safety
     /// - `to .. to + PANEL` must be writable.
     unsafe fn store(self, to: *mut i32, sums: Self::Sums);
+
+    /// True if there is [`taps`](Self::taps).
+    const TAPS: bool = false;
+
+    /// Adds, channel by channel, the products of up to [`PANELS_OF_TAPS`] panels of codes at four taps; the channels stand in
+    /// the sums as [`channel_of_taps`] says.
+    ///
+    /// # Safety
+    /// - `len <= PANELS_OF_TAPS * PANEL` codes must be readable at each tap, and weights for as many channels as fit.
+    #[inline(always)]
+    unsafe fn taps(
+        self,
+        sums: [Self::Sums; PANELS_OF_TAPS],
+        _taps: [*const u8; GROUP],
+        _weights: *const i8,
+        _len: usize,
+    ) -> [Self::Sums; PANELS_OF_TAPS] {
+        sums
+    }
+
+    /// Stores the sums of [`taps`](Self::taps), in the order of the channels.
+    ///
+    /// # Safety
+    /// - `PANELS_OF_TAPS * PANEL` sums must be writable.
+    #[inline(always)]
+    unsafe fn store_taps(self, _to: *mut i32, _sums: [Self::Sums; PANELS_OF_TAPS]) {}
+}
+
+/// Panels whose channels are interleaved together.
+pub(crate) const PANELS_OF_TAPS: usize = 4;
+
+/// The channel that stands at `place` of [`Dot::taps`]'s sums: unpacking of bytes interleaves within 16.
+pub(crate) fn channel_of_taps(place: usize) -> usize {
+    let (vector, lane, channel) = (place / PANEL, place % PANEL / 4, place % 4);
+    lane * PANEL + vector * 4 + channel
 }
 
 /// Portable Rust.

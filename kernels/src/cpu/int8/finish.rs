@@ -1,72 +1,10 @@
 //! What becomes of the sums: the terms of the zero points, the bias, and the output's type.
 
 use super::dot::PANEL;
+use super::output::{Ending, Requantize, Sizes};
 use super::packed::Packed;
-use super::{Code, Codes, Zero};
-use crate::cpu::int8::Activations;
-use crate::error::{Result, require};
-
-/// Where sums go and as what. `scale` and `multiplier` have one element, or one a column; results are row-major.
-///
-/// With `sum` the exact integer `sum of (a - a_zero) * (w - w_zero) + bias`, `float` its nearest f32 (ties to even), all of it
-/// f32 operations, one after the other:
-///
-/// - `F32`: `float * scale + bias` (dynamic quantization: `scale = a_scale * w_scale`), with `relu` then `max(_, 0)`;
-/// - `U8`, `I8`: `round_half_even(clamp(float * multiplier, lo - zero, hi - zero)) + zero` for the type's codes `lo..=hi` (static
-///   quantization: `multiplier = a_scale * w_scale / out_scale`), with `relu` for `lo = zero`.
-#[derive(Debug)]
-pub enum Output<'a> {
-    /// The sums. An error if they may not fit (R7).
-    I32(&'a mut [i32]),
-    /// The sums, always exact.
-    I64(&'a mut [i64]),
-    /// Dequantized.
-    F32 {
-        /// The result.
-        out: &'a mut [f32],
-        /// Its factors.
-        scale: &'a [f32],
-        /// Added to each row, one element a column.
-        bias: Option<&'a [f32]>,
-        /// Negative numbers become 0.
-        relu: bool,
-    },
-    /// Requantized.
-    U8 {
-        /// The result.
-        out: &'a mut [u8],
-        /// Its factors, finite.
-        multiplier: &'a [f32],
-        /// Its zero point.
-        zero: i32,
-        /// Codes below the zero point become the zero point.
-        relu: bool,
-    },
-    /// Requantized.
-    I8 {
-        /// The result.
-        out: &'a mut [i8],
-        /// Its factors, finite.
-        multiplier: &'a [f32],
-        /// Its zero point.
-        zero: i32,
-        /// Codes below the zero point become the zero point.
-        relu: bool,
-    },
-}
-
-impl Output<'_> {
-    /// How many elements it has.
-    fn len(&self) -> usize {
-        match self {
-            Output::I32(out) => out.len(),
-            Output::I64(out) => out.len(),
-            Output::F32 { out, .. } => out.len(),
-            Output::U8 { out, .. } => out.len(),
-            Output::I8 { out, .. } => out.len(),
-        }
-    }
-}
+use super::{Activations, Codes, Output, Zero};
+use crate::error::Result;
 
 /// An output's place; the borrow stands in [`Finish`].
 #[derive(Debug, Clone, Copy)]
@@ -77,41 +15,15 @@ enum To {
     Codes(*mut u8, Requantize),
 }
 
-/// Bounds relative to the zero point, and the zero point.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Requantize {
-    low: f32,
-    high: f32,
-    zero: i32,
-}
-
-/// `1.5 * 2^23`: a number of at most 2^22 added to it is rounded to an integer, half to even, in the low bits.
-pub(super) const ROUNDER: f32 = 12_582_912.0;
-
-impl Requantize {
-    /// To codes of `C`.
-    pub(super) fn new<C: Code>(zero: i32, relu: bool) -> Result<Self> {
-        let [low, high] = C::RANGE;
-        require((low..=high).contains(&zero), "int8: a zero point is no code")?;
-        let low = if relu { 0 } else { low - zero };
-        Ok(Requantize { low: low as f32, high: (high - zero) as f32, zero })
-    }
-
-    /// `round_half_even(clamp(x, low, high)) + zero`; NaN gives the lowest code.
-    #[inline(always)]
-    pub(super) fn code(self, x: f32) -> i32 {
-        let x = if x > self.low { x } else { self.low };
-        let x = if x < self.high { x } else { self.high };
-        (x + ROUNDER).to_bits().wrapping_sub(ROUNDER.to_bits()) as i32 + self.zero
-    }
-}
-
 /// All that follows the raw sums of a product.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Finish<'a> {
     /// The activations' zero points, and what they are moved by to go with u8.
     zero: Zero<'a>,
     to_u8: i32,
+    /// Rows that share a zero point and a factor: 1, or those of an image.
+    group: usize,
+    row_scale: Option<&'a [f32]>,
     weight_zero: Option<Zero<'a>>,
     moved: i32,
     k: usize,
@@ -135,8 +47,16 @@ pub(super) const COLUMNS: usize = 4 * PANEL;
 pub(super) struct Columns {
     first: usize,
     len: usize,
-    /// What is added to a sum: the bias less the term of the activations' zero point, if all rows have the same.
+    /// The group of rows that `base` and `row` are of.
+    group: usize,
+    /// The factor of the rows.
+    row: f32,
+    /// What is left of the activations' zero point: the term that is not in `base`.
+    zero: i32,
+    /// What is added to a sum: the bias less the term of the activations' zero point.
     base: [i32; COLUMNS],
+    /// The sums of the columns, that the term is made of.
+    sums: [i32; COLUMNS],
     scale: [f32; COLUMNS],
     /// -0 where there is none: adding it changes nothing.
     bias: [f32; COLUMNS],
@@ -144,7 +64,8 @@ pub(super) struct Columns {
 
 /// The last step, from exact sums to elements of the output.
 trait Last<T>: Copy {
-    fn of(self, exact: [i32; PANEL], scale: &[f32], bias: &[f32]) -> [T; PANEL];
+    /// Of the sums of the panel at `at` of `columns`, `base` added.
+    fn of(self, exact: [i32; PANEL], columns: &Columns, at: usize) -> [T; PANEL];
 }
 
 /// The sums themselves.
@@ -153,7 +74,7 @@ struct Exact;
 
 impl<T: From<i32> + Default + Copy> Last<T> for Exact {
     #[inline(always)]
-    fn of(self, exact: [i32; PANEL], _: &[f32], _: &[f32]) -> [T; PANEL] {
+    fn of(self, exact: [i32; PANEL], _: &Columns, _: usize) -> [T; PANEL] {
         let mut values = [T::default(); PANEL];
         for j in 0..PANEL {
             values[j] = T::from(exact[j]);
@@ -165,14 +86,20 @@ impl<T: From<i32> + Default + Copy> Last<T> for Exact {
 #[derive(Clone, Copy)]
 struct Dequantize {
     relu: bool,
+    row: f32,
+    /// The zero point of the rows, if not all have the same.
+    zero: i32,
 }
 
 impl Last<f32> for Dequantize {
     #[inline(always)]
-    fn of(self, exact: [i32; PANEL], scale: &[f32], bias: &[f32]) -> [f32; PANEL] {
+    fn of(self, exact: [i32; PANEL], columns: &Columns, at: usize) -> [f32; PANEL] {
+        let (scale, bias) = (&columns.scale[at..at + PANEL], &columns.bias[at..at + PANEL]);
+        let sums = &columns.sums[at..at + PANEL];
         let mut floats = [0f32; PANEL];
         for j in 0..PANEL {
-            floats[j] = exact[j] as f32 * scale[j] + bias[j];
+            let exact = exact[j].wrapping_sub(self.zero.wrapping_mul(sums[j]));
+            floats[j] = exact as f32 * (self.row * scale[j]) + bias[j];
         }
         if self.relu {
             for float in &mut floats {
@@ -186,7 +113,8 @@ impl Last<f32> for Dequantize {
 
 impl Last<u8> for Requantize {
     #[inline(always)]
-    fn of(self, exact: [i32; PANEL], scale: &[f32], _: &[f32]) -> [u8; PANEL] {
+    fn of(self, exact: [i32; PANEL], columns: &Columns, at: usize) -> [u8; PANEL] {
+        let scale = &columns.scale[at..at + PANEL];
         let mut codes = [0i32; PANEL];
         for j in 0..PANEL {
             codes[j] = self.code(exact[j] as f32 * scale[j]);
@@ -200,10 +128,12 @@ impl Last<u8> for Requantize {
 }
 
 impl<'a> Finish<'a> {
-    /// For the `[rows, columns]` results of products with `packed`, which may be several beside each other; checks all it is
-    /// given.
+    /// For the `[rows, columns]` results of products with `packed`, which may be several beside each other; each `group` rows
+    /// (of which there are whole ones) share what is given for a row. Checks all it is given.
+    #[allow(clippy::too_many_arguments)]
     pub(super) fn new(
         [rows, columns]: [usize; 2],
+        group: usize,
         a: &Activations<'a>,
         packed: &Packed,
         weight_zero: Option<Zero<'a>>,
@@ -211,51 +141,64 @@ impl<'a> Finish<'a> {
         output: Output<'a>,
         stride: usize,
     ) -> Result<Self> {
-        require(rows <= 1 || stride >= columns, "int8: rows of the result overlap")?;
-        let needed = match rows.min(columns) {
-            0 => Some(0),
-            _ => (rows - 1).checked_mul(stride).and_then(|start| start.checked_add(columns)),
+        let codes = |signed, multiplier, zero, relu| -> Result<_> {
+            let ending = Ending::Codes { signed, multiplier, zero, relu };
+            Ok((ending, Requantize::new(signed, zero, relu)?))
         };
-        require(needed.is_some_and(|len| len <= output.len()), "int8: the result is too short")?;
-        let fits = |len: usize| len == 1 || len == columns;
-        require(bias.is_none_or(|bias| bias.len() == columns), "int8: wrong length of the bias")?;
-        let a_reach = a.zero.reach(rows, a.codes.range())?;
-        // Without a zero point it is 0, for i8 and for u8.
-        let w_reach = weight_zero.unwrap_or(Zero::All(0)).reach(columns, packed.range)?;
-        let bias_reach = bias.unwrap_or(&[]).iter().map(|b| i64::from(*b).abs()).max().unwrap_or(0);
-        // Reaches are at most 255, k at most 2^23.
-        let wide = a_reach * w_reach * packed.k as i64 + bias_reach > i64::from(i32::MAX);
-        let (mut scale, mut float_bias): (&[f32], _) = (&[], None);
-        let to = match output {
-            Output::I32(out) => {
-                require(!wide, "int8: k is beyond the exact range of i32 sums; ask for i64")?;
-                To::I32(out.as_mut_ptr())
-            }
-            Output::I64(out) => To::I64(out.as_mut_ptr()),
-            Output::F32 { out, scale: factors, bias, relu } => {
-                require(fits(factors.len()), "int8: wrong number of scales")?;
-                let right = bias.is_none_or(|bias| bias.len() == columns);
-                require(right, "int8: wrong length of the bias")?;
-                (scale, float_bias) = (factors, bias);
-                To::F32(out.as_mut_ptr(), relu)
+        let len = output.len();
+        let (to, ending) = match output {
+            Output::I32(out) => (To::I32(out.as_mut_ptr()), Ending::I32),
+            Output::I64(out) => (To::I64(out.as_mut_ptr()), Ending::I64),
+            Output::F32 { out, scale, row_scale, bias, relu } => {
+                let ending = Ending::F32 { scale, row_scale, bias, relu };
+                (To::F32(out.as_mut_ptr(), relu), ending)
             }
             Output::U8 { out, multiplier, zero, relu } => {
-                scale = multiplier;
-                To::Codes(out.as_mut_ptr(), Requantize::new::<u8>(zero, relu)?)
+                let (ending, requantize) = codes(false, multiplier, zero, relu)?;
+                (To::Codes(out.as_mut_ptr(), requantize), ending)
             }
             Output::I8 { out, multiplier, zero, relu } => {
-                scale = multiplier;
-                To::Codes(out.as_mut_ptr().cast(), Requantize::new::<i8>(zero, relu)?)
+                let (ending, requantize) = codes(true, multiplier, zero, relu)?;
+                (To::Codes(out.as_mut_ptr().cast(), requantize), ending)
             }
         };
-        if let To::Codes(..) = to {
-            let right = fits(scale.len()) && scale.iter().all(|scale| scale.is_finite());
-            require(right, "int8: multipliers must be finite, one or one a column")?;
-        }
+        let sizes = Sizes {
+            rows,
+            columns,
+            group,
+            stride,
+            len,
+            k: packed.k,
+            zero: a.zero,
+            range: a.codes.range(),
+            weight_zero,
+            weight_range: packed.range,
+            bias,
+        };
+        let wide = sizes.check(&ending)?;
+        let (scale, row_scale, float_bias): (&[f32], _, _) = match ending {
+            Ending::I32 | Ending::I64 => (&[], None, None),
+            Ending::F32 { scale, row_scale, bias, .. } => (scale, row_scale, bias),
+            Ending::Codes { multiplier, .. } => (multiplier, None, None),
+        };
         let (to_u8, moved, k) = (a.codes.to_u8(), packed.moved, packed.k);
         let weight_zero = weight_zero.or((moved != 0).then_some(Zero::All(0)));
         let zero = a.zero;
-        Ok(Finish { zero, to_u8, weight_zero, moved, k, bias, scale, float_bias, to, stride, wide })
+        Ok(Finish {
+            zero,
+            to_u8,
+            group,
+            row_scale,
+            weight_zero,
+            moved,
+            k,
+            bias,
+            scale,
+            float_bias,
+            to,
+            stride,
+            wide,
+        })
     }
 
     /// The finish of columns `start .. start + len` alone: a group of a convolution.
@@ -303,13 +246,21 @@ impl<'a> Finish<'a> {
         let mut columns = Columns {
             first,
             len,
+            group: usize::MAX,
+            row: 1.0,
+            zero: 0,
             base: [0; COLUMNS],
+            sums: [0; COLUMNS],
             scale: [0.0; COLUMNS],
             bias: [-0.0; COLUMNS],
         };
-        if let (Zero::All(zero), false) = (self.zero, self.wide) {
-            self.base(packed, &mut columns, zero);
+        match (self.zero, self.wide) {
+            (_, true) => {}
+            (Zero::All(zero), _) => self.base(packed, &mut columns, zero + self.to_u8),
+            // Floats take the term as they are made, row by row.
+            (Zero::Each(_), _) => self.base(packed, &mut columns, 0),
         }
+        columns.sums[..len].copy_from_slice(&packed.sums()[first..first + len]);
         for j in 0..len {
             columns.scale[j] = match self.scale {
                 [] => 0.0,
@@ -324,7 +275,6 @@ impl<'a> Finish<'a> {
     /// `bias - zero * sum of the column`, in the arithmetic of i32, which wraps: the result fits.
     #[inline(always)]
     fn base(&self, packed: &Packed, columns: &mut Columns, zero: i32) {
-        let zero = zero + self.to_u8;
         let sums = &packed.sums()[columns.first..columns.first + columns.len];
         for (base, sum) in columns.base.iter_mut().zip(sums) {
             *base = sum.wrapping_mul(zero).wrapping_neg();
@@ -349,17 +299,27 @@ impl<'a> Finish<'a> {
         row: usize,
         row_sums: Option<&[i32]>,
     ) {
-        if row_sums.is_none() && matches!(self.zero, Zero::All(_)) {
+        let same = matches!((self.zero, self.row_scale), (Zero::All(_), None));
+        if row_sums.is_none() && same {
             // SAFETY: the caller's contract.
             unsafe { self.store(columns, sums, row) };
             return;
         }
         for (r, sums) in sums.iter_mut().enumerate() {
-            if let Zero::Each(zeros) = self.zero {
-                self.base(packed, columns, zeros[row + r]);
+            let group = (row + r) / self.group;
+            if columns.group != group {
+                columns.group = group;
+                columns.row = self.row_factor(group);
+                if let Zero::Each(zeros) = self.zero {
+                    let zero = zeros[group] + self.to_u8;
+                    match self.to {
+                        To::F32(..) => columns.zero = zero,
+                        _ => self.base(packed, columns, zero),
+                    }
+                }
             }
             if let Some(row_sums) = row_sums {
-                let zero = self.zero.at(row + r) + self.to_u8;
+                let zero = self.zero.at(group) + self.to_u8;
                 let rest = row_sums[r].wrapping_sub((self.k as i32).wrapping_mul(zero));
                 for (j, sum) in sums[..columns.len].iter_mut().enumerate() {
                     let weight_zero = self.weight_zero_at(columns.first + j);
@@ -382,7 +342,10 @@ impl<'a> Finish<'a> {
             match self.to {
                 To::I32(to) => self.store_as(Exact, to, columns, sums, row),
                 To::I64(to) => self.store_as(Exact, to, columns, sums, row),
-                To::F32(to, relu) => self.store_as(Dequantize { relu }, to, columns, sums, row),
+                To::F32(to, relu) => {
+                    let last = Dequantize { relu, row: columns.row, zero: columns.zero };
+                    self.store_as(last, to, columns, sums, row);
+                }
                 To::Codes(to, requantize) => self.store_as(requantize, to, columns, sums, row),
             }
         }
@@ -398,20 +361,26 @@ impl<'a> Finish<'a> {
         sums: &[[i32; COLUMNS]],
         row: usize,
     ) {
-        for at in (0..columns.len).step_by(PANEL) {
+        let stride = self.stride;
+        for at in (0..columns.len.min(COLUMNS)).step_by(PANEL) {
             let len = (columns.len - at).min(PANEL);
             for (r, sums) in sums.iter().enumerate() {
                 let mut exact = [0; PANEL];
                 for j in 0..PANEL {
                     exact[j] = sums[at + j].wrapping_add(columns.base[at + j]);
                 }
-                let (scale, bias) = (&columns.scale[at..at + PANEL], &columns.bias[at..at + PANEL]);
-                let values = last.of(exact, scale, bias);
-                let place = (row + r) * self.stride + columns.first + at;
+                let values = last.of(exact, columns, at);
+                let place = (row + r) * stride + columns.first + at;
                 // SAFETY: the caller's contract: `len` elements from here on are this block's.
                 unsafe { put(to.add(place), values, len) };
             }
         }
+    }
+
+    /// The factor of a group of rows.
+    #[inline(always)]
+    fn row_factor(&self, group: usize) -> f32 {
+        self.row_scale.map_or(1.0, |scales| scales[group])
     }
 
     #[inline(always)]
@@ -432,7 +401,8 @@ impl<'a> Finish<'a> {
         row: usize,
         row_sum: Option<i32>,
     ) {
-        let zero = i64::from(self.zero.at(row) + self.to_u8);
+        let group = row / self.group;
+        let (zero, factor) = (i64::from(self.zero.at(group) + self.to_u8), self.row_factor(group));
         let rest = row_sum.map_or(0, |sum| i64::from(sum) - self.k as i64 * zero);
         for (j, sum) in sums[..columns.len].iter().enumerate() {
             let column = columns.first + j;
@@ -446,7 +416,7 @@ impl<'a> Finish<'a> {
                     To::I32(to) => *to.add(place) = exact as i32,
                     To::I64(to) => *to.add(place) = exact,
                     To::F32(to, relu) => {
-                        let scaled = exact as f32 * columns.scale[j];
+                        let scaled = exact as f32 * (factor * columns.scale[j]);
                         let float = self.float_bias.map_or(scaled, |bias| scaled + bias[column]);
                         *to.add(place) = if relu && 0.0 > float { 0.0 } else { float };
                     }

@@ -92,7 +92,7 @@ pub fn gemm_under(
     };
     let whole = needed.is_some_and(|len| len <= a.codes.len());
     require(whole, "int8: the activations are too short")?;
-    let finish = Finish::new([m, n], a, weights, weight_zero, bias, output, stride)?;
+    let finish = Finish::new([m, n], 1, a, weights, weight_zero, bias, output, stride)?;
     if m == 0 || n == 0 {
         return Ok(());
     }

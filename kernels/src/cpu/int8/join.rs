@@ -20,11 +20,15 @@ pub struct Operand<'a> {
 
 impl Operand<'_> {
     fn check(&self) -> Result<()> {
-        let right = self.scale > 0.0 && self.scale.is_finite();
-        require(right, "int8: a scale is not positive and finite")?;
-        let [low, high] = self.codes.range();
-        require((low..=high).contains(&self.zero), "int8: a zero point is no code")
+        check_operand(self.scale, self.zero, self.codes.range())
     }
+}
+
+/// The scale and the zero point of codes in `range`.
+pub(crate) fn check_operand(scale: f32, zero: i32, [low, high]: [i32; 2]) -> Result<()> {
+    let right = scale > 0.0 && scale.is_finite();
+    require(right, "int8: a scale is not positive and finite")?;
+    require((low..=high).contains(&zero), "int8: a zero point is no code")
 }
 
 /// Numbers that are computed at a time: on the stack.

@@ -1,6 +1,6 @@
 //! Between NCHW of f32 and NHWC of codes: quantization and its inverse on the way.
 
-use super::scheme::Affine;
+use super::scheme::{Affine, dequantize_under, quantize_under};
 use super::{Code, finish};
 use crate::cpu::isa::{Isa, Kernel, dispatch_on, isa};
 use crate::cpu::parallel::{self, Shared};
@@ -33,15 +33,34 @@ pub(super) fn nhwc_from_nchw_under<C: Code>(
     affine: &Affine<'_>,
     out: &mut [C],
 ) -> Result<()> {
+    if shape[1] == 1 {
+        return quantize_under(isa, shape, x, affine, out);
+    }
     let bounds = affine.check(shape[1], C::RANGE, true)?;
     let out = &Shared::new(C::bytes_mut(out));
     in_blocks(isa, shape, x.len(), out, |range| Block {
         shape,
         range,
         affine,
+        by_image: false,
         bounds,
         work: Work::Quantize(x, out),
     })
+}
+
+/// [`nhwc_from_nchw`] with scales and zero points per image.
+pub(super) fn nhwc_from_images<C: Code>(
+    isa: Isa,
+    shape: [usize; 3],
+    x: &[f32],
+    affine: &Affine<'_>,
+    out: &mut [C],
+) -> Result<()> {
+    let bounds = affine.check(shape[0], C::RANGE, true)?;
+    let out = &Shared::new(C::bytes_mut(out));
+    let work = Work::Quantize(x, out);
+    let block = |range| Block { shape, range, affine, by_image: true, bounds, work };
+    in_blocks(isa, shape, x.len(), out, block)
 }
 
 /// `out[n, c, place] = dequantize(codes[n, place, c])` for `[batch, channels, places]`: the exit of a quantized network.
@@ -64,6 +83,9 @@ pub(super) fn nchw_from_nhwc_under<C: Code>(
     affine: &Affine<'_>,
     out: &mut [f32],
 ) -> Result<()> {
+    if shape[1] == 1 {
+        return dequantize_under(isa, shape, codes, affine, out);
+    }
     let affine = &Affine { bounds: None, rule: super::scheme::Rule::Divide, ..*affine };
     let bounds = affine.check(shape[1], C::RANGE, true)?;
     let (codes, out) = (C::codes(codes), &Shared::new(out));
@@ -72,6 +94,7 @@ pub(super) fn nchw_from_nhwc_under<C: Code>(
         shape,
         range,
         affine,
+        by_image: false,
         bounds,
         work: Work::Dequantize(bytes, flip, out),
     })
@@ -98,6 +121,7 @@ fn in_blocks<'a, T: Send>(
     Ok(())
 }
 
+#[derive(Clone, Copy)]
 enum Work<'a> {
     Quantize(&'a [f32], &'a Shared<'a, u8>),
     Dequantize(&'a [u8], u8, &'a Shared<'a, f32>),
@@ -108,6 +132,8 @@ struct Block<'a> {
     shape: [usize; 3],
     range: [usize; 3],
     affine: &'a Affine<'a>,
+    /// What `affine` has one each of: images, not channels.
+    by_image: bool,
     bounds: [i32; 2],
     work: Work<'a>,
 }
@@ -121,7 +147,10 @@ impl Kernel<f32> for Block<'_> {
         let mut codes = [[0u8; PLACES]; CHANNELS];
         for first in (0..channels).step_by(CHANNELS) {
             let some = CHANNELS.min(channels - first);
-            let channel = |c: usize| self.affine.channel(first + c, self.bounds);
+            let channel = |c: usize| {
+                let which = if self.by_image { image } else { first + c };
+                self.affine.channel(which, self.bounds)
+            };
             let plane = |c: usize| (image * channels + first + c) * places + start;
             let inner = (image * places + start) * channels;
             match self.work {
@@ -131,17 +160,35 @@ impl Kernel<f32> for Block<'_> {
                     }
                     // SAFETY: each block has places of its own.
                     let out = unsafe { out.part(inner, len * channels) };
-                    for (place, out) in out.chunks_exact_mut(channels).enumerate() {
-                        for (out, codes) in out[first..][..some].iter_mut().zip(&codes) {
-                            *out = codes[place];
+                    match (some, channels) {
+                        (2, 2) => places_of::<2>(&codes, out),
+                        (3, 3) => places_of::<3>(&codes, out),
+                        (4, 4) => places_of::<4>(&codes, out),
+                        (CHANNELS, _) => places_of_16(&codes, len, &mut out[first..], channels),
+                        _ => {
+                            for (place, out) in out.chunks_exact_mut(channels).enumerate() {
+                                for (out, codes) in out[first..][..some].iter_mut().zip(&codes) {
+                                    *out = codes[place];
+                                }
+                            }
                         }
                     }
                 }
                 Work::Dequantize(from, flip, out) => {
                     let from = &from[inner..][..len * channels];
-                    for (place, from) in from.chunks_exact(channels).enumerate() {
-                        for (from, codes) in from[first..][..some].iter().zip(&mut codes) {
-                            codes[place] = *from ^ flip;
+                    match (some, channels) {
+                        (2, 2) => planes_of::<2>(from, flip, &mut codes),
+                        (3, 3) => planes_of::<3>(from, flip, &mut codes),
+                        (4, 4) => planes_of::<4>(from, flip, &mut codes),
+                        (CHANNELS, _) => {
+                            planes_of_16(&from[first..], channels, len, flip, &mut codes)
+                        }
+                        _ => {
+                            for (place, from) in from.chunks_exact(channels).enumerate() {
+                                for (from, codes) in from[first..][..some].iter().zip(&mut codes) {
+                                    codes[place] = *from ^ flip;
+                                }
+                            }
                         }
                     }
                     for (c, codes) in codes[..some].iter().enumerate() {
@@ -149,6 +196,87 @@ impl Kernel<f32> for Block<'_> {
                         let out = unsafe { out.part(plane(c), len) };
                         channel(c).dequantize_u8(&codes[..len], flip, out);
                     }
+                }
+            }
+        }
+    }
+}
+
+/// Planes of all `C` channels to places.
+#[inline(always)]
+fn places_of<const C: usize>(planes: &[[u8; PLACES]; CHANNELS], out: &mut [u8]) {
+    for (place, out) in out.as_chunks_mut::<C>().0.iter_mut().enumerate().take(PLACES) {
+        for c in 0..C {
+            out[c] = planes[c][place];
+        }
+    }
+}
+
+/// Places of all `C` channels to planes.
+#[inline(always)]
+fn planes_of<const C: usize>(from: &[u8], flip: u8, planes: &mut [[u8; PLACES]; CHANNELS]) {
+    for (place, from) in from.as_chunks::<C>().0.iter().enumerate().take(PLACES) {
+        for c in 0..C {
+            planes[c][place] = from[c] ^ flip;
+        }
+    }
+}
+
+/// Places that are transposed at a time.
+const BLOCK: usize = 32;
+
+/// 16 planes to `len` places, `stride` apart: bytes are paired to integers of twice the size, four times.
+#[inline(always)]
+fn places_of_16(planes: &[[u8; PLACES]; CHANNELS], len: usize, out: &mut [u8], stride: usize) {
+    for start in (0..len).step_by(BLOCK) {
+        let mut pairs = [[0u16; BLOCK]; 8];
+        for (pairs, planes) in pairs.iter_mut().zip(planes.as_chunks::<2>().0) {
+            let [a, b] = planes.each_ref().map(|plane| &plane[start..start + BLOCK]);
+            for i in 0..BLOCK {
+                pairs[i] = u16::from(a[i]) | u16::from(b[i]) << 8;
+            }
+        }
+        let mut fours = [[0u32; BLOCK]; 4];
+        for (fours, [a, b]) in fours.iter_mut().zip(pairs.as_chunks::<2>().0) {
+            for i in 0..BLOCK {
+                fours[i] = u32::from(a[i]) | u32::from(b[i]) << 16;
+            }
+        }
+        let [a, b, c, d] = fours;
+        let places = out[start * stride..].chunks_mut(stride);
+        for (i, out) in places.enumerate().take(BLOCK.min(len - start)) {
+            let eight = |a: u32, b: u32| u64::from(a) | u64::from(b) << 32;
+            let all = u128::from(eight(a[i], b[i])) | u128::from(eight(c[i], d[i])) << 64;
+            if let Some(out) = out.first_chunk_mut::<CHANNELS>() {
+                *out = all.to_le_bytes();
+            }
+        }
+    }
+}
+
+/// `len` places, `stride` apart, to 16 planes.
+#[inline(always)]
+fn planes_of_16(
+    from: &[u8],
+    stride: usize,
+    len: usize,
+    flip: u8,
+    planes: &mut [[u8; PLACES]; CHANNELS],
+) {
+    for start in (0..len).step_by(BLOCK) {
+        let mut fours = [[0u32; BLOCK]; 4];
+        let places = from[start * stride..].chunks(stride);
+        for (i, from) in places.enumerate().take(BLOCK.min(len - start)) {
+            if let Some(from) = from.first_chunk::<CHANNELS>() {
+                for (fours, from) in fours.iter_mut().zip(from.as_chunks::<4>().0) {
+                    fours[i] = u32::from_le_bytes(*from);
+                }
+            }
+        }
+        for (planes, fours) in planes.as_chunks_mut::<4>().0.iter_mut().zip(&fours) {
+            for (c, plane) in planes.iter_mut().enumerate() {
+                for (to, four) in plane[start..start + BLOCK].iter_mut().zip(fours) {
+                    *to = (four >> (8 * c)) as u8 ^ flip;
                 }
             }
         }

@@ -84,6 +84,17 @@ impl Packed {
         Ok(Packed { k, n, panel, moved, range: C::RANGE, codes, sums })
     }
 
+    /// The code at `l`, `j` as an i8; 0 where there is none.
+    pub(super) fn code(&self, l: usize, j: usize) -> i8 {
+        let at = j / PANEL * self.panel + l / GROUP * STEP + j % PANEL * GROUP + l % GROUP;
+        self.codes().get(at).copied().unwrap_or(0)
+    }
+
+    /// The codes as [`new`](Self::new) takes them, as i8.
+    pub fn codes_out_in(&self) -> Vec<i8> {
+        (0..self.n).flat_map(|j| (0..self.k).map(move |l| self.code(l, j))).collect()
+    }
+
     /// Places in k.
     pub fn k(&self) -> usize {
         self.k

@@ -29,6 +29,28 @@ impl Pool2d {
         }
         Some(out)
     }
+
+    /// Checks a call; the output's height and width.
+    pub(crate) fn check(
+        &self,
+        [batch, h, w, channels]: [usize; 4],
+        x_len: usize,
+        out_len: usize,
+    ) -> Result<[usize; 2]> {
+        let positive = |sizes: [usize; 2]| sizes[0] > 0 && sizes[1] > 0;
+        require(positive(self.kernel) && positive(self.stride), "max_pool2d: a size is zero")?;
+        // So every window sees the image.
+        let small = [0, 1].iter().all(|&d| self.padding[d] <= self.kernel[d] / 2);
+        require(small, "max_pool2d: padding beyond half of the kernel")?;
+        let fits = Error::Contract("max_pool2d: the window does not fit");
+        let [oh, ow] = self.output([h, w]).ok_or(fits)?;
+        let len = checked_len(&[batch, h, w, channels]);
+        require(len == Some(x_len), "max_pool2d: wrong length of the input")?;
+        let len = checked_len(&[batch, oh, ow, channels]);
+        require(len == Some(out_len), "max_pool2d: wrong length of the output")?;
+        require(x_len > 0 || out_len == 0, "max_pool2d: the window does not fit")?;
+        Ok([oh, ow])
+    }
 }
 
 /// `out[n, oh, ow, c]`: the largest code of the window of `x[n, h, w, c]`.
@@ -51,19 +73,9 @@ pub(super) fn max_pool2d_under<C: Code>(
     x: &[C],
     out: &mut [C],
 ) -> Result<()> {
-    let positive = |sizes: [usize; 2]| sizes[0] > 0 && sizes[1] > 0;
-    require(positive(pool.kernel) && positive(pool.stride), "max_pool2d: a size is zero")?;
-    // So every window sees the image.
-    let small = [0, 1].iter().all(|&d| pool.padding[d] <= pool.kernel[d] / 2);
-    require(small, "max_pool2d: padding beyond half of the kernel")?;
-    let fits = Error::Contract("max_pool2d: the window does not fit");
-    let [oh, ow] = pool.output([h, w]).ok_or(fits)?;
-    let x_len = checked_len(&[batch, h, w, channels]);
-    require(x_len == Some(x.len()), "max_pool2d: wrong length of the input")?;
-    let out_len = checked_len(&[batch, oh, ow, channels]);
-    require(out_len == Some(out.len()), "max_pool2d: wrong length of the output")?;
-    if out.is_empty() || x.is_empty() {
-        return require(out.is_empty(), "max_pool2d: the window does not fit");
+    let [oh, ow] = pool.check([batch, h, w, channels], x.len(), out.len())?;
+    if out.is_empty() {
+        return Ok(());
     }
     let line = ow * channels;
     let lines = (8192 / line).max(1);
@@ -83,6 +95,9 @@ pub(super) fn max_pool2d_under<C: Code>(
     });
     Ok(())
 }
+
+/// Channels whose largest codes are in registers together.
+const BLOCK: usize = 64;
 
 /// One line of the output.
 struct Line<'a, C> {
@@ -105,17 +120,69 @@ impl<C: Code> Kernel<f32> for Line<'_, C> {
             (start.saturating_sub(pool.padding[d]), end)
         };
         let (top, bottom) = range(oy, 0, h);
+        let line = w * channels;
+        let lines = &image[top * line..bottom * line];
         for (ox, out) in out.chunks_exact_mut(channels).enumerate() {
             let (left, right) = range(ox, 1, w);
-            out.copy_from_slice(&image[(top * w + left) * channels..][..channels]);
-            for y in top..bottom {
-                for x in left..right {
-                    let from = &image[(y * w + x) * channels..][..channels];
-                    for (out, from) in out.iter_mut().zip(from) {
-                        *out = if *from > *out { *from } else { *out };
-                    }
-                }
+            if channels < BLOCK && bottom - top == 2 && right - left == 2 {
+                largest_of_four(lines, [left * channels, line + left * channels], out);
+                continue;
+            }
+            let window =
+                Window { lines, line, left: left * channels, right: right * channels, channels };
+            let (blocks, rest) = out.as_chunks_mut::<BLOCK>();
+            let mut at = blocks.len() * BLOCK;
+            for (i, out) in blocks.iter_mut().enumerate() {
+                *out = window.largest(i * BLOCK);
+            }
+            let (blocks, rest) = rest.as_chunks_mut::<16>();
+            for out in blocks {
+                *out = window.largest(at);
+                at += 16;
+            }
+            for (i, out) in rest.iter_mut().enumerate() {
+                [*out] = window.largest(at + i);
             }
         }
+    }
+}
+
+/// The largest codes of two places each of two lines, which start at `starts`: the most common window, without its loops.
+#[inline(always)]
+fn largest_of_four<C: Code>(lines: &[C], starts: [usize; 2], out: &mut [C]) {
+    let n = out.len();
+    let [(a, b), (c, d)] = starts.map(|start| lines[start..start + 2 * n].split_at(n));
+    for i in 0..n {
+        let (x, y) = (if a[i] > b[i] { a[i] } else { b[i] }, if c[i] > d[i] { c[i] } else { d[i] });
+        out[i] = if x > y { x } else { y };
+    }
+}
+
+/// The part of a window that lies in the image: some codes of some lines.
+struct Window<'a, C> {
+    lines: &'a [C],
+    line: usize,
+    left: usize,
+    right: usize,
+    channels: usize,
+}
+
+impl<C: Code> Window<'_, C> {
+    /// The largest codes of `N` channels from `channel` on.
+    #[inline(always)]
+    fn largest<const N: usize>(&self, channel: usize) -> [C; N] {
+        let mut largest = [C::from_i32(C::RANGE[0]); N];
+        for line in self.lines.chunks_exact(self.line) {
+            let mut at = self.left + channel;
+            while at < self.right {
+                if let Some(codes) = line.get(at..).and_then(|line| line.first_chunk::<N>()) {
+                    for i in 0..N {
+                        largest[i] = if codes[i] > largest[i] { codes[i] } else { largest[i] };
+                    }
+                }
+                at += self.channels;
+            }
+        }
+        largest
     }
 }

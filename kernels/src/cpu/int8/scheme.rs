@@ -12,7 +12,8 @@
 //! above 127 or below 0, and it gives NaN the largest code or the smallest (the second: code 0). PyTorch's `dequantize` of a
 //! *per-channel* tensor is `code * scale - zero_point * scale`, which rounds differently; ours is the formula above in any case.
 
-use super::finish::ROUNDER;
+use super::output::ROUNDER;
+pub use super::rows::{quantize_images, quantize_rows};
 use super::{Code, Zero};
 use crate::cpu::isa::{Isa, Kernel, dispatch_on, isa};
 use crate::cpu::parallel::{self, Shared};
@@ -56,7 +57,7 @@ impl<'a> Affine<'a> {
     }
 
     /// Checks everything and returns the bounds.
-    pub(super) fn check(&self, channels: usize, range: [i32; 2], exact: bool) -> Result<[i32; 2]> {
+    pub(crate) fn check(&self, channels: usize, range: [i32; 2], exact: bool) -> Result<[i32; 2]> {
         let one_or_each = |len: usize| len == 1 || len == channels;
         require(one_or_each(self.scale.len()), "quantize: wrong number of scales")?;
         let right = |s: &f32| {
@@ -89,9 +90,7 @@ impl<'a> Affine<'a> {
     pub(super) fn channel(&self, c: usize, [low, high]: [i32; 2]) -> Channel {
         let scale = if self.scale.len() == 1 { self.scale[0] } else { self.scale[c] };
         let zero = self.zero.at(c);
-        let divide = self.rule == Rule::Divide;
-        let by = if divide { scale } else { 1.0 / scale };
-        Channel { divide, by, scale, zero, low: (low - zero) as f32, high: (high - zero) as f32 }
+        Channel::new(self.rule, scale, zero, [low, high])
     }
 }
 
@@ -107,6 +106,13 @@ pub(super) struct Channel {
 }
 
 impl Channel {
+    #[inline(always)]
+    pub(super) fn new(rule: Rule, scale: f32, zero: i32, [low, high]: [i32; 2]) -> Self {
+        let divide = rule == Rule::Divide;
+        let by = if divide { scale } else { 1.0 / scale };
+        Channel { divide, by, scale, zero, low: (low - zero) as f32, high: (high - zero) as f32 }
+    }
+
     /// The code less the zero point.
     #[inline(always)]
     fn step(self, divided: f32) -> i32 {

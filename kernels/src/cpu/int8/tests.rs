@@ -2,7 +2,9 @@
 
 mod images;
 mod products;
+mod rows;
 mod scheme;
+mod sequence;
 
 use super::{Code, Codes};
 use crate::cpu::isa::Int8Isa;

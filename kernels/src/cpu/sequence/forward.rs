@@ -114,18 +114,18 @@ impl<T> Forward<'_, T> {
 }
 
 /// The pass over the gates of one step.
-struct Step<'a, T> {
-    shape: &'a SequenceShape,
-    active: Active<'a>,
-    recurrent: &'a [T],
-    saved: &'a mut [T],
-    y: &'a mut [T],
-    h: &'a mut [T],
-    c: &'a mut [T],
+pub(in crate::cpu) struct Step<'a, T> {
+    pub(in crate::cpu) shape: &'a SequenceShape,
+    pub(in crate::cpu) active: Active<'a>,
+    pub(in crate::cpu) recurrent: &'a [T],
+    pub(in crate::cpu) saved: &'a mut [T],
+    pub(in crate::cpu) y: &'a mut [T],
+    pub(in crate::cpu) h: &'a mut [T],
+    pub(in crate::cpu) c: &'a mut [T],
 }
 
 impl<T: Float> Step<'_, T> {
-    fn run(self) {
+    pub(in crate::cpu) fn run(self) {
         let Step { shape, active, recurrent, .. } = self;
         let SequenceShape { hidden, projected, .. } = *shape;
         let (gates, width) = (shape.gates(), shape.saved());

@@ -58,6 +58,13 @@ DEVICE void multiply_16x8x8_tf32(f32 (&d)[4], const u32 (&a)[4], const u32 (&b)[
                      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
                      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1])));
 }
+// D += A B, 16x8x32, signed codes with i32 sums.
+DEVICE void multiply_16x8x32(i32 (&d)[4], const u32 (&a)[4], const u32 (&b)[2]) {
+    PTX(emu::mma_m16n8k32_s8(d, a, b, __LINE__),
+        asm volatile("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+                     : "+r"(d[0]), "+r"(d[1]), "+r"(d[2]), "+r"(d[3])
+                     : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1])));
+}
 // The nearest tf32, ties away from 0, as f32 bits.
 DEVICE u32 to_tf32(f32 x) {
 #ifdef CUDA_EMU

@@ -47,7 +47,7 @@ pub(super) fn output(op: &Op, inputs: &[Meta]) -> Result<Meta> {
     })
 }
 
-fn check_conv(
+pub(super) fn check_conv(
     op: &'static str,
     conv: &Conv2dOp,
     input: &[usize],

@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{Dot, PANEL, STEP};
+use super::{Dot, GROUP, PANEL, PANELS_OF_TAPS, STEP};
 
 macro_rules! token {
     ($(#[$doc:meta])* $name:ident) => {
@@ -71,6 +71,55 @@ impl Dot for Avx512Vnni {
     unsafe fn store(self, to: *mut i32, sums: __m512i) {
         // SAFETY: the token proves AVX-512; the caller guarantees the memory.
         unsafe { _mm512_storeu_si512(to.cast(), sums) }
+    }
+
+    const TAPS: bool = true;
+    #[inline(always)]
+    unsafe fn taps(
+        self,
+        sums: [__m512i; PANELS_OF_TAPS],
+        taps: [*const u8; GROUP],
+        weights: *const i8,
+        len: usize,
+    ) -> [__m512i; PANELS_OF_TAPS] {
+        // SAFETY: the token proves AVX-512 BW and VNNI; the caller guarantees the memory, of which the mask reads `len` bytes.
+        unsafe {
+            let mask = if len >= 64 { u64::MAX } else { (1 << len) - 1 };
+            let load = |tap: *const u8| _mm512_maskz_loadu_epi8(mask, tap.cast());
+            let [a, b, c, d] = [load(taps[0]), load(taps[1]), load(taps[2]), load(taps[3])];
+            let (low, high) = (_mm512_unpacklo_epi8(a, b), _mm512_unpackhi_epi8(a, b));
+            let (low_2, high_2) = (_mm512_unpacklo_epi8(c, d), _mm512_unpackhi_epi8(c, d));
+            let weights = |i: usize| _mm512_loadu_si512(weights.add(i * STEP).cast());
+            [
+                _mm512_dpbusd_epi32(sums[0], _mm512_unpacklo_epi16(low, low_2), weights(0)),
+                _mm512_dpbusd_epi32(sums[1], _mm512_unpackhi_epi16(low, low_2), weights(1)),
+                _mm512_dpbusd_epi32(sums[2], _mm512_unpacklo_epi16(high, high_2), weights(2)),
+                _mm512_dpbusd_epi32(sums[3], _mm512_unpackhi_epi16(high, high_2), weights(3)),
+            ]
+        }
+    }
+    #[inline(always)]
+    unsafe fn store_taps(self, to: *mut i32, sums: [__m512i; PANELS_OF_TAPS]) {
+        // SAFETY: the token proves AVX-512; the caller guarantees the memory.
+        unsafe {
+            // The 128-bit lanes are a matrix, which is transposed.
+            let [a, b, c, d] = sums;
+            let (even, odd) =
+                (_mm512_shuffle_i32x4::<0x88>(a, b), _mm512_shuffle_i32x4::<0xdd>(a, b));
+            let (even_2, odd_2) =
+                (_mm512_shuffle_i32x4::<0x88>(c, d), _mm512_shuffle_i32x4::<0xdd>(c, d));
+            for (i, sums) in [
+                _mm512_shuffle_i32x4::<0x88>(even, even_2),
+                _mm512_shuffle_i32x4::<0x88>(odd, odd_2),
+                _mm512_shuffle_i32x4::<0xdd>(even, even_2),
+                _mm512_shuffle_i32x4::<0xdd>(odd, odd_2),
+            ]
+            .into_iter()
+            .enumerate()
+            {
+                _mm512_storeu_si512(to.add(i * PANEL).cast(), sums);
+            }
+        }
     }
 }
 

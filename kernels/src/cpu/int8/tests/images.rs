@@ -37,7 +37,12 @@ fn convolution<X: Code, W: Code>(random: &mut Random, isas: &[Int8Isa], large: u
     let x: Vec<X> = random.codes(batch * h * w * c);
     let weight: Vec<W> = random.codes(shape.out_channels * inputs * kh * kw);
     let conv = Conv2d::new(&shape, &weight).unwrap();
-    let x_zero = random.between(X::RANGE);
+    let x_zeros: Vec<i32> = (0..batch).map(|_| random.between(X::RANGE)).collect();
+    let by_image = random.yes();
+    let x_zero = match (by_image, x_zeros.first()) {
+        (false, Some(zero)) => Zero::All(*zero),
+        _ => Zero::Each(&x_zeros),
+    };
     let n = shape.out_channels;
     let zeros: Vec<i32> = match random.below(3) {
         0 => (0..n).map(|_| random.between(W::RANGE)).collect(),
@@ -55,7 +60,8 @@ fn convolution<X: Code, W: Code>(random: &mut Random, isas: &[Int8Isa], large: u
             return 0;
         }
         let place = ((image * h + y) * w + x_at) * c;
-        x[place + o / outputs * inputs + channel].to_i32() - x_zero
+        let zero = x_zeros[if by_image { image } else { 0 }];
+        x[place + o / outputs * inputs + channel].to_i32() - zero
     };
     let mut want = Vec::new();
     for row in 0..batch * oh * ow {
@@ -72,6 +78,8 @@ fn convolution<X: Code, W: Code>(random: &mut Random, isas: &[Int8Isa], large: u
     }
     let multiplier: Vec<f32> = (0..n).map(|_| random.float() * 0.01).collect();
     let (zero, relu) = (random.between(u8::RANGE), random.yes());
+    let factors: Vec<f32> = (0..batch).map(|_| random.float()).collect();
+    let float_bias: Vec<f32> = (0..n).map(|_| random.float()).collect();
     for &isa in isas {
         let call = |output: Output<'_>| {
             conv2d_under(isa, &conv, batch, input, X::codes(&x), x_zero, weight_zero, bias, output)
@@ -86,6 +94,19 @@ fn convolution<X: Code, W: Code>(random: &mut Random, isas: &[Int8Isa], large: u
         for (i, (code, sum)) in codes.iter().zip(&want).enumerate() {
             let want = reference::requantize(*sum, multiplier[i % n], zero, u8::RANGE, relu);
             assert_eq!(i32::from(*code), want, "{said}");
+        }
+        let mut floats = vec![7.0; want.len()];
+        call(Output::F32 {
+            out: &mut floats,
+            scale: &multiplier,
+            row_scale: by_image.then_some(&factors),
+            bias: Some(&float_bias),
+            relu,
+        });
+        for (i, (float, sum)) in floats.iter().zip(&want).enumerate() {
+            let factor = if by_image { factors[i / (n * oh * ow)] } else { 1.0 };
+            let (scale, bias) = (factor * multiplier[i % n], Some(float_bias[i % n]));
+            assert_eq!(*float, reference::dequantize_sum(*sum, scale, bias, relu), "{said}");
         }
     }
 }
@@ -128,7 +149,8 @@ fn many_images_and_lines_are_cut_into_pieces() {
         let run = |isa| {
             let mut out = vec![0; batch * input[0] * input[1] * 20];
             let output = Output::I32(&mut out);
-            conv2d_under(isa, &conv, batch, input, Codes::U8(&x), 9, None, None, output).unwrap();
+            conv2d_under(isa, &conv, batch, input, Codes::U8(&x), Zero::All(9), None, None, output)
+                .unwrap();
             out
         };
         let want = run(Int8Isa::Scalar);
@@ -166,10 +188,11 @@ fn wrong_convolutions_are_errors() {
     }
     let padded = Conv2dShape { padding: [usize::MAX / 2 - 5; 2], ..right };
     for (shape, input, len, zero) in [
-        (right, [2, 5], 20, 0),
-        (right, [5, 5], 49, 0),
-        (right, [5, 5], 50, -1),
-        (padded, [5, 5], 50, 0),
+        (right, [2, 5], 20, Zero::All(0)),
+        (right, [5, 5], 49, Zero::All(0)),
+        (right, [5, 5], 50, Zero::All(-1)),
+        (right, [5, 5], 50, Zero::Each(&[0; 2])),
+        (padded, [5, 5], 50, Zero::All(0)),
     ] {
         let conv = Conv2d::new(&shape, &[1i8; 36]).unwrap();
         let (x, mut out) = (vec![1; len], [0; 18]);
@@ -291,9 +314,17 @@ fn sums_and_concatenations_are_dequantize_compute_quantize() {
 fn layouts_transpose_and_quantize() {
     on_teams(|| {
         let mut random = Random::new(7);
-        for (batch, channels, places) in
-            [(2, 1, 784), (3, 3, 1000), (1, 70, 33), (2, 16, 256), (0, 3, 4), (2, 3, 0)]
-        {
+        for (batch, channels, places) in [
+            (2, 1, 784),
+            (3, 3, 1000),
+            (1, 70, 33),
+            (2, 16, 256),
+            (0, 3, 4),
+            (2, 3, 0),
+            (3, 2, 300),
+            (1, 4, 513),
+            (2, 48, 261),
+        ] {
             let x: Vec<f32> =
                 (0..batch * channels * places).map(|_| random.float() * 300.0).collect();
             let scales: Vec<f32> = (0..channels).map(|c| 0.5 + c as f32).collect();

@@ -114,6 +114,8 @@ impl Case {
         let rows = |out: usize| (out / stride.max(1), out % stride.max(1));
         let factors = if random.yes() { n } else { 1 };
         let size = 60.0 / (255.0 * 60.0 * (k as f32).sqrt().max(1.0));
+        let row_scale: Option<Vec<f32>> =
+            random.yes().then(|| (0..m).map(|_| random.float() + 1.0).collect());
         let scale: Vec<f32> = (0..factors).map(|_| random.float() * size).collect();
         let float_bias: Option<Vec<f32>> =
             random.yes().then(|| (0..n).map(|_| random.float()).collect());
@@ -130,29 +132,40 @@ impl Case {
                     for (place, got) in out.iter().enumerate() {
                         let (i, j) = rows(place);
                         let at = if factors == 1 { 0 } else { j };
-                        let want: $t = if j < n { $want(naive[i * n + j], j, at) } else { $fill };
+                        let want: $t =
+                            if j < n { $want(naive[i * n + j], i, j, at) } else { $fill };
                         assert_eq!(*got, want, "{said} at {i} {j}");
                     }
                 }};
             }
             let multiplier = &scale[..];
             match which {
-                0 => compare!(i32, 7, Output::I32, |sum, _, _| i32::try_from(sum).unwrap()),
-                1 => compare!(i64, 7, Output::I64, |sum, _, _| sum),
+                0 => compare!(i32, 7, Output::I32, |sum, _, _, _| i32::try_from(sum).unwrap()),
+                1 => compare!(i64, 7, Output::I64, |sum, _, _, _| sum),
                 2 => compare!(
                     f32,
                     7.0,
-                    |out| Output::F32 { out, scale: &scale, bias: float_bias.as_deref(), relu },
-                    |sum, j, at: usize| {
+                    |out| Output::F32 {
+                        out,
+                        scale: &scale,
+                        row_scale: row_scale.as_deref(),
+                        bias: float_bias.as_deref(),
+                        relu
+                    },
+                    |sum, i: usize, j, at: usize| {
                         let bias = float_bias.as_ref().map(|bias| bias[j]);
-                        reference::dequantize_sum(sum, scale[at], bias, relu)
+                        let scale = match &row_scale {
+                            Some(rows) => rows[i] * scale[at],
+                            None => scale[at],
+                        };
+                        reference::dequantize_sum(sum, scale, bias, relu)
                     }
                 ),
                 3 => compare!(
                     u8,
                     7,
                     |out| Output::U8 { out, multiplier, zero, relu },
-                    |sum, _, at: usize| {
+                    |sum, _, _, at: usize| {
                         reference::requantize(sum, scale[at], zero, u8::RANGE, relu) as u8
                     }
                 ),
@@ -162,7 +175,7 @@ impl Case {
                         i8,
                         7,
                         |out| Output::I8 { out, multiplier, zero, relu },
-                        |sum, _, at: usize| {
+                        |sum, _, _, at: usize| {
                             reference::requantize(sum, scale[at], zero, i8::RANGE, relu) as i8
                         }
                     )
@@ -258,10 +271,17 @@ fn sums_beyond_i32_are_exact_in_i64_and_f32() {
             let mut out = [0; 6];
             gemm_under(isa, m, &a, &packed, None, Some(&[5; 3]), Output::I64(&mut out), n).unwrap();
             assert_eq!(out, [want; 6]);
-            let (mut floats, scale) = ([0f32; 6], [0.5]);
-            let output = Output::F32 { out: &mut floats, scale: &scale, bias: None, relu: false };
+            let (mut floats, scale, bias) = ([0f32; 6], [0.5], Some(&[1.0, -2.0, 9e5][..]));
+            let row_scale = Some(&[0.3, 0.7][..]);
+            let output =
+                Output::F32 { out: &mut floats, scale: &scale, row_scale, bias, relu: false };
+            let a = Activations { zero: Zero::Each(&[1, 2]), ..a };
             gemm_under(isa, m, &a, &packed, Some(Zero::All(-127)), None, output, n).unwrap();
-            assert_eq!(floats, [(-254 * k as i64) as f32 * 0.5; 6]);
+            for (i, row) in floats.chunks(n).enumerate() {
+                let sum = -((254 - i as i64) * k as i64) as f32 * ([0.3, 0.7][i] * 0.5);
+                assert_eq!(row, [sum + 1.0, sum - 2.0, sum + 9e5]);
+            }
+            let a = Activations { zero: Zero::All(1), ..a };
             let (mut small, multiplier) = ([0i8; 6], [-1.0 / k as f32 / 254.0]);
             let output =
                 Output::I8 { out: &mut small, multiplier: &multiplier, zero: 3, relu: false };
@@ -313,6 +333,15 @@ fn wrong_calls_are_errors() {
     for multiplier in [&[f32::NAN][..], &[f32::INFINITY], &[1.0; 3], &[]] {
         let mut out = [0; 4];
         let output = Output::U8 { out: &mut out, multiplier, zero: 0, relu: false };
+        assert!(super::super::gemm(2, &a, &packed, None, None, output, 2).is_err());
+    }
+    for (scale, row_scale, bias) in [
+        (&[1.0; 3][..], None, None),
+        (&[1.0], Some(&[1.0; 3][..]), None),
+        (&[1.0], None, Some(&[1.0; 3][..])),
+    ] {
+        let mut out = [0.0; 4];
+        let output = Output::F32 { out: &mut out, scale, row_scale, bias, relu: false };
         assert!(super::super::gemm(2, &a, &packed, None, None, output, 2).is_err());
     }
     assert!(Packed::new(Order::InOut, 3, 2, &[1i8; 5]).is_err());

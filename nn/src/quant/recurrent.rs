@@ -1,0 +1,128 @@
+//! Recurrent layers in int8: weights are codes, input and state become codes when they come along (in the static mode, too).
+
+use std::sync::Arc;
+
+use ferrotape_tensor::{
+    DType, Int8Op, Int8Recurrent, Int8RecurrentWeights, Op, Operand, Outputs, Result, SequenceOp,
+    Tensor, apply, output_metas,
+};
+
+use super::Mapping;
+use super::config::{QuantConfig, QuantMode};
+use super::layer::weight_encoding;
+use super::weights::{Seen, Weights};
+
+/// A use of a recurrent layer and direction.
+#[derive(Debug, Clone)]
+pub(super) struct RecurrentSite {
+    pub(super) name: String,
+    /// Of the weights of the input and of the state.
+    pub(super) paths: [String; 2],
+    pub(super) settings: SequenceOp,
+    pub(super) biases: Option<[Tensor; 2]>,
+}
+
+/// The paths of the weights, if `op` is a recurrent layer that has an int8 form.
+pub(super) fn recurrent_paths(
+    weights: &Weights,
+    op: &Op,
+    inputs: &[&Tensor],
+) -> Option<(SequenceOp, [String; 2])> {
+    let Op::Sequence(settings) = op else { return None };
+    let at = settings.places();
+    let path = |place: usize| match weights.get(inputs.get(place)?)? {
+        (path, Seen::Same) => Some(path.to_string()),
+        _ => None,
+    };
+    let floats = inputs.first()?.dtype() == DType::F32 && !settings.projection;
+    floats.then_some(())?;
+    Some((*settings, [path(at.w_ih)?, path(at.w_hh)?]))
+}
+
+/// The layer's name: the path of its input's weight without what says so.
+pub(super) fn recurrent_name(path: &str) -> String {
+    path.replacen("weight_ih_", "", 1)
+}
+
+/// A recurrent layer and direction in int8.
+#[derive(Debug)]
+pub(super) struct RecurrentLayer {
+    pub(super) name: String,
+    pub(super) paths: [String; 2],
+    pub(super) settings: SequenceOp,
+    pub(super) scales: [Vec<f32>; 2],
+    pub(super) biases: [Vec<f32>; 2],
+    pub(super) int8: Arc<Int8Recurrent>,
+}
+
+impl RecurrentLayer {
+    /// True if recurrent layers become int8 ones by these settings.
+    pub(super) fn wanted(config: &QuantConfig) -> bool {
+        config.mode != QuantMode::WeightsOnly && config.weight.mapping != Mapping::Affine
+    }
+
+    pub(super) fn quantized(
+        site: &RecurrentSite,
+        weights: [&Tensor; 2],
+        config: &QuantConfig,
+    ) -> Result<RecurrentLayer> {
+        let mut made = Vec::new();
+        for (i, weight) in weights.into_iter().enumerate() {
+            let numbers = weight.detach()?.contiguous()?.to_vec::<f32>()?;
+            let rows = weight.shape().first().copied().unwrap_or(0);
+            let row = numbers.len().checked_div(rows).unwrap_or(0).max(1);
+            let whole = weight_encoding(&numbers, config)?;
+            let (mut codes, mut scale) = (Vec::with_capacity(numbers.len()), Vec::new());
+            for part in numbers.chunks_exact(row) {
+                let found = match config.per_channel {
+                    true => weight_encoding(part, config)?,
+                    false => whole.clone(),
+                };
+                codes.extend(part.iter().map(|&x| found.code(x) as i8));
+                scale.push(found.encoding.scale);
+            }
+            let codes = Tensor::from_vec(codes, weight.shape().to_vec())?;
+            let bias = match site.biases.as_ref().and_then(|biases| biases.get(i)) {
+                Some(bias) => bias.detach()?.to_vec::<f32>()?,
+                None => Vec::new(),
+            };
+            made.push(Int8RecurrentWeights { codes, scale, bias });
+        }
+        let [of_input, of_state]: [Int8RecurrentWeights; 2] = match made.try_into() {
+            Ok(both) => both,
+            Err(_) => return Err(ferrotape_tensor::Error::other("two weights expected")),
+        };
+        Self::new(site.name.clone(), site.paths.clone(), site.settings, [of_input, of_state])
+    }
+
+    pub(super) fn new(
+        name: String,
+        paths: [String; 2],
+        settings: SequenceOp,
+        [of_input, of_state]: [Int8RecurrentWeights; 2],
+    ) -> Result<RecurrentLayer> {
+        let int8 = Arc::new(Int8Recurrent::new(&settings, [&of_input, &of_state])?);
+        let scales = [of_input.scale, of_state.scale];
+        let biases = [of_input.bias, of_state.bias];
+        Ok(RecurrentLayer { name, paths, settings, scales, biases, int8 })
+    }
+
+    /// What `op` gives, but for what is saved for a backward pass: that reads as NaN.
+    pub(super) fn run(&self, op: &Op, inputs: &[&Tensor]) -> Result<Outputs> {
+        let metas: Vec<_> = inputs.iter().map(|x| x.meta()).collect();
+        let saved = output_metas(op, &metas)?.into_iter().nth(1);
+        let at = self.settings.places();
+        let places = [Some(0), Some(1), at.c0, at.lengths];
+        let mut operands: Vec<Operand<'_>> = places
+            .into_iter()
+            .flatten()
+            .filter_map(|place| inputs.get(place).map(|x| Operand::Ref(x)))
+            .collect();
+        let mut outputs = apply(&Op::Int8(Int8Op::Recurrent(self.int8.clone())), &mut operands)?;
+        if let Some(meta) = saved {
+            let nan = Tensor::full((), f64::NAN, (DType::F32, meta.device))?;
+            outputs.insert(1, nan.expand(meta.shape)?);
+        }
+        Ok(outputs)
+    }
+}
