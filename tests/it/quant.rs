@@ -257,6 +257,18 @@ fn what_can_not_be_quantized_is_said() -> Result<()> {
     let bad = Tensor::full([1, 3, 8, 8], f64::NAN, DType::F32)?;
     let error = calibrated(&net, QuantConfig::default(), &[bad]).unwrap_err().to_string();
     assert!(error.contains("input of \"stem\"") && error.contains("NaN"), "{error}");
+    let seen = batches(1, &mut rng);
+    let calibration = calibrated(&net, QuantConfig::default(), &seen)?;
+    let error = calibration.convert(Net::new(&mut rng)?).unwrap_err().to_string();
+    assert!(error.contains("is not as in the last run that was observed"), "{error}");
+    let mut double = Linear::new(3, 2, &mut rng)?;
+    double.to(DType::F64)?;
+    let mut calibration = Calibration::new(QuantConfig::default())?;
+    calibration.observe(&double, |net| {
+        net.forward(&Tensor::zeros([1, 3], DType::F64)?, &mut Ctx::eval())
+    })?;
+    let error = calibration.convert(double).unwrap_err().to_string();
+    assert!(error.contains("with an f32 parameter"), "{error}");
     let error = Calibration::new(QuantConfig::weights_only(1)).unwrap_err().to_string();
     assert!(error.contains("1 bits"), "{error}");
     let mut calibration = Calibration::new(QuantConfig::default())?;
@@ -437,6 +449,49 @@ fn recurrent_layers_run_in_integers() -> Result<()> {
     int8.save(&path)?;
     let again = Quantized::load(&path, make(&mut rng)?)?;
     assert_eq!(again.forward(&x)?.to_vec::<f32>()?, y.to_vec::<f32>()?);
+    std::fs::remove_file(&path).unwrap();
+    Ok(())
+}
+
+/// Files in which a byte is another, or that end early: an error or a network, never a panic.
+#[test]
+fn broken_files_are_errors() -> Result<()> {
+    let mut rng = Generator::new(11);
+    let x = rng.normal([2, 3, 8, 8], 0.0, 1.0, DType::F32)?;
+    let net = Net::new(&mut rng)?;
+    let seen = std::slice::from_ref(&x);
+    let int8 = calibrated(&net, QuantConfig::default(), seen)?.convert(net)?;
+    let path = std::env::temp_dir().join(format!("ferrotape-broken-{}", std::process::id()));
+    int8.save(&path)?;
+    let whole = std::fs::read(&path).unwrap();
+    let header = 8 + u64::from_le_bytes(whole[..8].try_into().unwrap()) as usize;
+    let mut state = 12345u64;
+    let mut draw = |n: usize| {
+        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (state >> 33) as usize % n
+    };
+    let (mut refused, mut words) = (0, std::collections::BTreeSet::new());
+    for case in 0..600 {
+        let mut bytes = whole.clone();
+        match case % 3 {
+            0 => bytes.truncate(draw(whole.len())),
+            1 => bytes[draw(header)] ^= 1 << draw(8),
+            _ => {
+                let digits: Vec<usize> =
+                    (8..header).filter(|&at| whole[at].is_ascii_digit()).collect();
+                bytes[digits[draw(digits.len())]] = b'0' + draw(10) as u8;
+            }
+        }
+        std::fs::write(&path, &bytes).unwrap();
+        match Quantized::load(&path, Net::new(&mut Generator::new(0))?) {
+            Ok(net) => drop(net.forward(&x)),
+            Err(error) => {
+                refused += 1;
+                words.insert(error.to_string().chars().skip(40).take(20).collect::<String>());
+            }
+        }
+    }
+    assert!(refused > 300 && words.len() > 30, "{refused} {words:?}");
     std::fs::remove_file(&path).unwrap();
     Ok(())
 }

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ferrotape::nn::LinearConfig;
 use ferrotape::nn::data::Dataset;
 use ferrotape::nn::quant::{Qat, QatRange, QuantConfig};
+use ferrotape::nn::{LinearConfig, load_state_dict, state_dict};
 use ferrotape::prelude::*;
 use ferrotape::{
     BinaryOp, CompareOp, FakeQuantizeOp, Op, QuantizeOp, QuantizeRule, UnaryOp, apply,
@@ -144,8 +144,9 @@ fn int8_networks() -> Result<()> {
         ("symmetric", QuantConfig::symmetric()),
         ("dynamic", QuantConfig::dynamic()),
     ] {
-        let int8 =
-            calibrated(&pair.0, config, &seen)?.convert(Net::new(&mut Generator::new(4))?)?;
+        let mut net = Net::new(&mut rng)?;
+        load_state_dict(&mut net, &state_dict(&pair.0))?;
+        let int8 = calibrated(&net, config, &seen)?.convert(net)?;
         say(name, DType::F32, &[&int8.forward(&x)?]);
     }
     Ok(())

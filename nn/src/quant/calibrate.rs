@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use ferrotape_tensor::{DType, Encoding, Error, Result, Tensor, no_tape, observe};
+use ferrotape_tensor::{DType, Encoding, Error, Result, Tensor, TensorId, no_tape, observe};
 
 use super::config::{QuantConfig, QuantMode};
 use super::layer::{Layer, LayerWeight, Taken, taken_in};
@@ -15,7 +15,7 @@ use super::recurrent::{RecurrentLayer, RecurrentSite};
 use super::tensors::Tensors;
 use super::trace::{Does, Key, Site, Step, Trace, Tracer, Use, join_key};
 use crate::module::Module;
-use crate::state::parameters;
+use crate::state::{parameters, state_dict};
 
 /// Watches a network run in float and converts it to int8.
 ///
@@ -102,10 +102,10 @@ impl Calibration {
         self.trace.sites.iter().map(|site| &*site.key).chain(recurrent)
     }
 
-    /// The network in int8. It keeps everything but the weights of its int8 layers, which then are codes alone.
+    /// The network in int8: the one that was observed last, unchanged since. It keeps everything but the weights of its int8 layers, which then are codes alone.
     ///
     /// # Errors
-    /// No run was seen or no layer found; a layer kept in float by a name that is none; a weight that is not finite; memory.
+    /// No run was seen or no layer found; a model with other values than in the last run; a layer kept in float by a name that is none; a weight that is not finite; memory.
     pub fn convert<M: Module>(&self, model: M) -> Result<Quantized<M>> {
         let plan = self.plan(&model)?;
         Quantized::new(model, plan, &self.trace.shared)
@@ -119,6 +119,12 @@ impl Calibration {
                 _ => "no product or convolution with an f32 parameter was observed",
             };
             return Err(refuse(message.to_string()));
+        }
+        let now: BTreeMap<String, TensorId> =
+            state_dict(model).into_iter().map(|(path, x)| (path, x.id())).collect();
+        let mut paths = now.keys().chain(self.trace.ids.keys());
+        if let Some(path) = paths.find(|path| now.get(*path) != self.trace.ids.get(*path)) {
+            return Err(refuse(format!("{path} is not as in the last run that was observed")));
         }
         let names: Vec<&str> = self.layers().collect();
         for float in &self.config.float_layers {

@@ -16,7 +16,7 @@ use super::range::{RangeMethod, RangeObserver};
 use super::recurrent::{RecurrentSite, recurrent_name, recurrent_paths};
 use super::weights::{LayerOp, Seen, Weights, layer_name};
 use crate::module::Module;
-use crate::state::buffers;
+use crate::state::state_dict;
 
 /// Names a value that could be codes.
 pub(super) type Key = Rc<str>;
@@ -81,6 +81,8 @@ pub(super) struct Trace {
     pub(super) sites: Vec<Site>,
     pub(super) recurrent: Vec<RecurrentSite>,
     pub(super) values: BTreeMap<Key, Value>,
+    /// Parameters and buffers of the last run.
+    pub(super) ids: BTreeMap<String, TensorId>,
     /// Weights that something else than layers reads, too.
     pub(super) shared: BTreeSet<String>,
 }
@@ -125,10 +127,14 @@ pub(super) struct Tracer {
 
 impl Tracer {
     /// Goes on with what earlier runs have shown.
-    pub(super) fn new<M: Module + ?Sized>(model: &M, method: RangeMethod, trace: Trace) -> Self {
+    pub(super) fn new<M: Module + ?Sized>(
+        model: &M,
+        method: RangeMethod,
+        mut trace: Trace,
+    ) -> Self {
         let weights = Weights::of(model);
-        let params = crate::state::parameters(model).into_iter().map(|(_, p)| p.id());
-        let constants = params.chain(buffers(model).into_iter().map(|(_, b)| b.id())).collect();
+        trace.ids = state_dict(model).into_iter().map(|(path, x)| (path, x.id())).collect();
+        let constants = trace.ids.values().copied().collect();
         let state = State { weights, constants, trace, ..State::default() };
         Tracer { method, busy: Cell::new(false), state: RefCell::new(state), kept: None }
     }
