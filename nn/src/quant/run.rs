@@ -449,14 +449,6 @@ impl Runner {
 }
 
 impl Observer for Runner {
-    fn begin(&self, _: &Op, _: &[&Tensor]) -> Result<()> {
-        Ok(())
-    }
-
-    fn end(&self, _: &Op, _: &[Meta], _: Result<&[Tensor], &Error>) -> Result<()> {
-        Ok(())
-    }
-
     fn replace(&self, op: &Op, inputs: &[&Tensor]) -> Result<Option<Outputs>> {
         match self.busy.get() {
             true => Ok(None),

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ferrotape_tensor::{
-    BinaryOp, DType, Encoding, Error, FakeQuantizeOp, Meta, Observer, Op, Operand, Outputs, Result,
-    Tensor, TensorId, UnaryOp, ViewOp, apply,
+    BinaryOp, DType, Encoding, FakeQuantizeOp, Observer, Op, Operand, Outputs, Result, Tensor,
+    TensorId, UnaryOp, ViewOp, apply,
 };
 
 use super::super::config::QuantConfig;
@@ -247,14 +247,6 @@ impl Trainer {
 }
 
 impl Observer for Trainer {
-    fn begin(&self, _: &Op, _: &[&Tensor]) -> Result<()> {
-        Ok(())
-    }
-
-    fn end(&self, _: &Op, _: &[Meta], _: Result<&[Tensor], &Error>) -> Result<()> {
-        Ok(())
-    }
-
     fn replace(&self, op: &Op, inputs: &[&Tensor]) -> Result<Option<Outputs>> {
         let floats = inputs.iter().all(|x| x.dtype() == DType::F32);
         if self.own.busy.get() || !floats {
