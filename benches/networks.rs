@@ -1,5 +1,6 @@
 //! The networks whose steps are timed.
 
+use ferrotape::nn::quant::{Calibration, QuantConfig, Quantized};
 use ferrotape::prelude::*;
 
 use crate::data;
@@ -48,6 +49,16 @@ impl Training {
         let step =
             value_and_grad(&self.net, &mut self.rng, |net, ctx| loss(net.forward(x, ctx)?, y))?;
         optimizer.step(&mut self.net, &step)
+    }
+
+    /// The network in int8, calibrated on its batch.
+    ///
+    /// # Errors
+    /// Those of the operations.
+    pub fn int8(self, config: QuantConfig) -> Result<Quantized<Sequential>> {
+        let mut calibration = Calibration::new(config)?;
+        calibration.observe(&self.net, |net| net.forward(&self.x, &mut Ctx::eval()))?;
+        calibration.convert(self.net)
     }
 
     /// The network's output, without a tape.

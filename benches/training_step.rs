@@ -1,8 +1,10 @@
-//! Whole steps: the XOR epoch, an MLP, the MNIST CNN in training and in inference; the cases of the issue.
+//! Whole steps: the XOR epoch, an MLP, the MNIST CNN in training and in inference, in int8, too; the cases of the issue.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use criterion::Criterion;
+use ferrotape::nn::quant::QuantConfig;
 use ferrotape::prelude::*;
 use ferrotape::set_threads;
 use ferrotape_benches::{
@@ -18,12 +20,17 @@ fn contenders<'a>() -> Result<Vec<Contender<'a>>> {
     let (mut sgd, mut mlp_sgd, mut adam) = (SGD::new(0.5), SGD::new(0.01), Adam::new(1e-3));
     let (one, many) = (cnn()?, cnn()?);
     let first = one.x.narrow(0, 0, 1)?;
+    let (codes_first, codes_many) = (first.clone(), many.x.clone());
+    let int8 = Rc::new(cnn()?.int8(QuantConfig::default())?);
+    let int8_many = int8.clone();
     Ok(vec![
         Contender::new("xor_epoch", move || done(xor.step(&mut sgd, mse))),
         Contender::new("mlp/train_b64", move || done(mlp.step(&mut mlp_sgd, cross_entropy))),
         Contender::new("mnist_cnn/train_b64", move || done(train.step(&mut adam, cross_entropy))),
         Contender::new("mnist_cnn/infer_b1", move || done(one.infer(&first))),
         Contender::new("mnist_cnn/infer_b64", move || done(many.infer(&many.x))),
+        Contender::new("mnist_cnn_int8/infer_b1", move || done(int8.forward(&codes_first))),
+        Contender::new("mnist_cnn_int8/infer_b64", move || done(int8_many.forward(&codes_many))),
         Contender::new("lstm_flights/train_b132", move || {
             done(flights.step(&mut flights_adam, mse))
         }),
