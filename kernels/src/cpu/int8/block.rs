@@ -11,6 +11,9 @@ use crate::cpu::isa::{Int8Isa, Int8Kernel, dispatch_int8};
 /// Groups of k whose sums fit into an i32 in any case: 255 * 128 * 65,536 < 2^31.
 const EXACT: usize = 65_536 / GROUP;
 
+/// How far ahead of their use weights are asked for.
+const AHEAD: usize = 12 * STEP;
+
 /// Rows of the largest tile.
 const ROWS: usize = 6;
 
@@ -126,6 +129,7 @@ impl Int8Kernel for Tiles<'_, '_> {
                 };
                 let row_sums = block.row_sums.map(|sums| &sums[row..row + rows]);
                 let out = block.first_row + row;
+                finish.prefetch(d, [out, rows], [first, len]);
                 // SAFETY: the contract of `Block::run`.
                 unsafe {
                     block.tile::<D>(d, [row, first], [rows, panels], &mut sums, &mut totals);
@@ -198,6 +202,11 @@ unsafe fn multiply<D: Dot, const R: usize, const P: usize>(
                 let mut weights = [d.weights(panels[0].wrapping_add(step)); P];
                 for p in 1..P {
                     weights[p] = d.weights(panels[p].wrapping_add(step));
+                }
+                if const { R * P > 1 } {
+                    for panel in panels {
+                        d.prefetch(panel.wrapping_add(step + AHEAD));
+                    }
                 }
                 for r in 0..R {
                     let at = rows[r].wrapping_add(tap as usize + group * (GROUP * D::BYTES));

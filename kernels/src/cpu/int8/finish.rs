@@ -1,6 +1,6 @@
 //! What becomes of the sums: the terms of the zero points, the bias, and the output's type.
 
-use super::dot::PANEL;
+use super::dot::{Dot, PANEL};
 use super::output::{Ending, Requantize, Sizes};
 use super::packed::Packed;
 use super::{Activations, Codes, Output, Zero};
@@ -282,6 +282,24 @@ impl<'a> Finish<'a> {
         if let Some(bias) = self.bias {
             for (base, bias) in columns.base.iter_mut().zip(&bias[columns.first..][..columns.len]) {
                 *base = base.wrapping_add(*bias);
+            }
+        }
+    }
+
+    /// Asks for the output's cache lines that `rows` and `columns` (each a first one and a number) will be written to, so that
+    /// they arrive while their sums are made.
+    #[inline(always)]
+    pub(super) fn prefetch<D: Dot>(&self, d: D, rows: [usize; 2], columns: [usize; 2]) {
+        let (start, size) = match self.to {
+            To::I32(to) => (to.cast::<u8>(), 4),
+            To::I64(to) => (to.cast(), 8),
+            To::F32(to, _) => (to.cast(), 4),
+            To::Codes(to, _) => (to, 1),
+        };
+        for row in rows[0]..rows[0] + rows[1] {
+            let row = start.wrapping_add((row * self.stride + columns[0]) * size);
+            for at in (0..columns[1] * size).step_by(64) {
+                d.prefetch_write(row.wrapping_add(at));
             }
         }
     }
