@@ -12,7 +12,7 @@ use crate::cpu::isa::{Int8Isa, Int8Kernel, dispatch_int8};
 const EXACT: usize = 65_536 / GROUP;
 
 /// How far ahead of their use weights are asked for.
-const AHEAD: usize = 12 * STEP;
+const AHEAD: usize = 24 * STEP;
 
 /// Rows of the largest tile.
 const ROWS: usize = 6;
