@@ -73,6 +73,7 @@ impl Dot for Avx512Vnni {
         unsafe { _mm512_storeu_si512(to.cast(), sums) }
     }
 
+    const PREFETCHES: bool = true;
     #[inline(always)]
     fn prefetch(self, at: *const i8) {
         // SAFETY: a hint, which never faults.
