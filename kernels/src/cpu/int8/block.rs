@@ -4,12 +4,15 @@
 //! has one run; a convolution has one a line of its kernel, at the same distances from every row's start.
 
 use super::dot::{Dot, GROUP, PANEL, STEP};
-use super::finish::{COLUMNS, Finish};
+use super::finish::{COLUMNS, Finish, Lines};
 use super::packed::Packed;
 use crate::cpu::isa::{Int8Isa, Int8Kernel, dispatch_int8};
 
 /// Groups of k whose sums fit into an i32 in any case: 255 * 128 * 65,536 < 2^31.
 const EXACT: usize = 65_536 / GROUP;
+
+/// How far ahead of their use weights are asked for.
+const AHEAD: usize = 24 * STEP;
 
 /// Rows of the largest tile.
 const ROWS: usize = 6;
@@ -52,7 +55,7 @@ impl Block<'_> {
         dispatch_int8(isa, Tiles(self));
     }
 
-    /// Raw sums of the tile at `row`, `first`: `shape` is its rows and panels.
+    /// Raw sums of the tile at `row`, `first`: `shape` is its rows and panels; `out` its first row of the output.
     ///
     /// # Safety
     /// - As for [`run`](Self::run).
@@ -62,6 +65,7 @@ impl Block<'_> {
         d: D,
         [row, first]: [usize; 2],
         shape: [usize; 2],
+        out: usize,
         sums: &mut Sums,
         totals: &mut Totals,
     ) {
@@ -82,7 +86,8 @@ impl Block<'_> {
             loop {
                 let end = self.run.min(start + groups);
                 let codes = panel.wrapping_add((chunk * self.run + start) * STEP);
-                let part = Part { starts, taps, groups: [start, end], codes };
+                let lines = self.finish.lines(out, first, self.columns.end - first);
+                let part = Part { starts, taps, groups: [start, end], codes, lines };
                 // SAFETY: the contract for the rows; the steps of the panels are in `packed`.
                 unsafe { part.multiply::<D>(d, shape, [self.packed.panel, last], sums) };
                 if wide {
@@ -128,7 +133,7 @@ impl Int8Kernel for Tiles<'_, '_> {
                 let out = block.first_row + row;
                 // SAFETY: the contract of `Block::run`.
                 unsafe {
-                    block.tile::<D>(d, [row, first], [rows, panels], &mut sums, &mut totals);
+                    block.tile::<D>(d, [row, first], [rows, panels], out, &mut sums, &mut totals);
                     if finish.wide {
                         for r in 0..rows {
                             let row_sum = row_sums.map(|sums| sums[r]);
@@ -152,6 +157,8 @@ struct Part<'a> {
     taps: &'a [u64],
     groups: [usize; 2],
     codes: *const i8,
+    /// Where the rows' sums will go.
+    lines: Lines,
 }
 
 impl Part<'_> {
@@ -182,7 +189,7 @@ unsafe fn multiply<D: Dot, const R: usize, const P: usize>(
     [panel, last]: [usize; 2],
     to: &mut Sums,
 ) {
-    let Part { starts, taps, groups: [start, end], codes } = part;
+    let Part { starts, taps, groups: [start, end], codes, lines } = part;
     let mut rows = [starts[0]; R];
     rows.copy_from_slice(&starts[..R]);
     let mut sums = [[d.zero(); P]; R];
@@ -192,22 +199,39 @@ unsafe fn multiply<D: Dot, const R: usize, const P: usize>(
     }
     let mut step = 0;
     for &tap in taps {
-        for group in start..end {
-            // SAFETY: by the caller's contract.
-            unsafe {
-                let mut weights = [d.weights(panels[0].wrapping_add(step)); P];
-                for p in 1..P {
-                    weights[p] = d.weights(panels[p].wrapping_add(step));
-                }
-                for r in 0..R {
-                    let at = rows[r].wrapping_add(tap as usize + group * (GROUP * D::BYTES));
-                    let activations = d.group(at);
-                    for p in 0..P {
-                        sums[r][p] = d.dot(sums[r][p], activations, weights[p]);
+        // No closure: it would be compiled without the token's instructions.
+        macro_rules! add {
+            ($group:ident) => {
+                // SAFETY: by the caller's contract.
+                unsafe {
+                    let mut weights = [d.weights(panels[0].wrapping_add(step)); P];
+                    for p in 1..P {
+                        weights[p] = d.weights(panels[p].wrapping_add(step));
+                    }
+                    if const { R * P > 1 } {
+                        for panel in panels {
+                            d.prefetch(panel.wrapping_add(step + AHEAD));
+                        }
+                    }
+                    for r in 0..R {
+                        let at = rows[r].wrapping_add(tap as usize + $group * (GROUP * D::BYTES));
+                        let activations = d.group(at);
+                        for p in 0..P {
+                            sums[r][p] = d.dot(sums[r][p], activations, weights[p]);
+                        }
                     }
                 }
-            }
-            step += STEP;
+                step += STEP;
+            };
+        }
+        // The first steps also ask for the output's lines, a row each: all at once would wait for the first of them.
+        let asked = end.min(start + if D::PREFETCHES { R } else { 0 });
+        for group in start..asked {
+            lines.prefetch(d, group - start);
+            add!(group);
+        }
+        for group in asked..end {
+            add!(group);
         }
     }
     for (to, sums) in to.0.iter_mut().zip(sums) {

@@ -58,6 +58,17 @@ pub(crate) trait Dot: Copy + Send + Sync + 'static {
     /// - `to .. to + PANEL` must be writable.
     unsafe fn store(self, to: *mut i32, sums: Self::Sums);
 
+    /// True if there is [`prefetch_write`](Self::prefetch_write).
+    const PREFETCHES: bool = false;
+
+    /// Asks for the cache line at `at`, wherever that is: weights that will be read soon.
+    #[inline(always)]
+    fn prefetch(self, _at: *const i8) {}
+
+    /// As [`prefetch`](Self::prefetch), to write there.
+    #[inline(always)]
+    fn prefetch_write(self, _at: *const u8) {}
+
     /// True if there is [`taps`](Self::taps).
     const TAPS: bool = false;
 

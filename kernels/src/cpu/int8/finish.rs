@@ -1,6 +1,6 @@
 //! What becomes of the sums: the terms of the zero points, the bias, and the output's type.
 
-use super::dot::PANEL;
+use super::dot::{Dot, PANEL};
 use super::output::{Ending, Requantize, Sizes};
 use super::packed::Packed;
 use super::{Activations, Codes, Output, Zero};
@@ -42,6 +42,25 @@ unsafe impl Sync for Finish<'_> {}
 
 /// Columns that are finished together.
 pub(super) const COLUMNS: usize = 4 * PANEL;
+
+/// The bytes that a tile will be written to.
+#[derive(Clone, Copy)]
+pub(super) struct Lines {
+    start: *const u8,
+    stride: usize,
+    len: usize,
+}
+
+impl Lines {
+    /// Asks for the cache lines of a row, so that they arrive while their sums are made.
+    #[inline(always)]
+    pub(super) fn prefetch<D: Dot>(self, d: D, row: usize) {
+        let start = self.start.wrapping_add(row * self.stride);
+        for at in (0..self.len).step_by(64) {
+            d.prefetch_write(start.wrapping_add(at));
+        }
+    }
+}
 
 /// What is the same for all rows of up to [`COLUMNS`] columns.
 pub(super) struct Columns {
@@ -284,6 +303,19 @@ impl<'a> Finish<'a> {
                 *base = base.wrapping_add(*bias);
             }
         }
+    }
+
+    /// Where the output's rows from `row` on, columns `first .. first + len` (at most [`COLUMNS`] of them), lie.
+    #[inline(always)]
+    pub(super) fn lines(&self, row: usize, first: usize, len: usize) -> Lines {
+        let (start, size) = match self.to {
+            To::I32(to) => (to.cast::<u8>(), 4),
+            To::I64(to) => (to.cast(), 8),
+            To::F32(to, _) => (to.cast(), 4),
+            To::Codes(to, _) => (to, 1),
+        };
+        let start = start.wrapping_add((row * self.stride + first) * size);
+        Lines { start, stride: self.stride * size, len: len.min(COLUMNS) * size }
     }
 
     /// Writes rows of raw sums from `row` on. `row_sums` are those of their codes as u8.

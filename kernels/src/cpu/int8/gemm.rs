@@ -24,7 +24,7 @@ pub struct Activations<'a> {
 }
 
 /// The most rows of a block.
-const ROWS: usize = 96;
+const ROWS: usize = 192;
 
 /// Its fewest, if there are as many: each panel of weights that comes from beyond L1 then serves four tiles.
 const FEW_ROWS: usize = 24;
@@ -32,8 +32,11 @@ const FEW_ROWS: usize = 24;
 /// Columns of a block: with k = 2048 their weights are half of a common L2.
 const BLOCK_COLUMNS: usize = 4 * COLUMNS;
 
-/// Products that a block should hold (about 20 us).
+/// Products that a block should hold at least (about 20 us): those of small products are shared among threads.
 const BLOCK: usize = 1 << 22;
+
+/// Blocks for each thread, if they are larger.
+const SHARES: usize = 8;
 
 /// `output[m, n]` from `a[m, k]` and the packed `[k, n]` weights: [`Output`] has the formulas. `weight_zero` (default: 0; that
 /// of symmetric quantization) has one zero point, or one a column; `bias` is added to the sums, one element a column; `stride` is
@@ -97,8 +100,13 @@ pub fn gemm_under(
         return Ok(());
     }
     let columns = BLOCK_COLUMNS.min(n.next_multiple_of(COLUMNS));
+    // Each block begins with weights that come from beyond L1, so the fewer the better.
+    let block = match parallel::threads() {
+        0 | 1 => usize::MAX,
+        threads => BLOCK.max(m.saturating_mul(k).saturating_mul(n) / (SHARES * threads)),
+    };
     // Whole tiles of six rows.
-    let rows = (BLOCK / (k.max(1) * columns)).next_multiple_of(6).clamp(FEW_ROWS, ROWS).min(m);
+    let rows = (block / (k.max(1) * columns)).clamp(FEW_ROWS, ROWS).next_multiple_of(6).min(m);
     let product = Product { m, a: *a, weights, finish: &finish, failed: Mutex::new(Ok(())) };
     let row_blocks = m.div_ceil(rows);
     let run = |i: usize| {

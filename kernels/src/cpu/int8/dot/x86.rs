@@ -73,6 +73,18 @@ impl Dot for Avx512Vnni {
         unsafe { _mm512_storeu_si512(to.cast(), sums) }
     }
 
+    const PREFETCHES: bool = true;
+    #[inline(always)]
+    fn prefetch(self, at: *const i8) {
+        // SAFETY: a hint, which never faults.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(at) }
+    }
+    #[inline(always)]
+    fn prefetch_write(self, at: *const u8) {
+        // SAFETY: a hint, which never faults.
+        unsafe { _mm_prefetch::<_MM_HINT_ET0>(at.cast()) }
+    }
+
     const TAPS: bool = true;
     #[inline(always)]
     unsafe fn taps(
