@@ -2,6 +2,7 @@
 //! are errors that name the file and the field; none panics, hangs or asks for much more memory than the file has bytes.
 
 mod hostile;
+mod int8;
 #[cfg(target_os = "linux")]
 mod limits;
 mod mutants;

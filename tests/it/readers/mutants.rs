@@ -11,7 +11,7 @@ use super::{numpy, st, torch, zipped};
 const SLACK: usize = 64 << 20;
 
 /// SplitMix64.
-struct Random(u64);
+pub(super) struct Random(pub(super) u64);
 
 impl Random {
     fn next(&mut self) -> u64 {
@@ -20,7 +20,7 @@ impl Random {
         let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ (z >> 31)
     }
-    fn below(&mut self, end: usize) -> usize {
+    pub(super) fn below(&mut self, end: usize) -> usize {
         (self.next() % end.max(1) as u64) as usize
     }
     fn of<'a, T>(&mut self, list: &'a [T]) -> &'a T {
@@ -120,7 +120,7 @@ const WORDS: &[&str] = &[
 ];
 
 /// Changes `bytes` in one to four places.
-fn mutate(random: &mut Random, bytes: &mut Vec<u8>, others: &[Vec<u8>]) {
+pub(super) fn mutate(random: &mut Random, bytes: &mut Vec<u8>, others: &[Vec<u8>]) {
     for _ in 0..1 + random.below(4) {
         let len = bytes.len();
         match random.below(10) {
