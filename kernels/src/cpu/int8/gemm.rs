@@ -24,12 +24,15 @@ pub struct Activations<'a> {
 }
 
 /// The most rows of a block.
-const ROWS: usize = 192;
+const ROWS: usize = 384;
 
 /// Its fewest, if there are as many: each panel of weights that comes from beyond L1 then serves four tiles.
 const FEW_ROWS: usize = 24;
 
-/// Columns of a block: with k = 2048 their weights are half of a common L2.
+/// Codes of a block's rows, if one thread has all: they stay in L2 beside the weights of some columns.
+const ROOM: usize = 1 << 20;
+
+/// Columns of a block of one of several threads: with k = 2048 their weights are half of a common L2.
 const BLOCK_COLUMNS: usize = 4 * COLUMNS;
 
 /// Products that a block should hold at least (about 20 us): those of small products are shared among threads.
@@ -99,14 +102,18 @@ pub fn gemm_under(
     if m == 0 || n == 0 {
         return Ok(());
     }
-    let columns = BLOCK_COLUMNS.min(n.next_multiple_of(COLUMNS));
-    // Each block begins with weights that come from beyond L1, so the fewer the better.
-    let block = match parallel::threads() {
-        0 | 1 => usize::MAX,
-        threads => BLOCK.max(m.saturating_mul(k).saturating_mul(n) / (SHARES * threads)),
+    let whole = n.next_multiple_of(COLUMNS);
+    let (columns, rows) = match parallel::threads() {
+        // All columns, so that rows are prepared once and weights come from beyond L2 seldom.
+        0 | 1 => (whole, ROOM / k.max(1)),
+        threads => {
+            let share = m.saturating_mul(k).saturating_mul(n) / (SHARES * threads);
+            let columns = BLOCK_COLUMNS.min(whole);
+            (columns, BLOCK.max(share) / (k.max(1) * columns))
+        }
     };
     // Whole tiles of six rows.
-    let rows = (block / (k.max(1) * columns)).clamp(FEW_ROWS, ROWS).next_multiple_of(6).min(m);
+    let rows = rows.clamp(FEW_ROWS, ROWS).next_multiple_of(6).min(m);
     let product = Product { m, a: *a, weights, finish: &finish, failed: Mutex::new(Ok(())) };
     let row_blocks = m.div_ceil(rows);
     let run = |i: usize| {
