@@ -356,9 +356,10 @@ impl Piece<'_> {
         let first_row = (images.start * oh + lines.start) * ow;
         let mut row_sums = [0; ROWS];
         let mut starts = [0; ROWS];
+        // Of an absurd stride only the first place is there: the distance to the next wraps and goes unused.
         let [down, across] = [
-            shape.stride[0] * windows.line * D::BYTES,
-            shape.stride[1] * shape.in_channels * D::BYTES,
+            shape.stride[0].wrapping_mul(windows.line * D::BYTES),
+            shape.stride[1].wrapping_mul(shape.in_channels * D::BYTES),
         ];
         // Divisions a row would cost as much as the products of a small window.
         let (mut image, mut line, mut column, mut at) = (0, 0, 0, 0);
@@ -367,7 +368,7 @@ impl Piece<'_> {
             for start in &mut starts[..rows] {
                 *start = at;
                 column += 1;
-                at += across;
+                at = at.wrapping_add(across);
                 if column == ow {
                     (column, line) = (0, line + 1);
                     if line == lines.len() {
