@@ -362,7 +362,7 @@ impl Piece<'_> {
             shape.stride[1].wrapping_mul(shape.in_channels * D::BYTES),
         ];
         // Divisions a row would cost as much as the products of a small window.
-        let (mut image, mut line, mut column, mut at) = (0, 0, 0, 0);
+        let (mut image, mut line, mut column, mut at) = (0, 0, 0, 0usize);
         for first in (0..count).step_by(ROWS) {
             let rows = ROWS.min(count - first);
             for start in &mut starts[..rows] {
