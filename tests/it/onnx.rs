@@ -173,4 +173,4 @@ fn onnxs_cases_agree() {
 }
 
 /// How many of the 873 cases were right when this was last touched: it only grows.
-const COVERED: usize = 753;
+const COVERED: usize = 758;

@@ -38,6 +38,14 @@ fn linear(node: &Node<'_>, x: &Tensor, to: bool) -> Option<Result<Tensor>> {
     let axis = (scale.rank() == 1 && scale.len() > 1).then_some(axis);
     let none = Tensor::from(0u8);
     let zero = node.x(2).unwrap_or(&none);
+    let bounds = match node.int("output_dtype", 0) {
+        4 => Some((0.0, 65535.0)),
+        5 => Some((-32768.0, 32767.0)),
+        _ => None,
+    };
+    if let (Some((low, high)), true) = (bounds, to) {
+        return Some(sixteen_bits(x, scale, zero, low, high));
+    }
     Some(match to {
         true => {
             let settings = QuantizeOp { axis, dtype: zero.dtype(), rule: QuantizeRule::Divide };
@@ -45,6 +53,20 @@ fn linear(node: &Node<'_>, x: &Tensor, to: bool) -> Option<Result<Tensor>> {
         }
         false => x.dequantize(scale, zero, axis),
     })
+}
+
+/// Codes of 16 bits, which no kernel has, by arithmetic. Blocks are of the last axis.
+fn sixteen_bits(x: &Tensor, scale: &Tensor, zero: &Tensor, low: f64, high: f64) -> Result<Tensor> {
+    let zero = zero.to_dtype(x.dtype())?;
+    let steps = match scale.rank() {
+        0 | 1 => x.div(scale)?,
+        _ => {
+            let mut blocks = scale.shape().to_vec();
+            blocks.push(x.len() / scale.len());
+            x.reshape(blocks)?.div(scale.unsqueeze(-1)?)?.reshape(x.shape().to_vec())?
+        }
+    };
+    steps.round().add(&zero).clamp(low, high).to_dtype(DType::I32)
 }
 
 fn dynamic(x: &Tensor) -> Result<Vec<Tensor>> {
