@@ -11,7 +11,8 @@ use crate::no_panic::{Rng, draw_op, spoil, variants};
 
 /// Operations that the host computes, or some of them.
 const BY_THE_HOST: &[&str] = &[
-    // No kernels yet.
+    // Of f64, or with sums beyond i32; of int8 the recurrent layers.
+    "Int8",
     "Quantize",
     "Dequantize",
     "FakeQuantize",
