@@ -95,6 +95,12 @@ impl QuantConfig {
         self
     }
 
+    /// The lowest and the highest code of a weight.
+    pub(super) fn weight_codes(&self) -> (i32, i32) {
+        let half = 1 << (self.weight_bits - 1);
+        (-half, half - 1)
+    }
+
     /// True if the layer called `name` stays in float.
     pub(super) fn is_float(&self, name: &str) -> bool {
         let under = |part: &String| {

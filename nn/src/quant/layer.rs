@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use ferrotape_tensor::{
-    DType, Encoding, Error, Int8Call, Int8Dynamic, Int8Weights, Result, Tensor,
+    Encoding, Error, Int8Call, Int8Dynamic, Int8Weights, QTensor, Result, Tensor,
 };
 
 use super::config::{QuantConfig, QuantMode};
@@ -71,82 +71,72 @@ impl LayerWeight {
         shape: &[usize],
         config: &QuantConfig,
     ) -> Result<LayerWeight> {
-        let outputs = shape.first().copied().unwrap_or(1);
-        let row = weight.len().checked_div(outputs).unwrap_or(0).max(1);
-        let mut codes = Vec::with_capacity(weight.len());
-        let (mut scales, mut zeros) = (Vec::new(), Vec::new());
-        let parts: Vec<&[f32]> = match config.per_channel {
-            true => weight.chunks_exact(row).collect(),
-            false => vec![weight],
-        };
-        for part in parts {
-            let found = weight_encoding(part, config)?;
-            let Encoding { scale, zero_point, .. } = found.encoding;
-            codes.extend(part.iter().map(|&x| found.code(x) as i8));
-            let uses = if config.per_channel { 1 } else { outputs };
-            scales.extend(std::iter::repeat_n(scale, uses));
-            zeros.extend(std::iter::repeat_n(zero_point, uses));
-        }
-        Self::new(op, &Tensor::from_vec(codes, shape.to_vec())?, scales, zeros)
+        let WeightCodes { codes, scale, zero } = weight_codes(weight, shape, config)?;
+        Self::new(op, &codes, scale, zero)
+    }
+
+    /// The codes, with scale and zero point of each output.
+    pub(super) fn tensor(&self) -> Result<QTensor> {
+        let outputs = self.scale.len();
+        let scale = Tensor::from_slice(&self.scale, [outputs])?;
+        let zero = Tensor::from_slice(&self.zero, [outputs])?;
+        QTensor::from_parts(self.packed.codes(&self.shape)?, scale, zero, Some(0))
     }
 
     /// The numbers that the codes stand for.
     pub(super) fn numbers(&self) -> Result<Tensor> {
-        let codes = self.packed.codes(&self.shape)?;
-        let mut numbers: Vec<f32> = codes.to_vec::<i8>()?.iter().map(|&x| f32::from(x)).collect();
-        let row = numbers.len().checked_div(self.scale.len()).unwrap_or(0).max(1);
-        for ((row, scale), zero) in numbers.chunks_exact_mut(row).zip(&self.scale).zip(&self.zero) {
-            row.iter_mut().for_each(|x| *x = (*x - *zero as f32) * scale);
-        }
-        Tensor::from_vec(numbers, self.shape.clone())
+        self.tensor()?.dequantize()
     }
 }
 
-/// Codes of weights: an encoding within bounds.
-#[derive(Debug, Clone)]
-pub(super) struct WeightEncoding {
-    pub(super) encoding: Encoding,
-    pub(super) low: i32,
-    pub(super) high: i32,
-}
-
-impl WeightEncoding {
-    pub(super) fn code(&self, x: f32) -> i32 {
-        let Encoding { scale, zero_point, .. } = self.encoding;
-        let (low, high) = ((self.low - zero_point) as f32, (self.high - zero_point) as f32);
-        (x * (1.0 / scale)).clamp(low, high).round_ties_even() as i32 + zero_point
-    }
-}
-
-/// The encoding of the numbers of a weight: of all of them, whatever the method for activations.
-pub(super) fn weight_encoding(part: &[f32], config: &QuantConfig) -> Result<WeightEncoding> {
-    let min = part.iter().copied().fold(f32::INFINITY, f32::min);
-    let max = part.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let (min, max) = if part.is_empty() { (0.0, 0.0) } else { (min, max) };
-    if let Some(bad) = part.iter().find(|x| !x.is_finite()) {
+/// The encoding of each row of the numbers of a weight, of which there is one for each output, or that of all.
+pub(super) fn weight_encodings(
+    numbers: &[f32],
+    outputs: usize,
+    config: &QuantConfig,
+) -> Result<Vec<Encoding>> {
+    if let Some(bad) = numbers.iter().find(|x| !x.is_finite()) {
         return Err(Error::other(format!("a weight is {bad}")));
     }
-    let encoding = config.weight.encoding(min.into(), max.into())?;
-    if config.weight_bits == 8 {
-        return Ok(WeightEncoding { encoding, low: -128, high: 127 });
+    let encoding = |part: &[f32]| {
+        let extreme = |of: fn(f32, f32) -> f32| f64::from(part.iter().copied().fold(0.0, of));
+        let codes = config.weight_codes();
+        config.weight.encoding_within(codes, extreme(f32::min), extreme(f32::max))
+    };
+    if !config.per_channel {
+        return Ok(vec![encoding(numbers)?; outputs]);
     }
-    // The same formula with fewer codes.
-    let half = 1 << (config.weight_bits - 1);
-    let (steps, fewer) = match config.weight.mapping {
-        super::Mapping::Affine => (255.0, (2 * half - 1) as f32),
-        super::Mapping::Symmetric => (127.5, half as f32 - 0.5),
-        super::Mapping::SymmetricNarrow => (127.0, (half - 1) as f32),
-    };
-    let scale = encoding.scale * (steps / fewer);
-    let zero_point = match config.weight.mapping {
-        super::Mapping::Affine => {
-            let zero = -half as f32 - (min.min(0.0) / scale).round_ties_even();
-            zero.clamp(-half as f32, (half - 1) as f32) as i32
-        }
-        _ => 0,
-    };
-    let encoding = Encoding::new(scale, zero_point, DType::I8)?;
-    Ok(WeightEncoding { encoding, low: -half, high: half - 1 })
+    let row = numbers.len().checked_div(outputs).unwrap_or(0);
+    (0..outputs).map(|i| encoding(numbers.get(i * row..(i + 1) * row).unwrap_or(&[]))).collect()
+}
+
+/// A weight as codes, outputs first.
+pub(super) struct WeightCodes {
+    pub(super) codes: Tensor,
+    pub(super) scale: Vec<f32>,
+    pub(super) zero: Vec<i32>,
+}
+
+/// The codes of the numbers of a weight, of all of them, whatever the method for activations.
+pub(super) fn weight_codes(
+    numbers: &[f32],
+    shape: &[usize],
+    config: &QuantConfig,
+) -> Result<WeightCodes> {
+    let outputs = shape.first().copied().unwrap_or(1);
+    let encodings = weight_encodings(numbers, outputs, config)?;
+    let row = numbers.len().checked_div(outputs).unwrap_or(0).max(1);
+    let (lowest, highest) = config.weight_codes();
+    let mut codes = Vec::with_capacity(numbers.len());
+    for (row, Encoding { scale, zero_point, .. }) in numbers.chunks_exact(row).zip(&encodings) {
+        let (low, high) = ((lowest - zero_point) as f32, (highest - zero_point) as f32);
+        let code = |x: &f32| (x * (1.0 / scale)).clamp(low, high).round_ties_even() as i32;
+        codes.extend(row.iter().map(|x| (code(x) + zero_point) as i8));
+    }
+    let codes = Tensor::from_vec(codes, shape.to_vec())?;
+    let scale = encodings.iter().map(|encoding| encoding.scale).collect();
+    let zero = encodings.iter().map(|encoding| encoding.zero_point).collect();
+    Ok(WeightCodes { codes, scale, zero })
 }
 
 /// Taken-in steps as one: `x * factor + shift` for each output.

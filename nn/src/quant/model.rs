@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use ferrotape_tensor::{DType, Device, Error, QTensor, Result, Tensor, TensorId, no_tape, observe};
 
-use super::layer::LayerWeight;
 use super::plan::Plan;
 use super::run::Runner;
 use super::tensors::Tensors;
@@ -112,10 +111,7 @@ impl<M: Module> Quantized<M> {
                 format!("no int8 layer is called {layer:?}; there are: {}", known.join(", "));
             return Err(Error::other(message));
         };
-        let LayerWeight { shape, scale, zero, packed } = &*found.weight;
-        let (scale, zero) =
-            (Tensor::from_slice(scale, [scale.len()])?, Tensor::from_slice(zero, [zero.len()])?);
-        QTensor::from_parts(packed.codes(shape)?, scale, zero, Some(0))
+        found.weight.tensor()
     }
 
     /// Bytes of all parameters: codes with their scales and zero points, and what stayed float. Padding of the kernels' layout included.

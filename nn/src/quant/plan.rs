@@ -6,6 +6,7 @@ use ferrotape_tensor::Encoding;
 
 use super::layer::Layer;
 use super::recurrent::RecurrentLayer;
+use super::weights::Found;
 
 /// A sum or concatenation that stays codes.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -28,6 +29,14 @@ impl Plan {
     pub(super) fn paths(&self) -> impl Iterator<Item = &str> {
         let layers = self.layers.iter().map(|layer| layer.path.as_str());
         layers.chain(self.recurrent.iter().flat_map(|layer| layer.paths.iter().map(String::as_str)))
+    }
+
+    /// The int8 layer that was found, by place.
+    pub(super) fn find(&self, found: &Found) -> Option<usize> {
+        let same = |layer: &Layer| {
+            layer.name == found.name && layer.op == found.op && layer.seen == found.seen
+        };
+        self.layers.iter().position(same)
     }
 
     pub(super) fn layer(&self, name: &str) -> Option<usize> {

@@ -36,13 +36,24 @@ pub enum QatRange {
 /// A range that is being trained.
 #[derive(Debug, Clone)]
 struct Trained {
+    /// As calibrated, with the numbers of its lowest and highest code.
+    start: Encoding,
     min: f64,
     max: f64,
-    zero_point: i32,
-    /// As calibrated.
-    scale: f32,
-    /// The scale's natural logarithm: a scalar, f32.
-    log_scale: Param,
+    /// The scale's natural logarithm, if it is learned: a scalar, f32.
+    log_scale: Option<Param>,
+}
+
+impl Trained {
+    /// As it is now, with the range that was seen since.
+    fn now(&self, config: &QuantConfig, seen: Option<(f64, f64)>) -> Result<Encoding> {
+        let Encoding { zero_point, dtype, .. } = self.start;
+        match (&self.log_scale, seen) {
+            (Some(log), _) => Encoding::new(log.exp()?.item::<f32>()?, zero_point, dtype),
+            (None, Some((min, max))) => config.activation.encoding(min, max),
+            (None, None) => Ok(self.start),
+        }
+    }
 }
 
 /// Quantization-aware training (Jacob et al., 2018): in each step weights and activations are replaced by the numbers that their codes stand
@@ -129,12 +140,14 @@ impl Qat {
             }
         }
         let (lowest, highest) = config.activation.codes()?;
-        let trained = |(key, encoding): (String, Encoding)| {
-            let Encoding { scale, zero_point, .. } = encoding;
-            let at = |code: i32| f64::from(code - zero_point) * f64::from(scale);
+        let trained = |(key, start): (String, Encoding)| {
+            let at = |code: i32| f64::from(code - start.zero_point) * f64::from(start.scale);
             let (min, max) = (at(lowest), at(highest));
-            let log_scale = Param::new(Tensor::from(scale).log()?);
-            Ok((key, Trained { min, max, zero_point, scale, log_scale }))
+            let log_scale = match how {
+                QatRange::Learned => Some(Param::new(Tensor::from(start.scale).log()?)),
+                _ => None,
+            };
+            Ok((key, Trained { start, min, max, log_scale }))
         };
         let ranges = found.into_iter().map(trained).collect::<Result<_>>()?;
         let plan = Arc::new(Plan { layers, joins, ..Plan::default() });
@@ -179,7 +192,6 @@ impl Qat {
                 QatRange::Observed { rate } if training => Some(rate),
                 _ => None,
             },
-            learned: self.how == QatRange::Learned,
             plan: self.plan.clone(),
             ranges: scales,
             seen: self.seen.clone(),
@@ -192,7 +204,7 @@ impl Qat {
     fn encodings(&self) -> Result<BTreeMap<String, Encoding>> {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let now = |(key, range): (&String, &Trained)| {
-            Ok((key.clone(), encoding(&self.config, range, seen.get(key).copied(), self.how)?))
+            Ok((key.clone(), range.now(&self.config, seen.get(key).copied())?))
         };
         self.ranges.iter().map(now).collect()
     }
@@ -239,43 +251,26 @@ fn joined_key(key: &str, relu: bool) -> String {
     if relu { format!("{key}.relu") } else { key.to_string() }
 }
 
-fn encoding(
-    config: &QuantConfig,
-    range: &Trained,
-    seen: Option<(f64, f64)>,
-    how: QatRange,
-) -> Result<Encoding> {
-    let scheme = &config.activation;
-    match (how, seen) {
-        (QatRange::Observed { .. }, Some((min, max))) => scheme.encoding(min, max),
-        (QatRange::Learned, _) => {
-            let scale = range.log_scale.exp()?.item::<f32>()?;
-            Encoding::new(scale, range.zero_point, scheme.dtype)
-        }
-        _ => Encoding::new(range.scale, range.zero_point, scheme.dtype),
-    }
-}
-
 /// The parameters are the scales that are learned; none otherwise.
 impl Module for Qat {
     fn visit<'a>(&'a self, visitor: &mut dyn Visitor<'a>) {
         visitor.module(std::any::type_name::<Self>());
-        if self.how == QatRange::Learned {
-            for (key, range) in &self.ranges {
+        for (key, range) in &self.ranges {
+            if let Some(log_scale) = &range.log_scale {
                 visitor.enter(key);
                 visitor.enter("log_scale");
-                visitor.param(&range.log_scale);
+                visitor.param(log_scale);
                 visitor.leave();
                 visitor.leave();
             }
         }
     }
     fn visit_mut(&mut self, visitor: &mut dyn VisitorMut) {
-        if self.how == QatRange::Learned {
-            for (key, range) in &mut self.ranges {
+        for (key, range) in &mut self.ranges {
+            if let Some(log_scale) = &mut range.log_scale {
                 visitor.enter(key);
                 visitor.enter("log_scale");
-                visitor.param(&mut range.log_scale);
+                visitor.param(log_scale);
                 visitor.leave();
                 visitor.leave();
             }

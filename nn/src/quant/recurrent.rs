@@ -9,7 +9,7 @@ use ferrotape_tensor::{
 
 use super::Mapping;
 use super::config::{QuantConfig, QuantMode};
-use super::layer::weight_encoding;
+use super::layer::{WeightCodes, weight_codes};
 use super::weights::{Seen, Weights};
 
 /// A use of a recurrent layer and direction.
@@ -69,19 +69,7 @@ impl RecurrentLayer {
         let mut made = Vec::new();
         for (i, weight) in weights.into_iter().enumerate() {
             let numbers = weight.detach()?.contiguous()?.to_vec::<f32>()?;
-            let rows = weight.shape().first().copied().unwrap_or(0);
-            let row = numbers.len().checked_div(rows).unwrap_or(0).max(1);
-            let whole = weight_encoding(&numbers, config)?;
-            let (mut codes, mut scale) = (Vec::with_capacity(numbers.len()), Vec::new());
-            for part in numbers.chunks_exact(row) {
-                let found = match config.per_channel {
-                    true => weight_encoding(part, config)?,
-                    false => whole.clone(),
-                };
-                codes.extend(part.iter().map(|&x| found.code(x) as i8));
-                scale.push(found.encoding.scale);
-            }
-            let codes = Tensor::from_vec(codes, weight.shape().to_vec())?;
+            let WeightCodes { codes, scale, .. } = weight_codes(&numbers, weight.shape(), config)?;
             let bias = match site.biases.as_ref().and_then(|biases| biases.get(i)) {
                 Some(bias) => bias.detach()?.to_vec::<f32>()?,
                 None => Vec::new(),

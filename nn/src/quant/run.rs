@@ -20,7 +20,7 @@ use super::layer::{Layer, Taken};
 use super::plan::Plan;
 use super::recurrent::recurrent_paths;
 use super::trace::{Key, join_key};
-use super::weights::{LayerOp, Weights, layer_name};
+use super::weights::{LayerOp, Weights};
 use crate::module::Module;
 
 /// Hears of each layer that ran: its output as numbers, and how long it took.
@@ -29,7 +29,6 @@ pub(super) type Watch = Box<dyn Fn(&Layer, &Tensor, Duration) -> Result<()>>;
 #[derive(Default)]
 struct State {
     weights: Weights,
-    counts: HashMap<String, usize>,
     held: HashMap<TensorId, Held>,
     nan: Option<Tensor>,
 }
@@ -378,20 +377,11 @@ impl Runner {
 
     fn replaced(&self, op: &Op, inputs: &[&Tensor]) -> Result<Option<Outputs>> {
         let state = &mut *self.state.borrow_mut();
-        if let Some((kind, _)) = LayerOp::of(op, inputs)
-            && let Some((path, seen)) = inputs.get(1).and_then(|weight| state.weights.get(weight))
+        if let Some(found) = state.weights.layer(op, inputs)
+            && self.only.as_ref().is_none_or(|only| *only == found.name)
+            && let Some(at) = self.plan.find(&found)
         {
-            let (path, seen) = (path.to_string(), seen.clone());
-            let count = state.counts.entry(path.clone()).or_default();
-            let name = layer_name(&path, *count);
-            *count += 1;
-            let wanted = self.only.as_ref().is_none_or(|only| *only == name);
-            if let Some(at) = self.plan.layer(&name).filter(|_| wanted) {
-                let layer = self.plan.layers.get(at);
-                if layer.is_some_and(|layer| layer.op == kind && layer.seen == seen) {
-                    return self.layer(state, at, op, inputs);
-                }
-            }
+            return self.layer(state, at, op, inputs);
         }
         if let Some((settings, paths)) = recurrent_paths(&state.weights, op, inputs)
             && let Some(layer) = self.plan.recurrent.iter().find(|layer| layer.paths == paths)

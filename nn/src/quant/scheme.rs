@@ -60,22 +60,31 @@ impl Scheme {
     /// # Ok(()) }
     /// ```
     pub fn encoding(&self, min: f64, max: f64) -> Result<Encoding> {
-        let (lowest, highest) = self.codes()?;
+        self.encoding_within(self.codes()?, min, max)
+    }
+
+    /// [`encoding`](Self::encoding) with other codes than all of the type.
+    pub(super) fn encoding_within(
+        &self,
+        (lowest, highest): (i32, i32),
+        min: f64,
+        max: f64,
+    ) -> Result<Encoding> {
         let (low, high) = (min.min(0.0) as f32, max.max(0.0) as f32);
         let fits = min.is_finite() && max.is_finite() && min <= max;
         if !(fits && low.is_finite() && high.is_finite() && (high - low).is_finite()) {
             return Err(Error::other(format!("quantize: no codes for values from {min} to {max}")));
         }
         let largest = high.max(-low);
-        let middle = if self.dtype == DType::U8 { 128 } else { 0 };
+        let (steps, middle) = ((highest - lowest) as f32, (lowest + highest + 1) / 2);
         let (scale, zero_point) = match self.mapping {
             Mapping::Affine => {
-                let scale = ((high - low) / (highest - lowest) as f32).max(SMALLEST);
+                let scale = ((high - low) / steps).max(SMALLEST);
                 let zero = lowest as f32 - (low / scale).round_ties_even();
                 (scale, zero.clamp(lowest as f32, highest as f32) as i32)
             }
-            Mapping::Symmetric => (largest / 127.5, middle),
-            Mapping::SymmetricNarrow => (largest / 127.0, middle),
+            Mapping::Symmetric => (largest / (steps / 2.0), middle),
+            Mapping::SymmetricNarrow => (largest / ((steps - 1.0) / 2.0), middle),
         };
         Encoding::new(scale.max(SMALLEST), zero_point, self.dtype)
     }

@@ -14,7 +14,7 @@ use ferrotape_tensor::{
 
 use super::range::{RangeMethod, RangeObserver};
 use super::recurrent::{RecurrentSite, recurrent_name, recurrent_paths};
-use super::weights::{LayerOp, Seen, Weights, layer_name};
+use super::weights::{Found, LayerOp, Seen, Weights};
 use crate::module::Module;
 use crate::state::state_dict;
 
@@ -111,7 +111,6 @@ struct State {
     weights: Weights,
     constants: HashSet<TensorId>,
     known: HashMap<TensorId, Known>,
-    counts: HashMap<String, usize>,
     pending: Vec<Pending>,
     uses: BTreeMap<Key, Vec<Use>>,
     trace: Trace,
@@ -178,19 +177,18 @@ impl Tracer {
         result
     }
 
-    fn layer(&self, layer: (LayerOp, bool), inputs: &[&Tensor]) -> Result<Option<Pending>> {
+    fn layer(&self, op: &Op, inputs: &[&Tensor]) -> Result<Option<Pending>> {
         let state = &mut *self.state.borrow_mut();
-        let ((op, relu), [x, weight, bias @ ..]) = (layer, inputs) else { return Ok(None) };
-        let Some((path, seen)) = state.weights.get(weight) else { return Ok(None) };
+        let (Some(found), [x, _, bias @ ..]) = (state.weights.layer(op, inputs), inputs) else {
+            return Ok(None);
+        };
         let constant = |x: &Tensor| state.constants.contains(&x.id());
         let fits = x.dtype() == DType::F32 && !constant(x) && bias.iter().all(|b| constant(b));
         if !fits {
             return Ok(None);
         }
-        let (path, seen) = (path.to_string(), seen.clone());
-        let count = state.counts.entry(path.clone()).or_default();
-        let key: Key = layer_name(&path, *count).into();
-        *count += 1;
+        let Found { op, relu, name, path, seen } = found;
+        let key: Key = name.into();
         state.read(x, Use::Codes(key.clone()));
         let at = state.trace.sites.iter().position(|site| site.key == key);
         let mut site = match at {
@@ -240,9 +238,7 @@ impl Tracer {
     }
 
     fn classify(&self, op: &Op, inputs: &[&Tensor]) -> Result<Pending> {
-        if let Some(layer) = LayerOp::of(op, inputs)
-            && let Some(pending) = self.layer(layer, inputs)?
-        {
+        if let Some(pending) = self.layer(op, inputs)? {
             return Ok(pending);
         }
         if let Some(pending) = self.step(op, inputs)? {

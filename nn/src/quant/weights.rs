@@ -33,12 +33,36 @@ impl Seen {
 #[derive(Debug, Default)]
 pub(super) struct Weights {
     known: HashMap<TensorId, (String, Seen)>,
+    /// How often each was a layer's weight in this run.
+    uses: HashMap<String, usize>,
+}
+
+/// An operation that is a layer: its second operand is a parameter.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) op: LayerOp,
+    /// Negative results become 0.
+    pub(super) relu: bool,
+    pub(super) name: String,
+    pub(super) path: String,
+    pub(super) seen: Seen,
 }
 
 impl Weights {
     pub(super) fn of<M: Module + ?Sized>(model: &M) -> Self {
         let named = parameters(model).into_iter();
-        Weights { known: named.map(|(path, p)| (p.id(), (path, Seen::Same))).collect() }
+        let known = named.map(|(path, p)| (p.id(), (path, Seen::Same))).collect();
+        Weights { known, uses: HashMap::new() }
+    }
+
+    /// The layer that `op` is. Each time counts as a use of its weight.
+    pub(super) fn layer(&mut self, op: &Op, inputs: &[&Tensor]) -> Option<Found> {
+        let (kind, relu) = LayerOp::of(op, inputs)?;
+        let (path, seen) = self.known.get(&inputs.get(1)?.id())?.clone();
+        let uses = self.uses.entry(path.clone()).or_default();
+        let name = layer_name(&path, *uses);
+        *uses += 1;
+        Some(Found { op: kind, relu, name, path, seen })
     }
 
     /// The parameter that `x` is, and how.
@@ -73,7 +97,7 @@ pub(super) enum LayerOp {
 
 impl LayerOp {
     /// The layer that `op` is, and whether negative results become 0.
-    pub(super) fn of(op: &Op, inputs: &[&Tensor]) -> Option<(LayerOp, bool)> {
+    fn of(op: &Op, inputs: &[&Tensor]) -> Option<(LayerOp, bool)> {
         let weight = inputs.get(1)?;
         match op {
             Op::Linear(activation) => Some((LayerOp::Linear, *activation == Activation::Relu)),
@@ -103,7 +127,7 @@ impl LayerOp {
 }
 
 /// The layer's name: its weight's path without `.weight`, and from the second use in a run on a number.
-pub(super) fn layer_name(path: &str, use_: usize) -> String {
+fn layer_name(path: &str, use_: usize) -> String {
     let name = path.strip_suffix(".weight").unwrap_or(path);
     match use_ {
         0 => name.to_string(),

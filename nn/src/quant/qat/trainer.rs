@@ -10,11 +10,11 @@ use ferrotape_tensor::{
 };
 
 use super::super::config::QuantConfig;
-use super::super::layer::{Layer, weight_encoding};
+use super::super::layer::{Layer, weight_encodings};
 use super::super::plan::Plan;
 use super::super::trace::{Key, join_key};
-use super::super::weights::{LayerOp, Weights, layer_name};
-use super::{QatRange, Trained, encoding, input_key, joined_key, refuse};
+use super::super::weights::{LayerOp, Weights};
+use super::{Trained, input_key, joined_key, refuse};
 use crate::module::Module;
 
 /// How far a layer's or join's value has come.
@@ -28,7 +28,6 @@ struct Coming {
 #[derive(Default)]
 struct State {
     weights: Weights,
-    counts: HashMap<String, usize>,
     /// Values that are what codes can be.
     coded: HashMap<TensorId, Key>,
     coming: HashMap<TensorId, Coming>,
@@ -38,7 +37,6 @@ struct State {
 pub(super) struct Trainer {
     pub(super) config: QuantConfig,
     pub(super) rate: Option<f64>,
-    pub(super) learned: bool,
     pub(super) plan: Arc<Plan>,
     pub(super) ranges: BTreeMap<String, Trained>,
     pub(super) seen: Arc<Mutex<BTreeMap<String, (f64, f64)>>>,
@@ -64,9 +62,9 @@ impl Trainer {
         let Some(range) = self.ranges.get(key) else { return Ok(x.clone()) };
         let (low, high) = self.config.activation.codes()?;
         let op = FakeQuantizeOp::new(low, high);
-        if self.learned {
-            let scale = range.log_scale.exp()?;
-            return x.fake_quantize(&scale, f64::from(range.zero_point), op);
+        if let Some(log_scale) = &range.log_scale {
+            let scale = log_scale.exp()?;
+            return x.fake_quantize(&scale, f64::from(range.start.zero_point), op);
         }
         let seen = {
             let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
@@ -82,8 +80,7 @@ impl Trainer {
             }
             seen.get(key).copied()
         };
-        let how = if seen.is_some() { QatRange::Observed { rate: 0.0 } } else { QatRange::Fixed };
-        let Encoding { scale, zero_point, .. } = encoding(&self.config, range, seen, how)?;
+        let Encoding { scale, zero_point, .. } = range.now(&self.config, seen)?;
         x.fake_quantize(f64::from(scale), f64::from(zero_point), op)
     }
 
@@ -91,20 +88,15 @@ impl Trainer {
     fn coded_weight(&self, op: LayerOp, weight: &Tensor) -> Result<Tensor> {
         let axis = if op == LayerOp::Matmul { 1 } else { 0 };
         let plain = op.outputs_first(weight.detach()?)?;
-        let numbers = plain.to_vec::<f32>()?;
         let outputs = plain.shape().first().copied().unwrap_or(0);
-        let row = numbers.len().checked_div(outputs).unwrap_or(0).max(1);
-        let (mut scales, mut zeros, mut bounds) = (Vec::new(), Vec::new(), (-128, 127));
-        for row in numbers.chunks_exact(row) {
-            let found = weight_encoding(row, &self.config)?;
-            scales.push(found.encoding.scale);
-            zeros.push(found.encoding.zero_point);
-            bounds = (found.low, found.high);
-        }
+        let found = weight_encodings(&plain.to_vec::<f32>()?, outputs, &self.config)?;
+        let scales: Vec<f32> = found.iter().map(|encoding| encoding.scale).collect();
+        let zeros: Vec<i32> = found.iter().map(|encoding| encoding.zero_point).collect();
+        let (low, high) = self.config.weight_codes();
         let device = weight.device();
         let scale = Tensor::from_slice(&scales, [scales.len()])?.to_device(device)?;
         let zero = Tensor::from_slice(&zeros, [zeros.len()])?.to_device(device)?;
-        weight.fake_quantize(&scale, &zero, FakeQuantizeOp::new(bounds.0, bounds.1).axis(axis))
+        weight.fake_quantize(&scale, &zero, FakeQuantizeOp::new(low, high).axis(axis))
     }
 
     fn layer(
@@ -154,19 +146,8 @@ impl Trainer {
 
     fn replaced(&self, op: &Op, inputs: &[&Tensor]) -> Result<Option<Outputs>> {
         let state = &mut *self.own.state.borrow_mut();
-        if let Some((kind, _)) = LayerOp::of(op, inputs)
-            && let Some((path, seen)) = inputs.get(1).and_then(|weight| state.weights.get(weight))
-        {
-            let (path, seen) = (path.to_string(), seen.clone());
-            let count = state.counts.entry(path.clone()).or_default();
-            let name = layer_name(&path, *count);
-            *count += 1;
-            let at = self
-                .plan
-                .layers
-                .iter()
-                .position(|layer| layer.name == name && layer.op == kind && layer.seen == seen);
-            return match at {
+        if let Some(found) = state.weights.layer(op, inputs) {
+            return match self.plan.find(&found) {
                 Some(at) => self.layer(state, at, op, inputs),
                 None => Ok(None),
             };
