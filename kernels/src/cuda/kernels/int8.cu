@@ -131,12 +131,12 @@ KERNEL(int8_row_sums, const u8* __restrict__ x, i32* __restrict__ sums, i32 grou
     for (i64 unit = ((i64)blockIdx.x * blockDim.x + threadIdx.x) / 32; unit < w.rows * groups; unit += (i64)gridDim.x * blockDim.x / 32) {
         const i64 i = divided(unit, groups);
         const Window row = window_at(w, i);
-        const u8* const from = x + (unit - i * groups) * w.channels + row.at;
+        const i64 from = (unit - i * groups) * w.channels + row.at; // before the start of x, where the window begins in the padding
         i32 sum = 0;
 #pragma unroll 1
         for (i32 k = lane; k < w.k; k += 32) {
             const Window tap = tap_at(w, k);
-            sum += (i8)((inside(w, row, tap) ? (u32)from[tap.at] : row.fill & 255) ^ flip);
+            sum += (i8)((inside(w, row, tap) ? (u32)x[from + tap.at] : row.fill & 255) ^ flip);
         }
 #pragma unroll
         for (int by = 16; by > 0; by /= 2) sum += __shfl_xor_sync(WARP, sum, by);
@@ -167,7 +167,7 @@ KERNEL(int8_depthwise, const u8* __restrict__ x, const u8* __restrict__ weight, 
 #pragma unroll 1
             for (i32 kx = 0, z = row.x; kx < w.kernel[1]; ++kx, z += w.dilation[1], line += pitch) {
                 if (!inside(w, y, z)) continue;
-                const u8* const from = x + row.at + ((i64)(y - row.y) * w.input[1] + (z - row.x)) * w.pitch + c;
+                const u8* const from = x + (row.at + ((i64)(y - row.y) * w.input[1] + (z - row.x)) * w.pitch + c);
                 const u32 weights = *reinterpret_cast<const u32*>(line);
                 u32 codes = 0;
                 if (w.width >= 4 && count == 4) {
@@ -454,7 +454,7 @@ KERNEL(int8_max_pool, const u8* __restrict__ x, u8* __restrict__ out, i32 channe
         for (i32 y = top; y < bottom; ++y)
 #pragma unroll 1
             for (i32 z = left; z < right; ++z) {
-                const u8* const from = x + row.at + ((i64)(y - row.y) * w.input[1] + (z - row.x)) * w.pitch + c;
+                const u8* const from = x + (row.at + ((i64)(y - row.y) * w.input[1] + (z - row.x)) * w.pitch + c);
                 u32 codes = 0;
                 if (whole) codes = *reinterpret_cast<const u32*>(from);
 #pragma unroll

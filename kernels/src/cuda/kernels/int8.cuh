@@ -55,7 +55,7 @@ DEVICE Chunk gathered(const u8* x, const Windows& w, const Window& row, i32 k) {
         if (k >= w.k) return chunk;
         const Window tap = tap_at(w, k);
         if (!inside(w, row, tap)) return filled(row.fill);
-        return *reinterpret_cast<const Chunk*>(x + row.at + tap.at);
+        return *reinterpret_cast<const Chunk*>(x + (row.at + tap.at));
     }
     const int bytes = w.width;
 #pragma unroll 1
@@ -66,7 +66,7 @@ DEVICE Chunk gathered(const u8* x, const Windows& w, const Window& row, i32 k) {
             const i32 place = k + 4 * e + byte;
             if (place >= w.k) break;
             const Window tap = tap_at(w, place);
-            if (bytes == 4) word = inside(w, row, tap) ? *reinterpret_cast<const u32*>(x + row.at + tap.at) : row.fill;
+            if (bytes == 4) word = inside(w, row, tap) ? *reinterpret_cast<const u32*>(x + (row.at + tap.at)) : row.fill;
             else word |= (inside(w, row, tap) ? (u32)x[row.at + tap.at] : row.fill & 255) << 8 * byte;
         }
 #pragma unroll

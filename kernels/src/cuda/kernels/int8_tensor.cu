@@ -32,7 +32,7 @@ template <int ROWS, int THREADS> struct WindowCopies {
                 u8* const place = slice + to + u * STEP * LINE;
                 const Window& row = windows[line() + u * STEP];
                 if (k < w.k && !inside(w, row, tap)) *reinterpret_cast<Chunk*>(place) = filled(row.fill);
-                else copy_async_16(place, x + row.at + tap.at, k < w.k ? 16 : 0);
+                else copy_async_16(place, x + (k < w.k ? row.at + tap.at : 0), k < w.k ? 16 : 0);
             }
         }
         k += LINE;
