@@ -78,20 +78,40 @@ type Inputs<'a> = SmallVec<[&'a Tensor; 4]>;
 /// After an error everything is as before.
 pub fn apply(op: &Op, operands: &mut [Operand<'_>]) -> Result<Outputs> {
     settle(op, operands)?;
-    let (metas, tag, listeners) = {
-        let inputs: Inputs<'_> = operands.iter().filter_map(Operand::tensor).collect();
-        let input_metas: SmallVec<[Meta; 4]> = inputs.iter().map(|t| t.meta()).collect();
-        let metas = output_metas(op, &input_metas)?;
-        let tag = observe::inherited_tag(op, &inputs)?;
-        let listeners = observe::listeners();
-        if let Some(outputs) = replaced(op, &inputs, &metas, &listeners)? {
-            return Ok(outputs);
-        }
-        begin(op, &inputs, &metas, &listeners)?;
-        (metas, tag, listeners)
-    };
+    let inputs = tensors(operands);
+    let metas = output_metas(op, &metas_of(&inputs))?;
+    let tag = observe::inherited_tag(op, &inputs)?;
+    let listeners = observe::listeners();
+    if listeners.is_empty() {
+        drop(inputs);
+        return run(op, operands, &metas, tag);
+    }
+    if let Some(outputs) = replaced(op, &inputs, &metas, &listeners)? {
+        return Ok(outputs);
+    }
+    begin(op, &inputs, &metas, &listeners)?;
+    drop(inputs);
     let outcome = run(op, operands, &metas, tag);
     end(op, &metas, &listeners, outcome)
+}
+
+// One by one: collecting through an iterator costs several times as much, and every operation does this.
+fn tensors<'a>(operands: &'a [Operand<'_>]) -> Inputs<'a> {
+    let mut inputs = Inputs::new();
+    for operand in operands {
+        if let Some(tensor) = operand.tensor() {
+            inputs.push(tensor);
+        }
+    }
+    inputs
+}
+
+fn metas_of(inputs: &[&Tensor]) -> SmallVec<[Meta; 3]> {
+    let mut metas = SmallVec::new();
+    for input in inputs {
+        metas.push(input.meta());
+    }
+    metas
 }
 
 /// [`apply`] for an operation with one output.
@@ -100,10 +120,8 @@ pub fn apply(op: &Op, operands: &mut [Operand<'_>]) -> Result<Outputs> {
 /// As [`apply`].
 pub fn apply_one(op: &Op, operands: &mut [Operand<'_>]) -> Result<Tensor> {
     let mut outputs = apply(op, operands)?;
-    match outputs.is_empty() {
-        false => Ok(outputs.swap_remove(0)),
-        true => Err(Error::argument(op.name(), "has no output")),
-    }
+    outputs.truncate(1);
+    outputs.pop().ok_or_else(|| Error::argument(op.name(), "has no output"))
 }
 
 /// Passes failures on, gives numbers the type of the first tensor, and makes integers f32 where an operation is one of floats
@@ -191,19 +209,24 @@ fn run(op: &Op, operands: &mut [Operand<'_>], metas: &[Meta], tag: Tag) -> Resul
     match op {
         Op::Assign | Op::Optimize(_) => update(op, operands, tag),
         Op::Custom(custom) => {
-            let inputs: Inputs<'_> = operands.iter().filter_map(Operand::tensor).collect();
-            let outputs = observe::no_tape(|| custom.forward(&inputs))?;
+            let outputs = observe::no_tape(|| custom.forward(&tensors(operands)))?;
             let message = "its outputs are not what its output_metas announced";
             check_outputs(op, metas, &outputs, message)?;
             Ok(outputs.into_iter().map(|t| retag(&t, tag)).collect())
         }
-        Op::View(view) => Ok(SmallVec::from_iter([viewed(op, view, operands, tag)?])),
+        Op::View(view) => Ok(one(viewed(op, view, operands, tag)?)),
         Op::StopGradient => match operands.first().and_then(Operand::tensor) {
-            Some(tensor) => Ok(SmallVec::from_iter([retag(tensor, Tag::NONE)])),
+            Some(tensor) => Ok(one(retag(tensor, Tag::NONE))),
             None => Ok(SmallVec::new()),
         },
         _ => compute(op, operands, metas, tag),
     }
+}
+
+fn one(output: Tensor) -> Outputs {
+    let mut outputs = Outputs::new();
+    outputs.push(output);
+    outputs
 }
 
 /// The same value under a new name.
@@ -224,58 +247,71 @@ fn check_outputs(op: &Op, metas: &[Meta], outputs: &[Tensor], message: &str) -> 
 
 /// Output memory (an operand's, if it may be taken over, else from the pool), then the kernel.
 fn compute(op: &Op, operands: &mut [Operand<'_>], metas: &[Meta], tag: Tag) -> Result<Outputs> {
-    let taken = take_over(op, operands, metas);
-    let mut reused = None;
-    if let Some(place) = taken
+    if let Some(place) = take_over(op, operands, metas)
         && let Operand::Own(tensor) = std::mem::replace(&mut operands[place], Operand::Scalar(0.0))
     {
-        reused = Some(tensor);
+        return overwrite(op, operands, place, tensor, &metas[0], tag);
     }
-    let mut storages: SmallVec<[(Storage, Layout); 2]> = SmallVec::new();
-    if reused.is_none() {
-        for meta in metas {
-            let layout = Layout::contiguous(Dims::from_slice(&meta.shape));
-            let bytes = crate::shape::len(&meta.shape) * meta.dtype.size();
-            storages.push((Storage::new(op.name(), bytes, meta.device)?, layout));
+    let inputs = inputs(operands, None);
+    if let [meta] = metas {
+        let mut storage = memory(op, meta)?;
+        if let Some(memory) = storage.exclusive() {
+            execute::execute(op, &inputs, &mut [memory.output(meta)])?;
+        }
+        return Ok(one(filled(storage, meta, tag)));
+    }
+    let mut storages: SmallVec<[Storage; 3]> =
+        metas.iter().map(|meta| memory(op, meta)).collect::<Result<_>>()?;
+    let mut outputs: SmallVec<[Output<'_>; 3]> = storages
+        .iter_mut()
+        .zip(metas)
+        .filter_map(|(storage, meta)| storage.exclusive().map(|memory| memory.output(meta)))
+        .collect();
+    execute::execute(op, &inputs, &mut outputs)?;
+    drop(outputs);
+    Ok(storages.into_iter().zip(metas).map(|(storage, meta)| filled(storage, meta, tag)).collect())
+}
+
+/// What the kernels read; operand `taken` lies in the output.
+fn inputs<'a>(operands: &'a [Operand<'_>], taken: Option<usize>) -> SmallVec<[Input<'a>; 4]> {
+    let mut inputs = SmallVec::new();
+    for (i, operand) in operands.iter().enumerate() {
+        if let Some(tensor) = operand.tensor() {
+            inputs.push(Input::Tensor(tensor));
+        } else if taken == Some(i) {
+            inputs.push(Input::Output);
         }
     }
-    let inputs: SmallVec<[Input<'_>; 4]> = operands
-        .iter()
-        .enumerate()
-        .filter_map(|(i, operand)| match operand.tensor() {
-            Some(tensor) => Some(Input::Tensor(tensor)),
-            None if taken == Some(i) => Some(Input::Output),
-            None => None,
-        })
-        .collect();
-    if let Some(mut tensor) = reused {
-        let inner = std::sync::Arc::get_mut(&mut tensor.0);
-        let Some(memory) = inner.and_then(|inner| inner.storage.exclusive()) else {
-            return Err(Error::argument(op.name(), "internal: the buffer taken over is shared"));
-        };
-        execute::execute(op, &inputs, &mut [memory.output(&metas[0])])?;
-        drop(inputs);
-        tensor.rename(tag);
-        return Ok(SmallVec::from_iter([tensor]));
-    }
-    {
-        let mut outputs: SmallVec<[Output<'_>; 2]> = storages
-            .iter_mut()
-            .zip(metas)
-            .filter_map(|((storage, _), meta)| {
-                storage.exclusive().map(|memory| memory.output(meta))
-            })
-            .collect();
-        execute::execute(op, &inputs, &mut outputs)?;
-    }
-    Ok(storages
-        .into_iter()
-        .zip(metas)
-        .map(|((storage, layout), meta)| {
-            let tag = if meta.dtype.is_float() { tag } else { Tag::NONE };
-            Tensor::from_parts(storage, layout, meta.dtype, tag)
-        })
-        .collect())
+    inputs
+}
+
+/// Stale memory for an output.
+fn memory(op: &Op, meta: &Meta) -> Result<Storage> {
+    Storage::new(op.name(), crate::shape::len(&meta.shape) * meta.dtype.size(), meta.device)
+}
+
+/// An output whose memory has been written.
+fn filled(storage: Storage, meta: &Meta, tag: Tag) -> Tensor {
+    let tag = if meta.dtype.is_float() { tag } else { Tag::NONE };
+    Tensor::from_parts(storage, Layout::contiguous(Dims::from_slice(&meta.shape)), meta.dtype, tag)
+}
+
+/// The output in the buffer of operand `place`, which was taken out.
+fn overwrite(
+    op: &Op,
+    operands: &[Operand<'_>],
+    place: usize,
+    mut tensor: Tensor,
+    meta: &Meta,
+    tag: Tag,
+) -> Result<Outputs> {
+    let inner = std::sync::Arc::get_mut(&mut tensor.0);
+    let Some(memory) = inner.and_then(|inner| inner.storage.exclusive()) else {
+        return Err(Error::argument(op.name(), "internal: the buffer taken over is shared"));
+    };
+    execute::execute(op, &inputs(operands, Some(place)), &mut [memory.output(meta)])?;
+    tensor.rename(tag);
+    Ok(one(tensor))
 }
 
 /// The operand whose buffer can become the output's: given away, seen by no one else, contiguous, the whole storage, of the

@@ -6,7 +6,10 @@ use crate::op::Diagonal;
 use crate::shape::Dims;
 
 /// Strides in elements.
-pub(crate) type Strides = SmallVec<[isize; 6]>;
+pub(crate) type Strides = SmallVec<[isize; INLINE]>;
+
+/// So many lie inline, as in [`Dims`].
+const INLINE: usize = 6;
 
 /// Element `i` of a tensor lies at `offset + sum(i[d] * strides[d])` of its storage.
 #[derive(Debug, PartialEq, Eq)]
@@ -24,15 +27,44 @@ impl Clone for Layout {
     }
 }
 
+/// Strides broadcast to a shape.
+pub(crate) enum Spread<'a> {
+    Own(&'a [isize]),
+    Broadcast(Strides),
+}
+
+impl std::ops::Deref for Spread<'_> {
+    type Target = [isize];
+    fn deref(&self) -> &[isize] {
+        match self {
+            Spread::Own(strides) => strides,
+            Spread::Broadcast(strides) => strides,
+        }
+    }
+}
+
 impl Layout {
     /// Row-major without gaps.
     pub(crate) fn contiguous(shape: Dims) -> Layout {
-        let mut strides = Strides::from_elem(0, shape.len());
         let mut stride = 1isize;
-        for (d, &size) in shape.iter().enumerate().rev() {
-            strides[d] = stride;
-            stride = stride.saturating_mul(size.max(1) as isize);
-        }
+        let mut fill = |strides: &mut [isize]| {
+            for (place, &size) in strides.iter_mut().zip(&shape).rev() {
+                *place = stride;
+                stride = stride.saturating_mul(size.max(1) as isize);
+            }
+        };
+        let mut inline = [0; INLINE];
+        let strides = match inline.get_mut(..shape.len()) {
+            Some(strides) => {
+                fill(strides);
+                Strides::from_buf_and_len(inline, shape.len())
+            }
+            None => {
+                let mut strides = Strides::from_elem(0, shape.len());
+                fill(&mut strides);
+                strides
+            }
+        };
         Layout { shape, strides, offset: 0 }
     }
 
@@ -69,6 +101,14 @@ impl Layout {
                 _ => 0,
             })
             .collect()
+    }
+
+    /// The strides of this layout broadcast to `shape`, its own where that is its shape.
+    pub(crate) fn spread(&self, shape: &[usize]) -> Spread<'_> {
+        if *shape == self.shape[..] {
+            return Spread::Own(&self.strides);
+        }
+        Spread::Broadcast(self.broadcast_strides(shape))
     }
 
     /// A diagonal as the last dim.

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::dtype::DType;
 use crate::error::{Error, Result};
-use crate::layout::Strides;
+use crate::layout::Spread;
 use crate::op::Op;
 use crate::tensor::Tensor;
 
@@ -78,10 +78,10 @@ fn cast(op: &Op, x: &Tensor, to: DType, out: &mut Output<'_>) -> Result<()> {
 }
 
 /// Broadcast strides of an operand; nothing for one that lies in the output.
-fn strides(input: &Input<'_>, shape: &[usize]) -> Strides {
+fn strides<'a>(input: &Input<'a>, shape: &[usize]) -> Spread<'a> {
     match input {
         Input::Tensor(tensor) => broadcast_strides(tensor, shape),
-        Input::Output => Strides::new(),
+        Input::Output => Spread::Own(&[]),
     }
 }
 
@@ -89,7 +89,7 @@ fn source<'a, T: Float>(
     op: &Op,
     input: &'a Input<'_>,
     shape: &'a [usize],
-    strides: &'a Strides,
+    strides: &'a [isize],
 ) -> Result<Source<'a, T>> {
     match input {
         Input::Tensor(tensor) => Ok(Source::View(broadcast_view(op, tensor, shape, strides)?)),

@@ -8,7 +8,7 @@ use super::{array, kind, target};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::execute::{Input, Output, broadcast_strides, tensor, told};
-use crate::layout::Strides;
+use crate::layout::Spread;
 use crate::op::Op;
 use crate::tensor::Tensor;
 
@@ -50,10 +50,10 @@ fn unary(op: &Op, inputs: &[Input<'_>], out: &mut Output<'_>) -> Result<()> {
 }
 
 /// Strides of an operand in the result's shape; nothing for one that lies in the output.
-fn strides(input: Option<&Input<'_>>, shape: &[usize]) -> Strides {
+fn strides<'a>(input: Option<&Input<'a>>, shape: &[usize]) -> Spread<'a> {
     match input {
         Some(Input::Tensor(tensor)) => broadcast_strides(tensor, shape),
-        _ => Strides::new(),
+        _ => Spread::Own(&[]),
     }
 }
 
@@ -62,7 +62,7 @@ fn broadcast<'a>(
     op: &Op,
     tensor: &'a Tensor,
     shape: &'a [usize],
-    strides: &'a Strides,
+    strides: &'a [isize],
 ) -> Result<Array<'a>> {
     let own = array(op, tensor)?;
     Array::new(own.buffer(), own.kind(), own.offset(), shape, strides)
