@@ -11,6 +11,7 @@ mod sliver;
 mod split;
 #[cfg(test)]
 pub(crate) mod tests;
+mod vector;
 
 use std::sync::Mutex;
 
@@ -45,6 +46,11 @@ impl Dispatch {
     /// A given ISA, and whether to take the paths for a team.
     pub(crate) fn forced(isa: Isa, team: bool) -> Self {
         Dispatch { isa, team }
+    }
+
+    /// The same under an ISA no stronger than `isa`.
+    pub(crate) fn at_most(self, isa: Isa) -> Self {
+        Dispatch { isa: self.isa.min(isa), ..self }
     }
 
     /// Runs the kernel.

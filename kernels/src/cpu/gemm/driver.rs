@@ -17,6 +17,7 @@ use super::panels::{Packs, ROW, Strided};
 use super::settle::Finish;
 use super::sliver::{Rows, Sliver, Vectors, tile_start};
 use super::split::by_blocks;
+use super::vector;
 use crate::buffer::Buffer;
 use crate::cpu::parallel::{self, Shared};
 use crate::element::Float;
@@ -74,6 +75,10 @@ struct PanelBuffer([MaybeUninit<u8>; KC * 256]);
 /// - `a` and `b` must hold `k_total` rows of `m` and `n` columns, the biases `m` and `n` elements.
 pub(crate) unsafe fn multiply<T: Float>(d: Dispatch, p: &Product<'_, T>) -> Result<()> {
     if p.m == 0 || p.n == 0 {
+        return Ok(());
+    }
+    if let Some(operands) = vector::suits(p) {
+        vector::multiply(d, p, operands);
         return Ok(());
     }
     let a = p.a.strided().and_then(|a| in_place(a, p.m, p.n));

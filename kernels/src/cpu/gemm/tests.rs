@@ -110,6 +110,18 @@ fn blocks_of_k() {
 }
 
 #[test]
+fn one_row_or_column() {
+    for k in [1, 7, 8, 15, 16, 17, 33, 255, 256, 257, 300, 530] {
+        for n in [2, 9, 16, 17, 63, 65, 255, 257, 513, 600] {
+            check::<f32>([1, k, n], [Lies::RowMajor, Lies::RowMajor]);
+            check::<f32>([n, k, 1], [Lies::RowMajor, Lies::RowMajor]);
+            check::<f64>([1, k, n], [Lies::Spread, Lies::ColumnMajor]);
+            check::<f64>([n, k, 1], [Lies::ColumnMajor, Lies::Spread]);
+        }
+    }
+}
+
+#[test]
 fn any_strides() {
     for a in LIES {
         for b in LIES {

@@ -1,0 +1,282 @@
+//! Products of one row: a vector times a matrix, which is read once and packed nowhere.
+//!
+//! The order is R2's: a chain of FMAs in ascending k for each column and block, block sums added in ascending order. Where the matrix's rows
+//! are contiguous, eight of them at a time go over a run of columns whose sums stay in L1: eight streams that prefetchers follow. Where its
+//! columns are (a linear layer's weight), blocks are transposed in registers into a tile of [`Simd::BLOCK`] rows by some columns.
+
+use std::mem::MaybeUninit;
+use std::ops::Range;
+
+use super::Dispatch;
+use super::blocking::KC;
+use super::driver::{Product, work_ns};
+use super::panels::Strided;
+use super::settle::{Settle, settle};
+use crate::cpu::isa::{Isa, Kernel};
+use crate::cpu::parallel;
+use crate::cpu::simd::Simd;
+use crate::element::Float;
+
+/// Columns of a piece.
+const COLUMNS: usize = 512;
+
+/// Vectors of columns that are transposed side by side. Four would hide more of an FMA's latency, but read 32 streams at a time: slower
+/// where columns are a power of two apart.
+const WIDE: usize = 2;
+
+/// Rows of the matrix that are added in one go over the columns.
+const ROWS: usize = 8;
+
+/// The matrix, if this is a product of one row with one that lies well, computed in one part.
+pub(super) fn suits<T: Float>(p: &Product<'_, T>) -> Option<[Strided<T>; 2]> {
+    let whole = p.m == 1 && p.k == (0..p.k_total) && p.k_total > 0 && !p.a.by_rows();
+    let (x, b) = (p.a.strided().filter(|_| whole)?, p.b.strided()?);
+    (b.column_stride == 1 || b.k_stride == 1).then_some([x, b])
+}
+
+/// Computes the product of the row `x` and `b`.
+pub(super) fn multiply<T: Float>(d: Dispatch, p: &Product<'_, T>, [x, b]: [Strided<T>; 2]) {
+    // With a team, shorter runs: a vector is soon done.
+    let chunk = if d.team { COLUMNS / 2 } else { COLUMNS };
+    // Blocks are transposed by halves of 512 bits: what is stored so can't be forwarded to a load of the whole.
+    let d = if b.column_stride == 1 { d } else { d.at_most(Isa::Avx2) };
+    parallel::run(p.n.div_ceil(chunk), work_ns(4, p.n, p.k_total), &|piece| {
+        let columns = piece * chunk..p.n.min((piece + 1) * chunk);
+        d.call::<T, _>(Piece { p, x, b, columns });
+    });
+}
+
+/// At most [`COLUMNS`] columns of the product.
+struct Piece<'a, T: Float> {
+    p: &'a Product<'a, T>,
+    x: Strided<T>,
+    b: Strided<T>,
+    columns: Range<usize>,
+}
+
+/// Memory of a vector's alignment.
+#[repr(align(64))]
+struct Aligned<T, const N: usize>([MaybeUninit<T>; N]);
+
+impl<T, const N: usize> Aligned<T, N> {
+    #[inline(always)]
+    fn new() -> Self {
+        Aligned([const { MaybeUninit::uninit() }; N])
+    }
+
+    #[inline(always)]
+    fn start(&mut self) -> *mut T {
+        self.0.as_mut_ptr().cast()
+    }
+}
+
+impl<T: Float> Kernel<T> for Piece<'_, T> {
+    type Output = ();
+    const WIDE: bool = true;
+    #[inline(always)]
+    fn run<S: Simd<T>>(self, s: S) {
+        let mut sums = Aligned::<T, COLUMNS>::new();
+        let sums = sums.start();
+        // SAFETY: the columns are the product's, and as many as the sums at most.
+        unsafe {
+            if self.b.column_stride == 1 {
+                self.by_rows(s, sums);
+            } else {
+                self.by_columns(s, sums);
+            }
+            let finish = (!self.p.finish.is_nothing()).then_some(self.p.finish);
+            let (rows, columns) = ([0, 1], [self.columns.start, self.columns.len()]);
+            let (from, to) = (sums.cast_const(), &self.p.output);
+            settle(s, &Settle { rows, columns, from, from_stride: 0, earlier: None, to, finish });
+        }
+    }
+}
+
+impl<T: Float> Piece<'_, T> {
+    /// Element `l` of the row.
+    ///
+    /// # Safety
+    /// - `l` must be less than `k_total`.
+    #[inline(always)]
+    unsafe fn x(&self, l: usize) -> T {
+        // SAFETY: by the caller's contract.
+        unsafe { *self.x.at(l, 0) }
+    }
+
+    /// The sums, where the matrix's rows are contiguous.
+    ///
+    /// # Safety
+    /// - `sums` must be writable for [`COLUMNS`] elements, of which the columns are no more.
+    #[inline(always)]
+    unsafe fn by_rows<S: Simd<T>>(&self, s: S, sums: *mut T) {
+        let mut block = Aligned::<T, COLUMNS>::new();
+        let block = block.start();
+        let len = self.columns.len();
+        for start in (0..self.p.k_total).step_by(KC) {
+            let end = self.p.k_total.min(start + KC);
+            let to = if start == 0 { sums } else { block };
+            let mut l = start;
+            // SAFETY: rows `l..` of the block and the columns of this piece; `to` holds them.
+            unsafe {
+                while l + ROWS <= end {
+                    self.add_rows::<S, ROWS>(s, l, l == start, to);
+                    l += ROWS;
+                }
+                while l < end {
+                    self.add_rows::<S, 1>(s, l, l == start, to);
+                    l += 1;
+                }
+                if start > 0 {
+                    for j in (0..len).step_by(S::LANES) {
+                        s.store(sums.add(j), s.add(s.load(sums.add(j)), s.load(block.add(j))));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Adds `N` rows from row `l` on to the sums, which begin with the `first`.
+    ///
+    /// # Safety
+    /// - The rows must exist, and `to` must be writable for [`COLUMNS`] elements.
+    #[inline(always)]
+    unsafe fn add_rows<S: Simd<T>, const N: usize>(&self, s: S, l: usize, first: bool, to: *mut T) {
+        let mut x = [s.splat(T::ZERO); N];
+        let mut from = [self.b.start; N];
+        for i in 0..N {
+            // SAFETY: row `l + i` exists.
+            x[i] = s.splat(unsafe { self.x(l + i) });
+            from[i] = self.b.at(l + i, self.columns.start);
+        }
+        let len = self.columns.len();
+        let whole = len - len % S::LANES;
+        // SAFETY: vectors of the columns, the last one cut; the sums have room for it in whole.
+        unsafe {
+            for j in (0..whole).step_by(S::LANES) {
+                let mut sum = if first { s.splat(T::ZERO) } else { s.load(to.add(j)) };
+                for i in 0..N {
+                    sum = s.fma(x[i], s.load(from[i].wrapping_add(j)), sum);
+                }
+                s.store(to.add(j), sum);
+            }
+            if whole < len {
+                let mut sum = if first { s.splat(T::ZERO) } else { s.load(to.add(whole)) };
+                for i in 0..N {
+                    let row = s.load_first(from[i].wrapping_add(whole), len - whole);
+                    sum = s.fma(x[i], row, sum);
+                }
+                s.store(to.add(whole), sum);
+            }
+        }
+    }
+
+    /// The sums, where the matrix's columns are contiguous.
+    ///
+    /// # Safety
+    /// - As [`by_rows`](Self::by_rows).
+    #[inline(always)]
+    unsafe fn by_columns<S: Simd<T>>(&self, s: S, sums: *mut T) {
+        let len = self.columns.len();
+        let mut j = 0;
+        while j < len {
+            // SAFETY: columns of this piece; the sums hold whole vectors of them, for their room is a multiple of a group's.
+            unsafe {
+                if len - j <= S::LANES {
+                    self.group::<S, 1>(s, j, sums.add(j));
+                    j += S::LANES;
+                } else {
+                    self.group::<S, WIDE>(s, j, sums.add(j));
+                    j += WIDE * S::LANES;
+                }
+            }
+        }
+    }
+
+    /// The sums of `V` vectors of columns from column `j` of the piece on; beyond its last column they are that one's.
+    ///
+    /// # Safety
+    /// - `to` must be writable for the vectors, and column `j` must exist.
+    #[inline(always)]
+    unsafe fn group<S: Simd<T>, const V: usize>(&self, s: S, j: usize, to: *mut T) {
+        let mut tile = Aligned::<T, TILE>::new();
+        let tile = tile.start();
+        let (step, width) = (2 * S::BLOCK, V * S::LANES);
+        let last = self.columns.end - 1;
+        let mut columns = [self.b.start; WIDEST];
+        for (i, column) in columns.iter_mut().enumerate().take(width) {
+            *column = self.b.at(0, (self.columns.start + j + i).min(last));
+        }
+        let zero = s.splat(T::ZERO);
+        let mut sums = [zero; V];
+        for start in (0..self.p.k_total).step_by(KC) {
+            let end = self.p.k_total.min(start + KC);
+            let mut block = [zero; V];
+            let mut l = start;
+            while l < end {
+                let rows = step.min(end - l);
+                // SAFETY: `rows` rows from `l` on exist; the tile holds `step` rows of the width.
+                unsafe {
+                    fill(s, &columns, [l, rows], tile, width);
+                    for i in 0..rows {
+                        let x = s.splat(self.x(l + i));
+                        for (v, sum) in block.iter_mut().enumerate() {
+                            *sum = s.fma(x, s.load(tile.add(i * width + v * S::LANES)), *sum);
+                        }
+                    }
+                }
+                l += rows;
+            }
+            for (sum, block) in sums.iter_mut().zip(block) {
+                *sum = if start == 0 { block } else { s.add(*sum, block) };
+            }
+        }
+        for (v, sum) in sums.into_iter().enumerate() {
+            // SAFETY: by the caller's contract.
+            unsafe { s.store(to.add(v * S::LANES), sum) };
+        }
+    }
+}
+
+/// Columns that are transposed side by side, at most: vectors are of 256 bits.
+const WIDEST: usize = WIDE * 8;
+
+/// Elements of a tile of them.
+const TILE: usize = WIDEST * 16;
+
+/// Rows `l..l + rows` of columns, row by row. A cache line of each column is read in one go: columns are often a power of two apart, and
+/// evict each other.
+///
+/// # Safety
+/// - The rows of the first `width` columns must exist, and `tile` must be writable for `2 * BLOCK` rows of the width.
+#[inline(always)]
+unsafe fn fill<T: Float, S: Simd<T>>(
+    s: S,
+    columns: &[*const T; WIDEST],
+    [l, rows]: [usize; 2],
+    tile: *mut T,
+    width: usize,
+) {
+    for group in (0..width).step_by(S::BLOCK) {
+        let mut from = [std::ptr::null(); 8];
+        for (i, from) in from.iter_mut().enumerate().take(S::BLOCK) {
+            *from = columns[group + i].wrapping_add(l);
+        }
+        // SAFETY: existing columns, and this group's place in the tile.
+        unsafe {
+            let to = tile.add(group);
+            if rows == 2 * S::BLOCK {
+                s.transpose(&from, to, width);
+                for from in &mut from {
+                    *from = from.wrapping_add(S::BLOCK);
+                }
+                s.transpose(&from, to.add(S::BLOCK * width), width);
+                continue;
+            }
+            for (i, from) in from.iter().enumerate().take(S::BLOCK) {
+                for row in 0..rows {
+                    *to.add(row * width + i) = *from.add(row);
+                }
+            }
+        }
+    }
+}
