@@ -49,6 +49,13 @@ pub fn gemm<T: Float>(
         let place = x.offset as isize + i as isize * x.row_stride + j as isize * x.column_stride;
         x.data[place as usize]
     };
+    // Slices, of which one at most has elements: an optimised loop would look at a bias that is not there.
+    let none: &[T] = &[];
+    let (row_bias, column_bias) = match epilogue.bias {
+        Bias::None => (none, none),
+        Bias::Row(bias) => (&bias[..m], none),
+        Bias::Column(bias) => (none, &bias[..n]),
+    };
     for i in 0..m {
         for j in 0..n {
             let mut sum = sum_of_products(k, |l| Some((at(&a, i, l), at(&b, l, j))));
@@ -56,10 +63,8 @@ pub fn gemm<T: Float>(
             if epilogue.accumulate {
                 sum = *c + sum;
             }
-            match epilogue.bias {
-                Bias::None => {}
-                Bias::Row(bias) => sum = sum + bias[i],
-                Bias::Column(bias) => sum = sum + bias[j],
+            for bias in [row_bias.get(i), column_bias.get(j)].into_iter().flatten() {
+                sum = sum + *bias;
             }
             *c = activate(epilogue.activation, sum);
         }

@@ -28,7 +28,9 @@ pub(super) struct Feed<'a, T> {
     base: *const T,
     /// `None`: contiguous.
     nest: Option<LoopNest<1>>,
-    /// All elements are one, and the tile already holds them.
+    /// All elements are one. Asked when the feed is made: where there is no nest, an optimised loop would ask what is not there.
+    one_value: bool,
+    /// They are, and the tile already holds them.
     filled: bool,
     tile: &'a mut Tile<T>,
 }
@@ -40,13 +42,15 @@ impl<'a, T: Pod> Feed<'a, T> {
         let base = view.data().as_ptr().wrapping_add(view.offset());
         let contiguous = is_contiguous(view.shape(), view.strides());
         let nest = (!contiguous).then(|| LoopNest::new(view.shape(), [view.strides()]));
-        Feed { base, nest, filled: false, tile }
+        let one_value =
+            nest.as_ref().is_some_and(|nest| nest.shape.len() == 1 && nest.inner_strides() == [0]);
+        Feed { base, nest, one_value, filled: false, tile }
     }
 
     /// Of contiguous elements.
     #[inline]
     pub(super) fn contiguous(base: *const T, tile: &'a mut Tile<T>) -> Self {
-        Feed { base, nest: None, filled: false, tile }
+        Feed { base, nest: None, one_value: false, filled: false, tile }
     }
 
     /// The elements `start .. start + n`, contiguous.
@@ -60,11 +64,10 @@ impl<'a, T: Pod> Feed<'a, T> {
         };
         let to: *mut T = self.tile.0.as_mut_ptr().cast();
         if !self.filled {
-            let one_value = nest.shape.len() == 1 && nest.inner_strides() == [0];
-            let (start, n) = if one_value { (0, TILE.min(nest.inner())) } else { (start, n) };
+            let (start, n) = if self.one_value { (0, TILE.min(nest.inner())) } else { (start, n) };
             // SAFETY: the view is checked, `start + n` within it, and the tile has room.
             unsafe { gather(nest, self.base, start, n, to) };
-            self.filled = one_value;
+            self.filled = self.one_value;
         }
         to
     }
