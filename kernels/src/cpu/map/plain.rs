@@ -26,11 +26,10 @@ impl<T: Pod> Tile<T> {
 /// An operand as contiguous tiles in logical order.
 pub(super) struct Feed<'a, T> {
     base: *const T,
-    /// `None`: contiguous.
-    nest: Option<LoopNest<1>>,
-    /// All elements are one. Asked when the feed is made: where there is no nest, an optimised loop would ask what is not there.
-    one_value: bool,
-    /// They are, and the tile already holds them.
+    contiguous: bool,
+    /// How to gather them if not. Not an `Option`: optimised code looks at what a `None` does not hold, harmlessly, but valgrind tells.
+    nest: LoopNest<1>,
+    /// All elements are one, and the tile already holds them.
     filled: bool,
     tile: &'a mut Tile<T>,
 }
@@ -41,16 +40,15 @@ impl<'a, T: Pod> Feed<'a, T> {
     pub(super) fn new(view: &View<'a, T>, tile: &'a mut Tile<T>) -> Self {
         let base = view.data().as_ptr().wrapping_add(view.offset());
         let contiguous = is_contiguous(view.shape(), view.strides());
-        let nest = (!contiguous).then(|| LoopNest::new(view.shape(), [view.strides()]));
-        let one_value =
-            nest.as_ref().is_some_and(|nest| nest.shape.len() == 1 && nest.inner_strides() == [0]);
-        Feed { base, nest, one_value, filled: false, tile }
+        let (shape, strides) =
+            if contiguous { Default::default() } else { (view.shape(), view.strides()) };
+        Feed { base, contiguous, nest: LoopNest::new(shape, [strides]), filled: false, tile }
     }
 
     /// Of contiguous elements.
     #[inline]
     pub(super) fn contiguous(base: *const T, tile: &'a mut Tile<T>) -> Self {
-        Feed { base, nest: None, one_value: false, filled: false, tile }
+        Feed { base, contiguous: true, nest: LoopNest::new(&[], [&[]]), filled: false, tile }
     }
 
     /// The elements `start .. start + n`, contiguous.
@@ -59,15 +57,17 @@ impl<'a, T: Pod> Feed<'a, T> {
     /// - `start + n` must not exceed the operand's length, nor `n` [`TILE`].
     #[inline]
     pub(super) unsafe fn tile(&mut self, start: usize, n: usize) -> *const T {
-        let Some(nest) = &self.nest else {
+        if self.contiguous {
             return self.base.wrapping_add(start);
-        };
+        }
+        let nest = &self.nest;
         let to: *mut T = self.tile.0.as_mut_ptr().cast();
         if !self.filled {
-            let (start, n) = if self.one_value { (0, TILE.min(nest.inner())) } else { (start, n) };
+            let one_value = nest.shape.len() == 1 && nest.inner_strides() == [0];
+            let (start, n) = if one_value { (0, TILE.min(nest.inner())) } else { (start, n) };
             // SAFETY: the view is checked, `start + n` within it, and the tile has room.
             unsafe { gather(nest, self.base, start, n, to) };
-            self.filled = self.one_value;
+            self.filled = one_value;
         }
         to
     }
