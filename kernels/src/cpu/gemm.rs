@@ -48,11 +48,6 @@ impl Dispatch {
         Dispatch { isa, team }
     }
 
-    /// The same under an ISA no stronger than `isa`.
-    pub(crate) fn at_most(self, isa: Isa) -> Self {
-        Dispatch { isa: self.isa.min(isa), ..self }
-    }
-
     /// Runs the kernel.
     #[inline]
     pub(crate) fn call<T: Float, K: Kernel<T>>(self, kernel: K) -> K::Output {

@@ -102,6 +102,8 @@ pub trait Kernel<T> {
     type Output;
     /// True if f64 is worth an instance for AVX-512. Else AVX2's runs: most are bound by memory, and instances cost compile time.
     const WIDE: bool = false;
+    /// True if AVX2's instance is the faster one even where there is AVX-512.
+    const NARROW: bool = false;
     /// The computation.
     fn run<S: Simd<T>>(self, simd: S) -> Self::Output;
 }
@@ -168,7 +170,7 @@ macro_rules! has_tokens {
                     fn avx512<K: Kernel<$t>>(kernel: K, token: Avx512) -> K::Output { kernel.run(token) }
                     #[target_feature(enable = "avx2,fma")]
                     fn avx2<K: Kernel<$t>>(kernel: K, token: Avx2) -> K::Output { kernel.run(token) }
-                    if const { size_of::<$t>() == 4 || K::WIDE } && isa == Isa::Avx512 {
+                    if const { (size_of::<$t>() == 4 || K::WIDE) && !K::NARROW } && isa == Isa::Avx512 {
                         // SAFETY: `isa` never exceeds what `strongest` detected on this CPU, and any CPU with
                         // AVX-512 BW, DQ and VL has bmi1, bmi2, lzcnt and popcnt.
                         return unsafe { avx512(kernel, Avx512::new_unchecked()) };

@@ -12,7 +12,7 @@ use super::blocking::KC;
 use super::driver::{Product, work_ns};
 use super::panels::Strided;
 use super::settle::{Settle, settle};
-use crate::cpu::isa::{Isa, Kernel};
+use crate::cpu::isa::Kernel;
 use crate::cpu::parallel;
 use crate::cpu::simd::Simd;
 use crate::element::Float;
@@ -38,11 +38,14 @@ pub(super) fn suits<T: Float>(p: &Product<'_, T>) -> Option<[Strided<T>; 2]> {
 pub(super) fn multiply<T: Float>(d: Dispatch, p: &Product<'_, T>, [x, b]: [Strided<T>; 2]) {
     // With a team, shorter runs: a vector is soon done.
     let chunk = if d.team { COLUMNS / 2 } else { COLUMNS };
-    // Blocks are transposed by halves of 512 bits: what is stored so can't be forwarded to a load of the whole.
-    let d = if b.column_stride == 1 { d } else { d.at_most(Isa::Avx2) };
     parallel::run(p.n.div_ceil(chunk), work_ns(4, p.n, p.k_total), &|piece| {
         let columns = piece * chunk..p.n.min((piece + 1) * chunk);
-        d.call::<T, _>(Piece { p, x, b, columns });
+        let piece = Piece { p, x, b, columns };
+        if b.column_stride == 1 {
+            d.call::<T, _>(ByRows(piece));
+        } else {
+            d.call::<T, _>(ByColumns(piece));
+        }
     });
 }
 
@@ -70,24 +73,37 @@ impl<T, const N: usize> Aligned<T, N> {
     }
 }
 
-impl<T: Float> Kernel<T> for Piece<'_, T> {
+/// A piece of a matrix whose rows are contiguous.
+struct ByRows<'a, T: Float>(Piece<'a, T>);
+
+impl<T: Float> Kernel<T> for ByRows<'_, T> {
     type Output = ();
     const WIDE: bool = true;
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) {
         let mut sums = Aligned::<T, COLUMNS>::new();
-        let sums = sums.start();
         // SAFETY: the columns are the product's, and as many as the sums at most.
         unsafe {
-            if self.b.column_stride == 1 {
-                self.by_rows(s, sums);
-            } else {
-                self.by_columns(s, sums);
-            }
-            let finish = (!self.p.finish.is_nothing()).then_some(self.p.finish);
-            let (rows, columns) = ([0, 1], [self.columns.start, self.columns.len()]);
-            let (from, to) = (sums.cast_const(), &self.p.output);
-            settle(s, &Settle { rows, columns, from, from_stride: 0, earlier: None, to, finish });
+            self.0.by_rows(s, sums.start());
+            self.0.settle(s, sums.start());
+        }
+    }
+}
+
+/// A piece of a matrix whose columns are contiguous.
+struct ByColumns<'a, T: Float>(Piece<'a, T>);
+
+impl<T: Float> Kernel<T> for ByColumns<'_, T> {
+    type Output = ();
+    // Blocks are transposed by halves of 512 bits: what is stored so can't be forwarded to a load of the whole.
+    const NARROW: bool = true;
+    #[inline(always)]
+    fn run<S: Simd<T>>(self, s: S) {
+        let mut sums = Aligned::<T, COLUMNS>::new();
+        // SAFETY: as for rows.
+        unsafe {
+            self.0.by_columns(s, sums.start());
+            self.0.settle(s, sums.start());
         }
     }
 }
@@ -101,6 +117,27 @@ impl<T: Float> Piece<'_, T> {
     unsafe fn x(&self, l: usize) -> T {
         // SAFETY: by the caller's contract.
         unsafe { *self.x.at(l, 0) }
+    }
+
+    /// Finishes the sums and stores them.
+    ///
+    /// # Safety
+    /// - The sums must be those of the columns, which must lie inside the product.
+    #[inline(always)]
+    unsafe fn settle<S: Simd<T>>(&self, s: S, sums: *const T) {
+        let finish = (!self.p.finish.is_nothing()).then_some(self.p.finish);
+        let (rows, columns) = ([0, 1], [self.columns.start, self.columns.len()]);
+        let job = Settle {
+            rows,
+            columns,
+            from: sums,
+            from_stride: 0,
+            earlier: None,
+            to: &self.p.output,
+            finish,
+        };
+        // SAFETY: by the caller's contract.
+        unsafe { settle(s, &job) }
     }
 
     /// The sums, where the matrix's rows are contiguous.
