@@ -121,16 +121,11 @@ impl Table {
     /// Gives a node's inputs their share of its outputs' gradients.
     fn pass(&mut self, node: Node) -> Result<()> {
         let first = node.first_output as usize;
-        let outputs: SmallVec<[Option<Tensor>; 2]> =
-            (first..first + node.outputs)
-                .map(|v| {
-                    if self.wanted[v] {
-                        self.gradients[v].clone()
-                    } else {
-                        self.gradients[v].take()
-                    }
-                })
-                .collect();
+        let mut outputs: SmallVec<[Option<Tensor>; 2]> = SmallVec::new();
+        for v in first..first + node.outputs {
+            let gradient = &mut self.gradients[v];
+            outputs.push(if self.wanted[v] { gradient.clone() } else { gradient.take() });
+        }
         let idle = outputs.iter().all(Option::is_none);
         if idle || !node.inputs.iter().any(|&variable| self.needs(variable)) {
             return Ok(());

@@ -54,11 +54,13 @@ pub(crate) struct Record {
     pub(crate) nodes: Vec<Node>,
     pub(crate) count: Variable,
     /// Operations that have begun and not ended: `None` for one that is not recorded.
-    pending: Vec<Option<Pending>>,
+    open: Vec<Option<Open>>,
 }
 
-struct Pending {
-    node: Node,
+/// A recorded operation whose outputs are not there yet.
+struct Open {
+    /// Its place among the nodes.
+    place: usize,
     keep: &'static [Slot],
 }
 
@@ -133,11 +135,15 @@ impl Record {
         variable
     }
 
-    fn begin(&mut self, op: &Op, inputs: &[&Tensor]) -> Result<Option<Pending>> {
-        let on_tape = |tensor: &&Tensor| self.variables.get(&tensor.id()).copied();
-        let variables: SmallVec<[Variable; 3]> =
-            inputs.iter().map(|tensor| on_tape(tensor).unwrap_or(CONSTANT)).collect();
-        if variables.iter().all(|&variable| variable == CONSTANT) {
+    // Lists are filled one by one, and a node is made where it stays: every operation of a training step comes through here.
+    fn begin(&mut self, op: &Op, inputs: &[&Tensor]) -> Result<Option<Open>> {
+        let (mut variables, mut tracked) = (SmallVec::new(), false);
+        for input in inputs {
+            let variable = self.variables.get(&input.id()).copied().unwrap_or(CONSTANT);
+            tracked |= variable != CONSTANT;
+            variables.push(variable);
+        }
+        if !tracked {
             return Ok(None);
         }
         let keep = match rules::derivative(op) {
@@ -150,27 +156,23 @@ impl Record {
                 return Err(Error::new(ErrorKind::Gradient(message)));
             }
         };
-        let kept = keep.iter().filter_map(|&slot| match slot {
-            Slot::Input(place) => inputs.get(place).map(|&tensor| (slot, tensor.clone())),
-            Slot::AllInputs => None,
-            Slot::Output(_) => None,
-        });
-        let mut node = Node {
-            op: op.clone(),
-            inputs: variables,
-            metas: inputs.iter().map(|tensor| tensor.meta()).collect(),
-            kept: kept.collect(),
-            first_output: 0,
-            outputs: 0,
-        };
-        if keep.contains(&Slot::AllInputs) {
-            node.kept.extend(inputs.iter().enumerate().map(|(i, &t)| (Slot::Input(i), t.clone())));
+        let all = keep.contains(&Slot::AllInputs);
+        let (mut metas, mut kept) = (SmallVec::new(), SmallVec::new());
+        for (place, &input) in inputs.iter().enumerate() {
+            metas.push(input.meta());
+            if all || keep.contains(&Slot::Input(place)) {
+                kept.push((Slot::Input(place), input.clone()));
+            }
         }
-        Ok(Some(Pending { node, keep }))
+        let place = self.nodes.len();
+        let (op, first_output, outputs) = (op.clone(), 0, 0);
+        self.nodes.push(Node { op, inputs: variables, metas, kept, first_output, outputs });
+        Ok(Some(Open { place, keep }))
     }
 
     fn end(&mut self, outputs: &[Tensor]) -> Result<()> {
-        let Some(Some(Pending { mut node, keep })) = self.pending.pop() else { return Ok(()) };
+        let Some(Some(Open { place, keep })) = self.open.pop() else { return Ok(()) };
+        let Some(node) = self.nodes.get_mut(place) else { return Ok(()) };
         for (place, output) in outputs.iter().enumerate() {
             if keep.contains(&Slot::Output(place)) || keep.contains(&Slot::AllInputs) {
                 node.kept.push((Slot::Output(place), output.clone()));
@@ -187,16 +189,26 @@ impl Record {
                     ))
                 })?;
         }
-        self.nodes.push(node);
         Ok(())
+    }
+
+    /// An operation failed: it gave nothing, so nothing is kept for it. What an observer computed meanwhile stays.
+    fn forget(&mut self) {
+        let Some(Some(Open { place, .. })) = self.open.pop() else { return };
+        if place + 1 == self.nodes.len() {
+            self.nodes.pop();
+        } else if let Some(node) = self.nodes.get_mut(place) {
+            node.inputs.clear();
+            node.kept.clear();
+        }
     }
 }
 
 impl Observer for Recorder {
     fn begin(&self, op: &Op, inputs: &[&Tensor]) -> Result<()> {
         let mut record = self.record.borrow_mut();
-        let pending = record.begin(op, inputs)?;
-        record.pending.push(pending);
+        let open = record.begin(op, inputs)?;
+        record.open.push(open);
         Ok(())
     }
 
@@ -205,7 +217,7 @@ impl Observer for Recorder {
         match outcome {
             Ok(outputs) => record.end(outputs),
             Err(_) => {
-                record.pending.pop();
+                record.forget();
                 Ok(())
             }
         }
