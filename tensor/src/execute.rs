@@ -18,7 +18,7 @@ use ferrotape_kernels::strided::View;
 use ferrotape_kernels::{Pod, cpu::copy};
 
 use crate::error::{Error, Result};
-use crate::layout::Spread;
+use crate::layout::BroadcastStrides;
 use crate::op::{Int8Op, Meta, Op};
 use crate::tensor::Tensor;
 
@@ -241,8 +241,8 @@ pub(crate) fn view<'a, T: Pod>(op: &Op, tensor: &'a Tensor) -> Result<View<'a, T
 }
 
 /// The strides of a tensor broadcast to `shape`, to be kept while a [`broadcast_view`] lives.
-pub(crate) fn broadcast_strides<'a>(tensor: &'a Tensor, shape: &[usize]) -> Spread<'a> {
-    tensor.layout().spread(shape)
+pub(crate) fn broadcast_strides<'a>(tensor: &'a Tensor, shape: &[usize]) -> BroadcastStrides<'a> {
+    tensor.layout().strides_in(shape)
 }
 
 /// A tensor's elements broadcast to `shape`.

@@ -27,18 +27,18 @@ impl Clone for Layout {
     }
 }
 
-/// Strides broadcast to a shape.
-pub(crate) enum Spread<'a> {
+/// Strides broadcast to a shape: borrowed where it is the layout's own.
+pub(crate) enum BroadcastStrides<'a> {
     Own(&'a [isize]),
     Broadcast(Strides),
 }
 
-impl std::ops::Deref for Spread<'_> {
+impl std::ops::Deref for BroadcastStrides<'_> {
     type Target = [isize];
     fn deref(&self) -> &[isize] {
         match self {
-            Spread::Own(strides) => strides,
-            Spread::Broadcast(strides) => strides,
+            BroadcastStrides::Own(strides) => strides,
+            BroadcastStrides::Broadcast(strides) => strides,
         }
     }
 }
@@ -91,9 +91,6 @@ impl Layout {
 
     /// The strides of this layout broadcast to `shape` (which must be a valid broadcast of it).
     pub(crate) fn broadcast_strides(&self, shape: &[usize]) -> Strides {
-        if *shape == self.shape[..] {
-            return Strides::from_slice(&self.strides);
-        }
         let lead = shape.len() - self.shape.len();
         (0..shape.len())
             .map(|d| match d.checked_sub(lead) {
@@ -104,11 +101,11 @@ impl Layout {
     }
 
     /// The strides of this layout broadcast to `shape`, its own where that is its shape.
-    pub(crate) fn spread(&self, shape: &[usize]) -> Spread<'_> {
+    pub(crate) fn strides_in(&self, shape: &[usize]) -> BroadcastStrides<'_> {
         if *shape == self.shape[..] {
-            return Spread::Own(&self.strides);
+            return BroadcastStrides::Own(&self.strides);
         }
-        Spread::Broadcast(self.broadcast_strides(shape))
+        BroadcastStrides::Broadcast(self.broadcast_strides(shape))
     }
 
     /// A diagonal as the last dim.

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::dtype::DType;
 use crate::error::{Error, Result};
-use crate::layout::Spread;
+use crate::layout::BroadcastStrides;
 use crate::op::Op;
 use crate::tensor::Tensor;
 
@@ -78,10 +78,10 @@ fn cast(op: &Op, x: &Tensor, to: DType, out: &mut Output<'_>) -> Result<()> {
 }
 
 /// Broadcast strides of an operand; nothing for one that lies in the output.
-fn strides<'a>(input: &Input<'a>, shape: &[usize]) -> Spread<'a> {
+fn strides<'a>(input: &Input<'a>, shape: &[usize]) -> BroadcastStrides<'a> {
     match input {
         Input::Tensor(tensor) => broadcast_strides(tensor, shape),
-        Input::Output => Spread::Own(&[]),
+        Input::Output => BroadcastStrides::Own(&[]),
     }
 }
 

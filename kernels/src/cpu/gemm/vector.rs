@@ -38,6 +38,7 @@ pub(super) fn suits<T: Float>(p: &Product<'_, T>) -> Option<[Strided<T>; 2]> {
 pub(super) fn multiply<T: Float>(d: Dispatch, p: &Product<'_, T>, [x, b]: [Strided<T>; 2]) {
     // With a team, shorter runs: a vector is soon done.
     let chunk = if d.team { COLUMNS / 2 } else { COLUMNS };
+    // Bound by memory: about four times what its arithmetic takes.
     parallel::run(p.n.div_ceil(chunk), work_ns(4, p.n, p.k_total), &|piece| {
         let columns = piece * chunk..p.n.min((piece + 1) * chunk);
         let piece = Piece { p, x, b, columns };
@@ -274,7 +275,7 @@ impl<T: Float> Piece<'_, T> {
     }
 }
 
-/// Columns that are transposed side by side, at most: vectors are of 256 bits.
+/// Columns that are transposed side by side, at most: [`Kernel::NARROW`] vectors have 8 lanes.
 const WIDEST: usize = WIDE * 8;
 
 /// Elements of a tile of them.

@@ -8,7 +8,7 @@ use super::{array, kind, target};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::execute::{Input, Output, broadcast_strides, tensor, told};
-use crate::layout::Spread;
+use crate::layout::BroadcastStrides;
 use crate::op::Op;
 use crate::tensor::Tensor;
 
@@ -50,10 +50,10 @@ fn unary(op: &Op, inputs: &[Input<'_>], out: &mut Output<'_>) -> Result<()> {
 }
 
 /// Strides of an operand in the result's shape; nothing for one that lies in the output.
-fn strides<'a>(input: Option<&Input<'a>>, shape: &[usize]) -> Spread<'a> {
+fn strides<'a>(input: Option<&Input<'a>>, shape: &[usize]) -> BroadcastStrides<'a> {
     match input {
         Some(Input::Tensor(tensor)) => broadcast_strides(tensor, shape),
-        _ => Spread::Own(&[]),
+        _ => BroadcastStrides::Own(&[]),
     }
 }
 
