@@ -52,11 +52,9 @@ impl Tape {
         seeds: &[(&Tensor, Tensor)],
         with_respect_to: &[&Tensor],
     ) -> Result<Vec<Option<Tensor>>> {
-        let record = self.into_record();
-        let wanted: SmallVec<[Variable; 8]> = with_respect_to
-            .iter()
-            .map(|x| record.variables.get(&x.id()).copied().unwrap_or(CONSTANT))
-            .collect();
+        let mut record = self.into_record();
+        let variable = |x: &&Tensor| record.variables.get(&x.id()).copied().unwrap_or(CONSTANT);
+        let wanted: Vec<Variable> = with_respect_to.iter().map(variable).collect();
         let mut table = Table::new(&record, &wanted);
         for (y, v) in seeds {
             if y.shape() != v.shape() {
@@ -67,50 +65,53 @@ impl Tape {
                 table.add(variable, v.clone())?;
             }
         }
-        let mut nodes = record.nodes;
         // Popping drops each node, and the tensors it kept, as soon as it is done: no recursion, no peak.
-        while let Some(node) = nodes.pop() {
+        while let Some(node) = record.nodes.pop() {
             table.pass(node)?;
         }
+        record.recycle();
         Ok(wanted.iter().map(|&variable| table.get(variable)).collect())
     }
 }
 
 /// Gradients found so far, and which variables lead to a wanted one.
-struct Table {
-    gradients: Vec<Option<Tensor>>,
-    needed: Vec<bool>,
-    wanted: Vec<bool>,
+struct Table(Vec<Entry>);
+
+#[derive(Clone, Default)]
+struct Entry {
+    gradient: Option<Tensor>,
+    /// It leads to a wanted one.
+    needed: bool,
+    wanted: bool,
 }
 
 impl Table {
     fn new(record: &Record, wanted: &[Variable]) -> Table {
-        let count = record.count as usize;
-        let mut marks = vec![false; count];
+        let mut entries = vec![Entry::default(); record.count as usize];
         for &variable in wanted.iter().filter(|&&variable| variable != CONSTANT) {
-            marks[variable as usize] = true;
+            let entry = &mut entries[variable as usize];
+            (entry.needed, entry.wanted) = (true, true);
         }
-        let mut needed = marks.clone();
         for node in &record.nodes {
-            let leads = node.inputs.iter().any(|&v| v != CONSTANT && needed[v as usize]);
+            let leads = node.inputs.iter().any(|&v| v != CONSTANT && entries[v as usize].needed);
             if leads {
                 let first = node.first_output as usize;
-                needed[first..first + node.outputs].fill(true);
+                entries[first..first + node.outputs].iter_mut().for_each(|e| e.needed = true);
             }
         }
-        Table { gradients: vec![None; count], needed, wanted: marks }
+        Table(entries)
     }
 
     fn get(&self, variable: Variable) -> Option<Tensor> {
-        self.gradients.get(variable as usize).cloned().flatten()
+        self.0.get(variable as usize).and_then(|entry| entry.gradient.clone())
     }
 
     fn needs(&self, variable: Variable) -> bool {
-        variable != CONSTANT && self.needed[variable as usize]
+        variable != CONSTANT && self.0[variable as usize].needed
     }
 
     fn add(&mut self, variable: Variable, gradient: Tensor) -> Result<()> {
-        let place = &mut self.gradients[variable as usize];
+        let place = &mut self.0[variable as usize].gradient;
         *place = Some(match place.take() {
             Some(sum) => Ok(sum).add(gradient)?,
             None => gradient,
@@ -123,8 +124,11 @@ impl Table {
         let first = node.first_output as usize;
         let mut outputs: SmallVec<[Option<Tensor>; 2]> = SmallVec::new();
         for v in first..first + node.outputs {
-            let gradient = &mut self.gradients[v];
-            outputs.push(if self.wanted[v] { gradient.clone() } else { gradient.take() });
+            let entry = &mut self.0[v];
+            outputs.push(match entry.wanted {
+                true => entry.gradient.clone(),
+                false => entry.gradient.take(),
+            });
         }
         let idle = outputs.iter().all(Option::is_none);
         if idle || !node.inputs.iter().any(|&variable| self.needs(variable)) {
@@ -143,7 +147,8 @@ impl Table {
         }
         let Derivative::Rule(rule) = rules::derivative(&node.op) else { return Ok(()) };
         if let Formulas::All(formulas) = rule.formulas {
-            let needed: SmallVec<[bool; 9]> = node.inputs.iter().map(|&v| self.needs(v)).collect();
+            let mut needed: SmallVec<[bool; 9]> = SmallVec::new();
+            node.inputs.iter().for_each(|&variable| needed.push(self.needs(variable)));
             let found = formulas(&cx, &needed)?;
             for (place, gradient) in found.into_iter().enumerate().filter(|&(i, _)| needed[i]) {
                 if let Some(gradient) = gradient {

@@ -6,6 +6,7 @@
 
 mod elementwise;
 mod image;
+mod loss;
 mod norm;
 mod product;
 mod quantize;
@@ -79,7 +80,7 @@ pub fn derivative(op: &Op) -> Derivative {
         Op::Scan(scan, _) => scan::scan(*scan),
         Op::Sort { .. } => Derivative::Rule(scan::SORT),
         Op::Svd => Derivative::Rule(svd::SVD),
-        Op::Matmul | Op::Linear(_) => product::product(op),
+        Op::Matmul | Op::Linear(_) | Op::LinearWeight => product::product(op),
         Op::View(view) => shape::view(view),
         Op::Concat(_) => Derivative::Rule(shape::CONCAT),
         Op::Index(index) => shape::index(index),
@@ -93,6 +94,8 @@ pub fn derivative(op: &Op) -> Derivative {
         Op::LayerNorm { .. } => Derivative::Rule(norm::LAYER_NORM),
         Op::LayerNormInput { .. } => Derivative::Rule(norm::LAYER_NORM_INPUT),
         Op::LayerNormWeight { .. } => Derivative::Rule(norm::LAYER_NORM_WEIGHT),
+        Op::MseLoss => Derivative::Rule(loss::MSE_LOSS),
+        Op::MseLossInput => Derivative::Rule(loss::MSE_LOSS_INPUT),
         Op::CrossEntropy => Derivative::Rule(softmax::CROSS_ENTROPY),
         Op::CrossEntropyInput => Derivative::Rule(softmax::CROSS_ENTROPY_INPUT),
         Op::Custom(_) => Derivative::Custom,

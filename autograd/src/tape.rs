@@ -1,6 +1,6 @@
 //! The tape: what was computed from the tensors it watches, in order.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::rc::Rc;
@@ -85,7 +85,8 @@ impl Tape {
     /// What `body` fails with; more than 256 tapes alive.
     pub fn record<R>(body: impl FnOnce(&Tape) -> Result<R>) -> Result<(R, Tape)> {
         let slot = TapeSlot::new()?;
-        let recorder = Rc::new(Recorder { tag: slot.tag(), record: RefCell::default() });
+        let record = RefCell::new(Record::spare());
+        let recorder = Rc::new(Recorder { tag: slot.tag(), record });
         let tape = Tape { slot, recorder };
         let listener = tape.recorder.clone();
         let result = observe(listener, || body(&tape))?;
@@ -124,7 +125,33 @@ impl Tape {
     }
 }
 
+thread_local! {
+    /// The memory of a record that is done with: a training loop needs as much again.
+    static SPARE: Cell<Option<Record>> = const { Cell::new(None) };
+}
+
+/// A record with room for more than this is not kept.
+const KEPT_NODES: usize = 1 << 12;
+
 impl Record {
+    /// An empty one.
+    fn spare() -> Record {
+        SPARE.try_with(Cell::take).ok().flatten().unwrap_or_default()
+    }
+
+    /// For the next tape of this thread.
+    pub(crate) fn recycle(mut self) {
+        if self.nodes.capacity() > KEPT_NODES || self.variables.capacity() > 4 * KEPT_NODES {
+            return;
+        }
+        self.nodes.clear();
+        self.variables.clear();
+        self.open.clear();
+        self.count = 0;
+        // At the end of a thread there is no place to keep it.
+        let _ = SPARE.try_with(|spare| spare.set(Some(self)));
+    }
+
     /// The variable of a value, a new one if it has none.
     fn variable(&mut self, id: TensorId) -> Variable {
         let next = self.count;

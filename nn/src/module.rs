@@ -146,19 +146,46 @@ impl Module for Buffer {
     }
 }
 
+/// A place's number as a name, without an allocation: every step of a training names every layer.
+struct Place {
+    digits: [u8; 20],
+    start: usize,
+}
+
+impl Place {
+    fn new(mut number: usize) -> Place {
+        let mut place = Place { digits: [b'0'; 20], start: 20 };
+        for digit in place.digits.iter_mut().rev() {
+            *digit = b'0' + (number % 10) as u8;
+            number /= 10;
+            place.start -= 1;
+            if number == 0 {
+                break;
+            }
+        }
+        place
+    }
+
+    fn name(&self) -> &str {
+        let digits = self.digits.get(self.start..).unwrap_or_default();
+        std::str::from_utf8(digits).unwrap_or_default()
+    }
+}
+
+
 /// The elements are named `0`, `1`, ..., as in PyTorch's `ModuleList`.
 impl<M: Module> Module for Vec<M> {
     fn visit<'a>(&'a self, visitor: &mut dyn Visitor<'a>) {
         visitor.module(std::any::type_name::<Self>());
         for (i, module) in self.iter().enumerate() {
-            visitor.enter(&i.to_string());
+            visitor.enter(Place::new(i).name());
             module.visit(visitor);
             visitor.leave();
         }
     }
     fn visit_mut(&mut self, visitor: &mut dyn VisitorMut) {
         for (i, module) in self.iter_mut().enumerate() {
-            visitor.enter(&i.to_string());
+            visitor.enter(Place::new(i).name());
             module.visit_mut(visitor);
             visitor.leave();
         }

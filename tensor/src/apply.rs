@@ -7,10 +7,10 @@ use crate::error::{Error, Result};
 use crate::execute::{self, Input, Output};
 use crate::layout::Layout;
 use crate::observe::{self, Listeners, Tag};
-use crate::op::{Meta, Op, ViewOp, has_integer_form, output_metas};
+use crate::op::{Meta, Metas, Op, ViewOp, has_integer_form, output_metas, usual};
 use crate::shape::Dims;
 use crate::storage::Storage;
-use crate::tensor::Tensor;
+use crate::tensor::{Inner, Tensor};
 
 /// An operand, with what the operation may do to it.
 #[derive(Debug)]
@@ -79,7 +79,8 @@ type Inputs<'a> = SmallVec<[&'a Tensor; 4]>;
 pub fn apply(op: &Op, operands: &mut [Operand<'_>]) -> Result<Outputs> {
     settle(op, operands)?;
     let inputs = tensors(operands);
-    let metas = output_metas(op, &metas_of(&inputs))?;
+    let mut metas = Metas::new();
+    metas_for(op, &inputs, &mut metas)?;
     let tag = observe::inherited_tag(op, &inputs)?;
     let listeners = observe::listeners();
     if listeners.is_empty() {
@@ -106,12 +107,16 @@ fn tensors<'a>(operands: &'a [Operand<'_>]) -> Inputs<'a> {
     inputs
 }
 
-fn metas_of(inputs: &[&Tensor]) -> SmallVec<[Meta; 3]> {
-    let mut metas = SmallVec::new();
-    for input in inputs {
-        metas.push(input.meta());
+fn metas_for(op: &Op, inputs: &[&Tensor], metas: &mut Metas) -> Result<()> {
+    if usual(op, inputs, metas) {
+        return Ok(());
     }
-    metas
+    let mut given: SmallVec<[Meta; 3]> = SmallVec::new();
+    for input in inputs {
+        given.push(input.meta());
+    }
+    *metas = output_metas(op, &given)?;
+    Ok(())
 }
 
 /// [`apply`] for an operation with one output.
@@ -127,6 +132,15 @@ pub fn apply_one(op: &Op, operands: &mut [Operand<'_>]) -> Result<Tensor> {
 /// Passes failures on, gives numbers the type of the first tensor, and makes integers f32 where an operation is one of floats
 /// only, as PyTorch does.
 fn settle(op: &Op, operands: &mut [Operand<'_>]) -> Result<()> {
+    let settled = |operand: &Operand<'_>| match operand {
+        Operand::Ref(tensor) => tensor.dtype().is_float(),
+        Operand::Own(tensor) => tensor.dtype().is_float(),
+        Operand::Mut(tensor) => tensor.dtype().is_float(),
+        _ => false,
+    };
+    if operands.iter().all(settled) {
+        return Ok(());
+    }
     for operand in operands.iter_mut() {
         if let Operand::Failed(_) = operand {
             let failed = std::mem::replace(operand, Operand::Scalar(0.0));
@@ -233,7 +247,7 @@ fn one(output: Tensor) -> Outputs {
 fn retag(tensor: &Tensor, tag: Tag) -> Tensor {
     let inner = &tensor.0;
     let tag = if inner.dtype.is_float() { tag } else { Tag::NONE };
-    Tensor::from_parts(inner.storage.clone(), inner.layout.clone(), inner.dtype, tag)
+    tensor.seen_as(inner.layout.clone(), inner.dtype, tag)
 }
 
 fn check_outputs(op: &Op, metas: &[Meta], outputs: &[Tensor], message: &str) -> Result<()> {
@@ -260,16 +274,23 @@ fn compute(op: &Op, operands: &mut [Operand<'_>], metas: &[Meta], tag: Tag) -> R
         }
         return Ok(one(filled(storage, meta, tag)));
     }
-    let mut storages: SmallVec<[Storage; 3]> =
-        metas.iter().map(|meta| memory(op, meta)).collect::<Result<_>>()?;
-    let mut outputs: SmallVec<[Output<'_>; 3]> = storages
-        .iter_mut()
-        .zip(metas)
-        .filter_map(|(storage, meta)| storage.exclusive().map(|memory| memory.output(meta)))
-        .collect();
-    execute::execute(op, &inputs, &mut outputs)?;
-    drop(outputs);
-    Ok(storages.into_iter().zip(metas).map(|(storage, meta)| filled(storage, meta, tag)).collect())
+    let mut storages: SmallVec<[Storage; 3]> = SmallVec::new();
+    for meta in metas {
+        storages.push(memory(op, meta)?);
+    }
+    let mut memory: SmallVec<[Output<'_>; 3]> = SmallVec::new();
+    for (storage, meta) in storages.iter_mut().zip(metas) {
+        if let Some(fresh) = storage.exclusive() {
+            memory.push(fresh.output(meta));
+        }
+    }
+    execute::execute(op, &inputs, &mut memory)?;
+    drop(memory);
+    let mut outputs = Outputs::new();
+    for (storage, meta) in storages.into_iter().zip(metas) {
+        outputs.push(filled(storage, meta, tag));
+    }
+    Ok(outputs)
 }
 
 /// What the kernels read; operand `taken` lies in the output.
@@ -344,11 +365,13 @@ fn viewed(op: &Op, view: &ViewOp, operands: &mut [Operand<'_>], tag: Tag) -> Res
                 format!("{:?} can't be seen as {shape:?} without a copy", from.shape),
             )
         })?,
-        ViewOp::Permute(order) => Layout {
-            shape: order.iter().map(|&d| from.shape[d]).collect(),
-            strides: order.iter().map(|&d| from.strides[d]).collect(),
-            offset: from.offset,
-        },
+        ViewOp::Permute(order) => {
+            let mut layout = from.clone();
+            for (to, &d) in order.iter().enumerate() {
+                (layout.shape[to], layout.strides[to]) = (from.shape[d], from.strides[d]);
+            }
+            layout
+        }
         ViewOp::Expand(shape) => Layout {
             strides: from.broadcast_strides(shape),
             shape: shape.clone(),
@@ -368,49 +391,59 @@ fn viewed(op: &Op, view: &ViewOp, operands: &mut [Operand<'_>], tag: Tag) -> Res
         ViewOp::Unfold { dim, size, step } => from.unfold(*dim, *size, *step),
     };
     let tag = if inner.dtype.is_float() { tag } else { Tag::NONE };
-    Ok(Tensor::from_parts(inner.storage.clone(), layout, inner.dtype, tag))
+    Ok(tensor.seen_as(layout, inner.dtype, tag))
 }
 
 /// An update: the changed operands get memory of their own if they share theirs, and a new name.
 fn update(op: &Op, operands: &mut [Operand<'_>], tag: Tag) -> Result<Outputs> {
-    let mut targets: SmallVec<[&mut Tensor; 4]> = SmallVec::new();
-    let mut sources: SmallVec<[Tensor; 2]> = SmallVec::new();
+    let (mut targets, mut sources, mut source) = (SmallVec::<[&mut Tensor; 4]>::new(), 0, None);
     for operand in operands.iter_mut() {
-        match operand {
-            Operand::Mut(tensor) => targets.push(tensor),
-            Operand::Ref(tensor) => sources.push((*tensor).clone()),
-            Operand::Own(tensor) => sources.push(tensor.clone()),
-            Operand::Scalar(_) | Operand::Failed(_) => {}
-        }
+        let tensor = match operand {
+            Operand::Mut(tensor) => {
+                targets.push(tensor);
+                continue;
+            }
+            Operand::Ref(tensor) => *tensor,
+            Operand::Own(tensor) => &*tensor,
+            Operand::Scalar(_) | Operand::Failed(_) => continue,
+        };
+        (sources, source) = (sources + 1, Some(tensor));
     }
     let expected = match op {
         Op::Optimize(step) => 1 + step.states(),
         _ => 1,
     };
-    if targets.len() != expected || sources.len() != 1 {
+    let (Some(source), true) = (source, targets.len() == expected && sources == 1) else {
         return Err(Error::argument(
             op.name(),
             "which operands are changed does not fit the operation",
         ));
-    }
+    };
+    let mut metas: SmallVec<[Meta; 4]> = SmallVec::new();
     for target in targets.iter_mut() {
         own_memory(op, target, matches!(op, Op::Assign))?;
+        metas.push(target.meta());
     }
-    let metas: SmallVec<[Meta; 4]> = targets.iter().map(|t| t.meta()).collect();
+    let mut owned: SmallVec<[&mut Inner; 4]> = SmallVec::new();
+    for target in &mut targets {
+        match std::sync::Arc::get_mut(&mut target.0) {
+            Some(inner) => owned.push(inner),
+            None => return Err(Error::argument(op.name(), "a changed operand is named twice")),
+        }
+    }
     {
         let mut outputs: SmallVec<[Output<'_>; 4]> = SmallVec::new();
-        for (target, meta) in targets.iter_mut().zip(&metas) {
-            let inner = std::sync::Arc::get_mut(&mut target.0);
-            match inner.and_then(|inner| inner.storage.exclusive()) {
+        for (inner, meta) in owned.iter_mut().zip(&metas) {
+            match inner.storage.exclusive() {
                 Some(memory) => outputs.push(memory.output(meta)),
                 None => return Err(Error::argument(op.name(), "a changed operand is named twice")),
             }
         }
-        execute::execute(op, &[Input::Tensor(&sources[0])], &mut outputs)?;
+        execute::execute(op, &[Input::Tensor(source)], &mut outputs)?;
     }
     let tag = if matches!(op, Op::Assign) { tag } else { Tag::NONE };
-    for target in &mut targets {
-        target.rename(tag);
+    for inner in owned {
+        inner.rename(tag);
     }
     Ok(SmallVec::new())
 }

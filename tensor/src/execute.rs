@@ -4,6 +4,7 @@ mod cuda;
 mod halves;
 mod images;
 mod int8;
+mod losses;
 mod maps;
 mod norms;
 mod products;
@@ -191,6 +192,8 @@ fn dispatch(op: &Op, inputs: &[Input<'_>], outputs: &mut [Output<'_>]) -> Result
             norms::execute(op, inputs, outputs)
         }
         Op::Matmul | Op::Linear(_) => products::execute(op, inputs, &mut outputs[0]),
+        Op::LinearWeight => products::linear_weight(op, inputs, outputs),
+        Op::MseLoss | Op::MseLossInput => losses::execute(op, inputs, &mut outputs[0]),
         Op::Assign | Op::Optimize(_) => products::update(op, inputs, outputs),
         Op::Conv2d(..) | Op::Conv2dInput(..) | Op::Conv2dWeight(..) => {
             images::execute(op, inputs, outputs)
@@ -265,10 +268,10 @@ pub(crate) enum Dense<'a, T> {
 
 impl<'a, T: Pod> Dense<'a, T> {
     pub(crate) fn new(op: &Op, tensor: &'a Tensor) -> Result<Self> {
-        let view = view::<T>(op, tensor)?;
-        if let Some(slice) = view.as_contiguous() {
+        if let Some(slice) = tensor.elements() {
             return Ok(Dense::Borrowed(slice));
         }
+        let view = view::<T>(op, tensor)?;
         let bytes = tensor.len() * size_of::<T>();
         let mut buffer =
             Buffer::new(bytes).map_err(|error| Error::from_kernel(op.name(), error))?;

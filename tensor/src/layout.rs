@@ -92,12 +92,13 @@ impl Layout {
     /// The strides of this layout broadcast to `shape` (which must be a valid broadcast of it).
     pub(crate) fn broadcast_strides(&self, shape: &[usize]) -> Strides {
         let lead = shape.len() - self.shape.len();
-        (0..shape.len())
-            .map(|d| match d.checked_sub(lead) {
-                Some(i) if self.shape[i] == shape[d] => self.strides[i],
-                _ => 0,
-            })
-            .collect()
+        let mut strides = Strides::from_elem(0, shape.len());
+        for (i, &size) in self.shape.iter().enumerate() {
+            if size == shape[lead + i] {
+                strides[lead + i] = self.strides[i];
+            }
+        }
+        strides
     }
 
     /// The strides of this layout broadcast to `shape`, its own where that is its shape.

@@ -111,7 +111,6 @@ impl Drop for TapeSlot {
     }
 }
 
-#[derive(Default)]
 struct Scope {
     observers: RefCell<Vec<Rc<dyn Observer>>>,
     /// Inside `no_tape`: tapes below this place are suspended.
@@ -120,7 +119,11 @@ struct Scope {
     count: Cell<usize>,
 }
 
-thread_local! { static SCOPE: Scope = Scope::default(); }
+thread_local! {
+    static SCOPE: Scope = const {
+        Scope { observers: RefCell::new(Vec::new()), floor: Cell::new(None), count: Cell::new(0) }
+    };
+}
 
 /// Restores the scope when a closure ends, by return or by unwinding.
 struct Restore {
@@ -182,11 +185,13 @@ pub(crate) fn listeners() -> Listeners {
             return Listeners::new();
         }
         let floor = scope.floor.get().unwrap_or(0);
-        let observers = scope.observers.borrow();
-        let hears = |(place, observer): &(usize, &Rc<dyn Observer>)| {
-            *place >= floor || observer.tag().is_none()
-        };
-        observers.iter().enumerate().filter(hears).map(|(_, observer)| observer.clone()).collect()
+        let mut hearing = Listeners::new();
+        for (place, observer) in scope.observers.borrow().iter().enumerate() {
+            if place >= floor || observer.tag().is_none() {
+                hearing.push(observer.clone());
+            }
+        }
+        hearing
     })
 }
 

@@ -21,7 +21,7 @@ pub use int8::{
     Encoding, Int8Call, Int8Dynamic, Int8Op, Int8Recurrent, Int8RecurrentWeights, Int8Weights,
 };
 pub(crate) use int8::{PackedThere, PackedWeights, PlacedWeights};
-pub(crate) use metas::has_integer_form;
+pub(crate) use metas::{Metas, has_integer_form, usual};
 pub use metas::output_metas;
 pub use parameters::{Diagonal, IndexOp, OptimizeOp, RandomOp, ReduceDims, ViewOp};
 pub use quantize::{FakeQuantizeOp, QuantizeOp};
@@ -93,6 +93,9 @@ pub enum Op {
     Matmul,
     /// `y = activation(a b^T + c)` for `[.., in] x [out, in] + [out]`; c may be absent
     Linear(Activation),
+    /// The gradients of `Linear` in its weight and its bias: a: like y, `[rows, out]`, b: the input, `[rows, in]`; `y = a^T b`, `z` = the sum
+    /// of the rows of a
+    LinearWeight,
     /// The same elements seen otherwise; shares the storage
     View(ViewOp),
     /// The same elements, row-major without gaps
@@ -157,6 +160,10 @@ pub enum Op {
         /// That of the `LayerNorm`.
         eps: f64,
     },
+    /// `y` = the mean of `(a - b)^2`, a scalar; one shape, no broadcasting
+    MseLoss,
+    /// The gradient of `MseLoss` in a: `y = 2 (a - b) c / n` for n elements; c: a scalar
+    MseLossInput,
     /// `y[i] = -log softmax(a)[i, b[i]]`, a: `[rows, classes]`, b: i64
     CrossEntropy,
     /// `y = (softmax(a) - one_hot(b)) * c`, c: `[rows]` or a scalar
@@ -226,6 +233,7 @@ impl Op {
             Op::Svd => "svd",
             Op::Matmul => "matmul",
             Op::Linear(_) => "linear",
+            Op::LinearWeight => "linear_weight",
             Op::View(view) => view.name(),
             Op::Copy => "contiguous",
             Op::Concat(_) => "cat",
@@ -249,6 +257,8 @@ impl Op {
             Op::LayerNorm { .. } => "layer_norm",
             Op::LayerNormInput { .. } => "layer_norm_input",
             Op::LayerNormWeight { .. } => "layer_norm_weight",
+            Op::MseLoss => "mse_loss",
+            Op::MseLossInput => "mse_loss_input",
             Op::CrossEntropy => "cross_entropy",
             Op::CrossEntropyInput => "cross_entropy_input",
             Op::Sequence(_) => "sequence",

@@ -45,17 +45,26 @@ pub(crate) fn check_dim(op: &'static str, dim: usize, rank: usize) -> Result<()>
     Err(Error::plain(ErrorKind::Dim { op, dim, rank }))
 }
 
+/// All dims in their order.
+pub(crate) fn all_dims(rank: usize) -> Dims {
+    let mut dims = Dims::from_elem(0, rank);
+    dims.iter_mut().enumerate().for_each(|(dim, place)| *place = dim);
+    dims
+}
+
 /// Several dims, sorted; `[]` means all. Refuses one that is named twice. A scalar is lent a dim, as PyTorch does: its dim 0 or
 /// -1 is no dim.
 pub(crate) fn resolve_dims(op: &'static str, dims: &[i64], rank: usize) -> Result<Dims> {
     if dims.is_empty() {
-        return Ok((0..rank).collect());
+        return Ok(all_dims(rank));
     }
+    let mut resolved = Dims::new();
     if rank == 0 && matches!(dims, [0 | -1]) {
-        return Ok(Dims::new());
+        return Ok(resolved);
     }
-    let mut resolved: Dims =
-        dims.iter().map(|&dim| resolve_dim(op, dim, rank)).collect::<Result<_>>()?;
+    for &dim in dims {
+        resolved.push(resolve_dim(op, dim, rank)?);
+    }
     resolved.sort_unstable();
     match resolved.windows(2).find(|pair| pair[0] == pair[1]) {
         Some(pair) => Err(Error::argument(op, format!("dim {} is named twice", pair[0]))),
@@ -71,17 +80,21 @@ pub(crate) fn broadcast(op: &'static str, a: &[usize], b: &[usize]) -> Result<Di
     let rank = a.len().max(b.len());
     let size =
         |shape: &[usize], d: usize| (d + shape.len()).checked_sub(rank).map_or(1, |i| shape[i]);
-    (0..rank)
-        .map(|d| match (size(a, d), size(b, d)) {
-            (x, y) if x == y => Ok(x),
-            (1, y) => Ok(y),
-            (x, 1) => Ok(x),
-            (x, y) => Err(Error::shape(
-                op,
-                format!("{a:?} and {b:?} don't broadcast: sizes {x} and {y} differ in dim {d}"),
-            )),
-        })
-        .collect()
+    let mut sizes = Dims::from_elem(1, rank);
+    for (d, place) in sizes.iter_mut().enumerate() {
+        *place = match (size(a, d), size(b, d)) {
+            (x, y) if x == y => x,
+            (1, y) => y,
+            (x, 1) => x,
+            (x, y) => {
+                return Err(Error::shape(
+                    op,
+                    format!("{a:?} and {b:?} don't broadcast: sizes {x} and {y} differ in dim {d}"),
+                ));
+            }
+        };
+    }
+    Ok(sizes)
 }
 
 /// Something that names dims: one number, a list, or all of them (`..`). Negative numbers count from the end.
@@ -130,7 +143,7 @@ impl IntoDims for &[usize] {
 /// Several dims, sorted; a scalar has dim 0. `..` means all, an empty list none.
 pub(crate) fn named_dims(op: &'static str, dims: impl IntoDims, rank: usize) -> Result<Dims> {
     match (dims.is_all(), dims.into_dims()) {
-        (true, _) => Ok((0..rank).collect()),
+        (true, _) => Ok(all_dims(rank)),
         (false, dims) if dims.is_empty() => Ok(Dims::new()),
         (false, dims) => resolve_dims(op, &dims, rank.max(1)),
     }
@@ -179,22 +192,27 @@ impl IntoSizes for &Dims {
 /// Sizes of which one may be -1: what `len` elements leave for it.
 pub(crate) fn with_rest(op: &'static str, sizes: &[i128], len: usize) -> Result<Dims> {
     let wrong = |what: &str| Error::shape(op, format!("{sizes:?} for {len} elements: {what}"));
+    let mut resolved = Dims::new();
+    if !sizes.contains(&-1) {
+        for &size in sizes {
+            resolved.push(usize::try_from(size).map_err(|_| wrong("a size is negative"))?);
+        }
+        return Ok(resolved);
+    }
     let others = sizes.iter().filter(|&&size| size != -1);
     if others.clone().count() + 1 < sizes.len() {
         return Err(wrong("only one size can be -1"));
     }
-    let rest = match sizes.contains(&-1) {
-        false => 0,
-        true => {
-            let known = others.clone().try_fold(1i128, |known, &size| known.checked_mul(size));
-            match known {
-                Some(known @ 1..) if len as i128 % known == 0 => len as i128 / known,
-                _ => return Err(wrong("the size -1 can't be told")),
-            }
-        }
+    let known = others.clone().try_fold(1i128, |known, &size| known.checked_mul(size));
+    let rest = match known {
+        Some(known @ 1..) if len as i128 % known == 0 => len as i128 / known,
+        _ => return Err(wrong("the size -1 can't be told")),
     };
-    let size = |&size: &i128| usize::try_from(if size == -1 { rest } else { size });
-    sizes.iter().map(size).collect::<Result<_, _>>().map_err(|_| wrong("a size is negative"))
+    for &size in sizes {
+        let size = if size == -1 { rest } else { size };
+        resolved.push(usize::try_from(size).map_err(|_| wrong("a size is negative"))?);
+    }
+    Ok(resolved)
 }
 
 /// Something that names a shape: a number, an array, a slice or a vector of sizes.

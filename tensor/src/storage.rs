@@ -9,13 +9,17 @@ use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::execute::Output;
 use crate::op::Meta;
+use crate::tensor::Tensor;
 
-/// A shared buffer; immutable while shared.
-#[derive(Debug, Clone)]
-pub(crate) struct Storage(Arc<Inner>);
+/// Where a tensor's elements lie; immutable while shared. What an operation makes lies in the tensor itself, so that it takes
+/// one allocation; a view keeps the tensor that it looks into.
+pub(crate) enum Storage {
+    Own(Block),
+    Of(Tensor),
+}
 
-#[derive(Debug)]
-struct Inner {
+/// Memory of one device.
+pub(crate) struct Block {
     /// Empty where the memory is a GPU's.
     buffer: Buffer,
     cuda: Option<DeviceBuffer>,
@@ -42,53 +46,72 @@ impl<'a> Memory<'a> {
 
 impl Storage {
     /// `bytes` of stale memory on `device`.
+    #[inline]
     pub(crate) fn new(op: &'static str, bytes: usize, device: Device) -> Result<Storage> {
-        let made = match device {
-            Device::Cpu => Buffer::new(bytes).map(|buffer| Inner { buffer, cuda: None, device }),
-            Device::Cuda(at) => at
-                .gpu()
-                .and_then(|gpu| DeviceBuffer::new(gpu, bytes))
-                .map(|cuda| Inner { buffer: Buffer::empty(), cuda: Some(cuda), device }),
-        };
-        Ok(Storage(Arc::new(made.map_err(|error| Error::from_kernel(op, error))?)))
+        match device {
+            Device::Cpu => match Buffer::new(bytes) {
+                Ok(buffer) => Ok(Storage::of(buffer)),
+                Err(error) => Err(Error::from_kernel(op, error)),
+            },
+            Device::Cuda(at) => {
+                let made = at.gpu().and_then(|gpu| DeviceBuffer::new(gpu, bytes));
+                let cuda = Some(made.map_err(|error| Error::from_kernel(op, error))?);
+                Ok(Storage::Own(Block { buffer: Buffer::empty(), cuda, device }))
+            }
+        }
     }
 
     /// No memory at all, on the CPU.
     pub(crate) fn empty() -> Storage {
-        let (buffer, device) = (Buffer::empty(), Device::Cpu);
-        Storage(Arc::new(Inner { buffer, cuda: None, device }))
+        Storage::of(Buffer::empty())
     }
 
     /// A buffer of the CPU's.
+    #[inline]
     pub(crate) fn of(buffer: Buffer) -> Storage {
-        Storage(Arc::new(Inner { buffer, cuda: None, device: Device::Cpu }))
+        Storage::Own(Block { buffer, cuda: None, device: Device::Cpu })
     }
 
     /// Memory of another owner on the CPU, to read.
     pub(crate) fn external(owner: Arc<dyn AsRef<[u8]> + Send + Sync>) -> Result<Storage> {
         let buffer = Buffer::from_external(owner).map_err(|e| Error::from_kernel("map", e))?;
-        Ok(Storage(Arc::new(Inner { buffer, cuda: None, device: Device::Cpu })))
+        Ok(Storage::of(buffer))
     }
 
+    // A view's tensor is never a view itself: one step.
+    #[inline]
+    fn block(&self) -> &Block {
+        match self {
+            Storage::Own(block) => block,
+            Storage::Of(tensor) => tensor.0.storage.block(),
+        }
+    }
+
+    #[inline]
     pub(crate) fn device(&self) -> Device {
-        self.0.device
+        self.block().device
     }
 
     /// The CPU's memory; nothing if it is a GPU's.
+    #[inline]
     pub(crate) fn buffer(&self) -> &Buffer {
-        &self.0.buffer
+        &self.block().buffer
     }
 
     /// The GPU's memory.
+    #[inline]
     pub(crate) fn cuda(&self) -> Option<&DeviceBuffer> {
-        self.0.cuda.as_ref()
+        self.block().cuda.as_ref()
     }
 
-    /// The memory to write, if no one else sees it.
+    /// The memory to write, if no one else sees it (its own tensor being seen by the caller alone).
     pub(crate) fn exclusive(&mut self) -> Option<Memory<'_>> {
-        let inner = Arc::get_mut(&mut self.0)?;
-        let external = inner.buffer.is_external();
-        let memory = Memory { buffer: &mut inner.buffer, cuda: inner.cuda.as_mut() };
+        let block = match self {
+            Storage::Own(block) => block,
+            Storage::Of(tensor) => return Arc::get_mut(&mut tensor.0)?.storage.exclusive(),
+        };
+        let external = block.buffer.is_external();
+        let memory = Memory { buffer: &mut block.buffer, cuda: block.cuda.as_mut() };
         (!external).then_some(memory)
     }
 }

@@ -72,18 +72,31 @@ pub(crate) struct Inner {
     pub(crate) storage: Storage,
 }
 
+impl Inner {
+    /// Another value from here on.
+    pub(crate) fn rename(&mut self, tag: Tag) {
+        (self.id, self.tag) = (TensorId::fresh(), AtomicU64::new(tag.bits()));
+    }
+}
+
 impl Tensor {
     pub(crate) fn from_parts(storage: Storage, layout: Layout, dtype: DType, tag: Tag) -> Tensor {
         let tag = AtomicU64::new(tag.bits());
         Tensor(Arc::new(Inner { id: TensorId::fresh(), tag, dtype, layout, storage }))
     }
 
+    /// The same memory under a new name: another layout (which must lie inside it), perhaps another type.
+    pub(crate) fn seen_as(&self, layout: Layout, dtype: DType, tag: Tag) -> Tensor {
+        let owner = match &self.0.storage {
+            Storage::Own(_) => self,
+            Storage::Of(owner) => owner,
+        };
+        Tensor::from_parts(Storage::Of(owner.clone()), layout, dtype, tag)
+    }
+
     /// Gives the value a new name and tag; `None` if it is shared.
     pub(crate) fn rename(&mut self, tag: Tag) -> Option<()> {
-        let inner = Arc::get_mut(&mut self.0)?;
-        inner.id = TensorId::fresh();
-        inner.tag = AtomicU64::new(tag.bits());
-        Some(())
+        Arc::get_mut(&mut self.0).map(|inner| inner.rename(tag))
     }
 
     /// Gives a copy of a value that value's name and tag, for it is the same value.
@@ -170,6 +183,13 @@ impl Tensor {
     /// True if its elements lie row-major without gaps.
     pub fn is_contiguous(&self) -> bool {
         self.0.layout.is_contiguous()
+    }
+
+    /// Its elements on the CPU, stored as `T`, if they lie row-major without gaps.
+    pub(crate) fn elements<T: ferrotape_kernels::Pod>(&self) -> Option<&[T]> {
+        let data = self.0.storage.buffer().as_slice::<T>();
+        let start = self.0.layout.offset;
+        self.is_contiguous().then(|| data.get(start..start.checked_add(self.len())?)).flatten()
     }
 
     /// Address of the first element: equal for tensors that share their first element.

@@ -9,6 +9,7 @@ mod cnn;
 mod cuda;
 mod display;
 mod dtypes;
+mod fused;
 mod gradcheck;
 mod halves;
 mod indexing;

@@ -56,6 +56,9 @@ const VARIANTS: &[&str] = &[
     "LayerNorm",
     "LayerNormInput",
     "LayerNormWeight",
+    "LinearWeight",
+    "MseLoss",
+    "MseLossInput",
     "CrossEntropy",
     "CrossEntropyInput",
     "Sequence",
@@ -483,6 +486,9 @@ fn draw_network_op(rng: &mut Rng, variant: &str, activation: Activation) -> (Op,
                 _ => (Op::LayerNormWeight { eps }, vec![g, x, stats]),
             }
         }
+        "LinearWeight" => (Op::LinearWeight, vec![float(&[a, b]), float(&[a, c])]),
+        "MseLoss" => (Op::MseLoss, vec![float(&[a, b]), float(&[a, b])]),
+        "MseLossInput" => (Op::MseLossInput, vec![float(&[a, b]), float(&[a, b]), float(&[])]),
         "CrossEntropy" | "CrossEntropyInput" => {
             let mut operands = vec![float(&[a, b]), float(&[a])];
             operands.insert(1, rng.tensor(&[a], DType::I64));

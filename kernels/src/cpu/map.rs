@@ -27,6 +27,10 @@ use crate::strided::View;
 pub enum Source<'a, T> {
     /// A view, already broadcast to the result's shape.
     View(View<'a, T>),
+    /// The result's elements in their order: a view that needs no looking at.
+    Slice(&'a [T]),
+    /// One value for all elements.
+    One(&'a T),
     /// The output's old contents.
     Output,
 }
@@ -36,6 +40,9 @@ const PIECE: usize = 32 * 1024;
 
 /// Runs `body(start, end)` over `0..len` in pieces; `cost` is in picoseconds an element.
 fn pieces(len: usize, cost: u64, body: &(impl Fn(usize, usize) + Sync)) {
+    if len <= PIECE {
+        return body(0, len);
+    }
     let work_ns = (len as u64).saturating_mul(cost) / 1000;
     parallel::run(len.div_ceil(PIECE), work_ns, &|piece| {
         body(piece * PIECE, ((piece + 1) * PIECE).min(len));

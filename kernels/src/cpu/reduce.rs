@@ -67,11 +67,30 @@ pub fn reduce<T: Float>(
         return Ok(());
     }
     match op {
+        ReduceOp::Sum if few_rows(&x, reduced, out) => Ok(()),
         ReduceOp::Sum => by_groups(one_group::<T, Sum>, x, reduced, out),
         ReduceOp::Max => by_groups(one_group::<T, Max>, x, reduced, out),
         ReduceOp::Min => by_groups(one_group::<T, Min>, x, reduced, out),
         ReduceOp::Prod => by_groups(product::one_group, x, reduced, out),
     }
+}
+
+/// The sums of a small matrix's columns, in the order of `columns`: a bias's gradient in a small network would spend its time on
+/// the way to the loop. False if `x` is something else; nothing is written then.
+fn few_rows<T: Float>(x: &View<'_, T>, reduced: &[bool], out: &mut [T]) -> bool {
+    const FEW: usize = 64;
+    let (&[rows, columns], &[row, column]) = (x.shape(), x.strides()) else { return false };
+    if *reduced != [true, false] || rows < 2 || columns < 2 || rows.saturating_mul(columns) > FEW {
+        return false;
+    }
+    let (data, base) = (x.data(), x.offset() as isize);
+    for (c, sum) in out.iter_mut().enumerate() {
+        *sum = T::ZERO;
+        for r in 0..rows {
+            *sum = *sum + data[(base + r as isize * row + c as isize * column) as usize];
+        }
+    }
+    true
 }
 
 /// Number of results; `None` on overflow.

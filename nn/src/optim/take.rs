@@ -2,7 +2,7 @@
 
 use ferrotape_tensor::{Error, ErrorKind, Result, Tensor};
 
-use crate::module::{Module, Param};
+use crate::module::{Buffer, Module, Param, VisitorMut};
 use crate::state::each_mut;
 use crate::step::Gradients;
 
@@ -94,22 +94,32 @@ impl<'g> Taken<'g> {
 
     /// Gives the model its values, and its buffers their updates if the step was `done`.
     pub(super) fn put_back(&self, model: &mut dyn Module, gradients: &Gradients, done: bool) {
-        let mut places = self.places.iter();
-        each_mut(
-            model,
-            |_, param| {
-                let place = if param.trainable { places.next() } else { None };
-                let target = place.and_then(|place| self.targets.get((*place)?));
-                if let Some(target) = target {
-                    param.tensor = target.value.clone();
-                }
-            },
-            |_, buffer| {
-                let mut updates = gradients.updates.iter().filter(|_| done);
-                if let Some((_, value)) = updates.find(|(id, _)| *id == buffer.id()) {
-                    buffer.tensor = value.clone();
-                }
-            },
-        );
+        model.visit_mut(&mut PutBack { places: self.places.iter(), taken: self, gradients, done });
+    }
+}
+
+/// Visits in the order in which the values were taken, so that it needs no names.
+struct PutBack<'a, 'g> {
+    places: std::slice::Iter<'a, Option<usize>>,
+    taken: &'a Taken<'g>,
+    gradients: &'a Gradients,
+    done: bool,
+}
+
+impl VisitorMut for PutBack<'_, '_> {
+    fn enter(&mut self, _: &str) {}
+    fn leave(&mut self) {}
+    fn param(&mut self, param: &mut Param) {
+        let place = if param.trainable { self.places.next() } else { None };
+        let target = place.and_then(|place| self.taken.targets.get((*place)?));
+        if let Some(target) = target {
+            param.tensor = target.value.clone();
+        }
+    }
+    fn buffer(&mut self, buffer: &mut Buffer) {
+        let mut updates = self.gradients.updates.iter().filter(|_| self.done);
+        if let Some((_, value)) = updates.find(|(id, _)| *id == buffer.id()) {
+            buffer.tensor = value.clone();
+        }
     }
 }

@@ -100,8 +100,7 @@ impl Distinct {
             strides: layout.strides.clone(),
             offset: layout.offset,
         };
-        let inner = &tensor.0;
-        let once = Tensor::from_parts(inner.storage.clone(), narrowed, inner.dtype, Tag::NONE);
+        let once = tensor.seen_as(narrowed, tensor.dtype(), Tag::NONE);
         let mut wide = Layout::contiguous(distinct);
         for (d, (&size, &stride)) in pairs().enumerate() {
             if stride == 0 && size > 1 {

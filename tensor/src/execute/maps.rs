@@ -28,7 +28,10 @@ pub(super) fn execute(op: &Op, inputs: &[Input<'_>], out: &mut Output<'_>) -> Re
         }
         Op::Unary(unary) => float_type!(op, dtype, T => {
             let x = match &inputs[0] {
-                Input::Tensor(x) => Source::View(view::<T>(op, x)?),
+                Input::Tensor(x) => match x.elements::<T>() {
+                    Some(slice) => Source::Slice(slice),
+                    None => Source::View(view::<T>(op, x)?),
+                },
                 Input::Output => Source::Output,
             };
             told(op, map::unary(*unary, x, out.buffer.as_mut_slice::<T>()))
@@ -85,6 +88,19 @@ fn strides<'a>(input: &Input<'a>, shape: &[usize]) -> BroadcastStrides<'a> {
     }
 }
 
+/// An operand that lies like the result, or is one value: most are, and need no strides.
+fn plain<'a, T: Float>(input: &Input<'a>, shape: &[usize]) -> Option<Source<'a, T>> {
+    match input {
+        Input::Output => Some(Source::Output),
+        Input::Tensor(tensor) if tensor.shape() == shape => tensor.elements().map(Source::Slice),
+        Input::Tensor(tensor) if tensor.len() == 1 => {
+            let data = tensor.0.storage.buffer().as_slice::<T>();
+            data.get(tensor.layout().offset()).map(Source::One)
+        }
+        Input::Tensor(_) => None,
+    }
+}
+
 fn source<'a, T: Float>(
     op: &Op,
     input: &'a Input<'_>,
@@ -100,6 +116,9 @@ fn source<'a, T: Float>(
 fn binary<T: Float>(op: &Op, inputs: &[Input<'_>], out: &mut Output<'_>) -> Result<()> {
     let Op::Binary(kind) = op else { return Err(Error::argument(op.name(), "is not binary")) };
     let shape = &out.meta.shape;
+    if let (Some(a), Some(b)) = (plain(&inputs[0], shape), plain(&inputs[1], shape)) {
+        return told(op, map::binary(*kind, a, b, out.buffer.as_mut_slice::<T>()));
+    }
     let (a_strides, b_strides) = (strides(&inputs[0], shape), strides(&inputs[1], shape));
     let a = source::<T>(op, &inputs[0], shape, &a_strides)?;
     let b = source::<T>(op, &inputs[1], shape, &b_strides)?;

@@ -1,6 +1,7 @@
 //! Matrix products and updates.
 
 use ferrotape_kernels::cpu::gemm::{self, Bias, Epilogue, Matrix};
+use ferrotape_kernels::cpu::reduce::{self, ReduceOp};
 use ferrotape_kernels::cpu::{copy, optimize};
 use ferrotape_kernels::{Float, Integer, Pod};
 use smallvec::SmallVec;
@@ -106,6 +107,27 @@ fn linear<T: Float>(op: &Op, inputs: &[Input<'_>], out: &mut Output<'_>) -> Resu
     let rows = out.meta.shape[..out.meta.shape.len() - 1].iter().product();
     let c = out.buffer.as_mut_slice();
     told(op, gemm::gemm([rows, features, outputs], a, b, epilogue, c, outputs))
+}
+
+/// The product over all rows, and their sum.
+pub(super) fn linear_weight(
+    op: &Op,
+    inputs: &[Input<'_>],
+    outputs: &mut [Output<'_>],
+) -> Result<()> {
+    let (g, x) = (tensor(op, inputs, 0)?, tensor(op, inputs, 1)?);
+    let [weight, bias] = outputs else {
+        return Err(Error::argument(op.name(), "gives a weight and a bias"));
+    };
+    let sizes = [g.shape()[1], g.shape()[0], x.shape()[1]];
+    float_type!(op, g.dtype(), T => {
+        let a = matrix::<T>(g);
+        let a = Matrix { row_stride: a.column_stride, column_stride: a.row_stride, ..a };
+        let c = weight.buffer.as_mut_slice();
+        told(op, gemm::gemm(sizes, a, matrix(x), Epilogue::default(), c, sizes[2]))?;
+        let rows = view::<T>(op, g)?;
+        told(op, reduce::reduce(ReduceOp::Sum, rows, &[true, false], bias.buffer.as_mut_slice()))
+    })
 }
 
 /// Updates: `outputs` are the changed operands, `inputs[0]` what they follow.

@@ -199,7 +199,7 @@ pub(super) fn expanded(x: &Tensor, shape: Dims) -> Tensor {
     let from = x.layout();
     let strides = from.broadcast_strides(&shape);
     let layout = Layout { shape, strides, offset: from.offset() };
-    Tensor::from_parts(x.0.storage.clone(), layout, x.dtype(), Tag::NONE)
+    x.seen_as(layout, x.dtype(), Tag::NONE)
 }
 
 /// Codes of either type, row-major.
@@ -294,7 +294,7 @@ fn matmul<C: Code>(op: &Op, inputs: &[Input<'_>], out: &mut Output<'_>) -> Resul
     let a = expanded(a, of([m, k]));
     let a = DenseCodes::new(op, &a)?;
     let rows = Layout::contiguous(Dims::from_slice(b.shape()));
-    let places = Tensor::from_parts(b.0.storage.clone(), rows, b.dtype(), Tag::NONE);
+    let places = b.seen_as(rows, b.dtype(), Tag::NONE);
     let places = batch_offsets(&places, batch);
     let one = b_zeros.one && places.iter().all(|&place| place == 0);
     let (count, m) = if one { (1, places.len() * m) } else { (places.len(), m) };
@@ -354,7 +354,7 @@ fn convolve<C: Code>(
         strides: [0, 2, 3, 1].into_iter().map(|d: usize| from.strides()[d]).collect(),
         offset: from.offset(),
     };
-    let x = Tensor::from_parts(x.0.storage.clone(), last, x.dtype(), Tag::NONE);
+    let x = x.seen_as(last, x.dtype(), Tag::NONE);
     let x = DenseCodes::new(op, &x)?;
     let mut planes = Buffer::new(size_of_val(to)).map_err(|error| refused(op, error))?;
     let codes = x.part(0, batch * channels * h * width);

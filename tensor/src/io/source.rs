@@ -25,8 +25,8 @@ pub(super) trait Source {
     fn len(&self) -> u64;
     /// Fills `out` from `offset` on.
     fn read_at(&mut self, offset: u64, out: &mut [u8]) -> io::Result<()>;
-    /// The whole as storage, where tensors can lie in it.
-    fn storage(&self) -> Option<&Storage> {
+    /// The whole as bytes of a tensor, where others can lie in it.
+    fn memory(&self) -> Option<&Tensor> {
         None
     }
 }
@@ -106,23 +106,25 @@ impl<R: Read> Source for StreamSource<R> {
 }
 
 /// A mapped file.
-pub(super) struct MapSource(Storage);
+pub(super) struct MapSource(Tensor);
 
 impl MapSource {
     pub(super) fn open(path: &Path) -> Result<MapSource> {
         let owner = open_file(path).and_then(|file| map_file(&file)).map_err(bad)?;
-        Ok(MapSource(Storage::external(owner)?))
+        let storage = Storage::external(owner)?;
+        let bytes = Layout::contiguous(Dims::from_slice(&[storage.buffer().len()]));
+        Ok(MapSource(Tensor::from_parts(storage, bytes, DType::U8, Tag::NONE)))
     }
 }
 
 impl Source for MapSource {
     fn len(&self) -> u64 {
-        self.0.buffer().len() as u64
+        self.0.len() as u64
     }
     fn read_at(&mut self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.0.buffer().as_slice::<u8>().read_at(offset, out)
+        self.0.storage_bytes().read_at(offset, out)
     }
-    fn storage(&self) -> Option<&Storage> {
+    fn memory(&self) -> Option<&Tensor> {
         Some(&self.0)
     }
 }
@@ -213,16 +215,16 @@ fn in_place(
     dtype: DType,
     endian: Endian,
 ) -> Option<Tensor> {
-    let storage = source.storage()?;
+    let memory = source.memory()?;
     let (size, start) = (dtype.size(), usize::try_from(offset).ok()?);
-    let askew = start % size != 0 || storage.buffer().as_slice::<u64>().is_empty();
+    let askew = start % size != 0 || memory.0.storage.buffer().as_slice::<u64>().is_empty();
     // A bool's byte must be 0 or 1; it costs a look at each, so they are rather copied.
     if askew || dtype == DType::Bool || shape.contains(&0) || (endian != Endian::NATIVE && size > 1)
     {
         return None;
     }
     let layout = Layout { offset: start / size, ..Layout::contiguous(Dims::from_slice(shape)) };
-    Some(Tensor::from_parts(storage.clone(), layout, dtype, Tag::NONE))
+    Some(memory.seen_as(layout, dtype, Tag::NONE))
 }
 
 /// A new tensor, its bytes written by `read`.

@@ -13,7 +13,6 @@ use crate::dtype::DType;
 use crate::error::Result;
 use crate::layout::Layout;
 use crate::observe::Tag;
-use crate::storage::Storage;
 use crate::tensor::Tensor;
 use objects::{Leaf, Leaves, Objects, TensorRecord};
 
@@ -102,7 +101,7 @@ impl Archive {
         key: &str,
         dtype: DType,
         len: usize,
-    ) -> Result<Storage> {
+    ) -> Result<Tensor> {
         let name = format!("data/{key}");
         let member = self.member(&name)?;
         let mut read = || {
@@ -111,10 +110,9 @@ impl Archive {
                 let message = format!("{} bytes for {len} elements of {dtype}", member.size);
                 return Err(bad(message));
             }
-            let data = member.read(source, |reader| {
+            member.read(source, |reader| {
                 fill_tensor(&[len], dtype, self.endian, |out| reader.read_exact(out).map_err(bad))
-            })?;
-            Ok(data.0.storage.clone())
+            })
         };
         in_field(&name, read())
     }
@@ -127,7 +125,7 @@ fn read(source: &mut dyn Source) -> Result<BTreeMap<String, Tensor>> {
         in_field("data.pkl", pickle::run(&bytes).and_then(|(objects, root)| objects.leaves(root)))?;
     let Leaves { named, records, storages } = leaves;
     drop(bytes);
-    let mut loaded: Vec<Option<Storage>> = vec![None; storages.len()];
+    let mut loaded: Vec<Option<Tensor>> = vec![None; storages.len()];
     let mut state = BTreeMap::new();
     for (name, leaf) in named {
         let tensor = match leaf {
@@ -143,8 +141,8 @@ fn read(source: &mut dyn Source) -> Result<BTreeMap<String, Tensor>> {
                     if slot.is_none() {
                         *slot = Some(archive.storage(source, &of.key, of.dtype, of.len)?);
                     }
-                    let storage = slot.clone().ok_or_else(|| bad("internal"))?;
-                    Ok(Tensor::from_parts(storage, layout, of.dtype, Tag::NONE))
+                    let storage = slot.as_ref().ok_or_else(|| bad("internal"))?;
+                    Ok(storage.seen_as(layout, of.dtype, Tag::NONE))
                 };
                 place()
             }

@@ -6,6 +6,7 @@ mod quantize;
 mod scans;
 mod sequence;
 mod shapes;
+mod usual;
 
 use smallvec::{SmallVec, smallvec};
 
@@ -17,6 +18,8 @@ use ferrotape_kernels::cpu::reduce::ReduceOp;
 use ferrotape_kernels::cpu::scan::ScanOp;
 use ferrotape_kernels::elementwise::{BinaryOp, UnaryOp};
 
+pub(crate) use usual::usual;
+
 pub(crate) type Metas = SmallVec<[Meta; 2]>;
 
 /// Shape, type and device of the outputs of `op` on `inputs`.
@@ -24,12 +27,6 @@ pub(crate) type Metas = SmallVec<[Meta; 2]>;
 /// # Errors
 /// A wrong number of operands, or shapes, types, devices and settings that don't fit, in words.
 pub fn output_metas(op: &Op, inputs: &[Meta]) -> Result<Metas> {
-    // The usual case, in which no check can fail: floats of one type, shape and device, whose size was checked when they were made.
-    match (op, inputs) {
-        (Op::Unary(_), [a]) if a.dtype.is_float() => return Ok(smallvec![a.clone()]),
-        (Op::Binary(_), [a, b]) if a.dtype.is_float() && a == b => return Ok(smallvec![a.clone()]),
-        _ => {}
-    }
     let name = op.name();
     check_operands(op, inputs)?;
     let metas = match op {
@@ -48,6 +45,7 @@ pub fn output_metas(op: &Op, inputs: &[Meta]) -> Result<Metas> {
             let z = Meta { dtype: DType::I64, ..y.clone() };
             smallvec![y, z]
         }
+        Op::LinearWeight => linear_weight(name, inputs)?,
         Op::Svd => scans::svd(name, &inputs[0])?,
         Op::Sequence(settings) => sequence::forward(name, settings, inputs)?,
         Op::SequenceBackward(settings) => sequence::backward(name, settings, inputs)?,
@@ -96,6 +94,8 @@ fn check_operands(op: &Op, inputs: &[Meta]) -> Result<()> {
         | Op::Index(_)
         | Op::Assign => 2..=2,
         Op::Conv2dInput(..) | Op::Conv2dWeight(..) | Op::CrossEntropy => 2..=2,
+        Op::LinearWeight | Op::MseLoss => 2..=2,
+        Op::MseLossInput => 3..=3,
         Op::MaxPool2dScatter(..) | Op::MaxPool2dGather(_) => 2..=2,
         Op::Select | Op::CrossEntropyInput | Op::LayerNormWeight { .. } => 3..=3,
         Op::LayerNorm { .. } => 1..=3,
@@ -216,6 +216,7 @@ fn single_output(op: &Op, inputs: &[Meta]) -> Result<Meta> {
             inputs[0].clone()
         }
         Op::LayerNormInput { .. } | Op::LayerNormWeight { .. } => norms::gradient(op, inputs)?,
+        Op::MseLoss | Op::MseLossInput => mse_loss(op, inputs)?,
         Op::CrossEntropy => {
             let rows = check_targets(name, inputs)?;
             like(&inputs[0], Dims::from_slice(&[rows]))
@@ -236,6 +237,7 @@ fn single_output(op: &Op, inputs: &[Meta]) -> Result<Meta> {
         | Op::SequenceBackward(_)
         | Op::MaxPool2d(_)
         | Op::LayerNorm { .. }
+        | Op::LinearWeight
         | Op::Sort { .. }
         | Op::Svd
         | Op::Random(..)
@@ -352,6 +354,33 @@ fn linear(op: &'static str, inputs: &[Meta]) -> Result<Meta> {
     let mut shape = x.clone();
     shape[x.len() - 1] = w[0];
     Ok(like(&inputs[0], shape))
+}
+
+fn linear_weight(op: &'static str, inputs: &[Meta]) -> Result<Metas> {
+    require_float(op, inputs[0].dtype)?;
+    require_rank(op, "gradient", &inputs[0], 2)?;
+    require_rank(op, "input", &inputs[1], 2)?;
+    let (g, x) = (&inputs[0].shape, &inputs[1].shape);
+    if g[0] != x[0] {
+        let message = format!("gradient {g:?}, input {x:?}: as many rows of one as of the other");
+        return Err(Error::shape(op, message));
+    }
+    let shaped = |shape: &[usize]| like(&inputs[0], Dims::from_slice(shape));
+    Ok(smallvec![shaped(&[g[1], x[1]]), shaped(&[g[1]])])
+}
+
+/// The loss takes no broadcasting, which hides mistakes.
+fn mse_loss(op: &Op, inputs: &[Meta]) -> Result<Meta> {
+    let name = op.name();
+    require_float(name, inputs[0].dtype)?;
+    let (a, b) = (&inputs[0].shape, &inputs[1].shape);
+    if a != b {
+        return Err(Error::shape(name, format!("prediction {a:?} and target {b:?} differ")));
+    }
+    match inputs.get(2) {
+        Some(c) => require_rank(name, "factor", c, 0).map(|()| inputs[0].clone()),
+        None => Ok(like(&inputs[0], Dims::new())),
+    }
 }
 
 fn check_targets(op: &'static str, inputs: &[Meta]) -> Result<usize> {

@@ -6,7 +6,9 @@ mod settings;
 
 use std::f64::consts::TAU;
 
-use crate::apply::Operand;
+use crate::apply::{Operand, apply_one};
+use crate::device::Device;
+use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::op::Op;
 use crate::ops::chain::{BinaryChain as _, ReduceChain as _, UnaryChain as _};
@@ -31,6 +33,13 @@ fn same_shape(op: &'static str, x: &Tensor, target: &Operand<'_>) -> Result<()> 
         }
         _ => Ok(()),
     }
+}
+
+/// True for floats of one type, not to be widened, on the CPU: a GPU computes the expression, with the same bits.
+fn fits_one_operation(x: &Tensor, target: &Operand<'_>) -> bool {
+    let wide = matches!(x.dtype(), DType::F32 | DType::F64) && x.device() == Device::Cpu;
+    let alike = |y: &Tensor| y.dtype() == x.dtype() && y.device() == x.device();
+    wide && target.tensor().is_some_and(alike)
 }
 
 /// What is left of the losses `loss` of a batch of this shape.
@@ -154,7 +163,11 @@ methods! {
     /// # Errors
     /// A target of another shape: PyTorch would broadcast and warn.
     fn mse_loss<'b>(x, target: impl Into<Operand<'b>>) -> Tensor {
-        difference("mse_loss", &x, target.into()).square().mean(..)
+        let target = target.into();
+        if !fits_one_operation(look("mse_loss", &x)?, &target) {
+            return difference("mse_loss", &x, target).square().mean(..);
+        }
+        apply_one(&Op::MseLoss, &mut [x, target])
     }
 
     /// `(x - target)^2`: PyTorch's `mse_loss`.

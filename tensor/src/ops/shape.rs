@@ -131,7 +131,7 @@ methods! {
         if first == second {
             return look("transpose", &x).cloned();
         }
-        let mut order: Dims = (0..rank).collect();
+        let mut order = shape::all_dims(rank);
         order.swap(first, second);
         view(x, ViewOp::Permute(order))
     }
@@ -142,7 +142,7 @@ methods! {
         if rank < 2 {
             return look("t", &x).cloned();
         }
-        let mut order: Dims = (0..rank).collect();
+        let mut order = shape::all_dims(rank);
         order.swap(rank - 1, rank - 2);
         view(x, ViewOp::Permute(order))
     }

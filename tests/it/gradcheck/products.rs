@@ -1,7 +1,7 @@
 //! Cases of matrix products, softmax and the losses.
 
 use ferrotape::prelude::*;
-use ferrotape::{Activation, Op};
+use ferrotape::{Activation, Op, apply};
 
 use super::{Cases, one};
 
@@ -66,6 +66,20 @@ fn linear(cases: &mut Cases) {
             let inputs = vec![cases.any(shape), cases.any(&[4, 3]), cases.any(&[4])];
             cases.add(name + " with bias", inputs, move |x| {
                 one(&op, &[&x[0], &x[1], &x[2]])?.square()
+            });
+        }
+    }
+    type Wanted = fn(&[Tensor]) -> Result<Tensor>;
+    let wanted: [(&str, Wanted); 3] = [
+        ("weight", |y| y[0].square()),
+        ("bias", |y| y[1].square()),
+        ("both", |y| y[0].square().sum(..).mul(y[1].square().sum(..))),
+    ];
+    for (name, wanted) in wanted {
+        for rows in [0, 1, 5] {
+            let inputs = vec![cases.any(&[rows, 2]), cases.any(&[rows, 3])];
+            cases.add(format!("linear_weight, {name}, {rows} rows"), inputs, move |x| {
+                wanted(&apply(&Op::LinearWeight, &mut [(&x[0]).into(), (&x[1]).into()])?)
             });
         }
     }
@@ -146,6 +160,16 @@ fn losses(cases: &mut Cases) {
     cases.add("bce_with_logits", inputs, |x| x[0].bce_with_logits(&x[1])?.exp());
     let inputs = vec![cases.any(&[2, 3]), cases.any(&[2, 3])];
     cases.add("mse_loss", inputs, |x| x[0].mse_loss(&x[1])?.square());
+    for shape in [&[] as &[usize], &[1], &[5, 3], &[2, 3, 7]] {
+        let inputs = vec![cases.any(shape), cases.any(shape)];
+        cases.add(format!("mse_loss {shape:?}"), inputs, |x| x[0].mse_loss(&x[1])?.square());
+        let inputs = vec![cases.any(shape), cases.any(shape), cases.any(&[])];
+        cases.add(format!("mse_loss_input {shape:?}"), inputs, |x| {
+            one(&Op::MseLossInput, &[&x[0], &x[1], &x[2]])?.square()
+        });
+    }
+    let inputs = vec![cases.any(&[3, 2]), cases.any(&[2, 3])];
+    cases.add("mse_loss of a transposed", inputs, |x| x[0].mse_loss(x[1].t())?.square());
     let x = cases.any(&[2, 3]);
     cases.add("mse_loss of a number", vec![x], |x| x[0].mse_loss(0.25)?.square());
 }

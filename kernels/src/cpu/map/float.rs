@@ -16,7 +16,7 @@ use crate::element::Float;
 use crate::elementwise::{BinaryFormula, BinaryOp, BinaryVisitor, UnaryFormula, UnaryOp};
 use crate::elementwise::{UnaryVisitor, WideBinaryFormula, WideUnaryFormula, binary};
 use crate::error::{Result, require};
-use crate::strided::LoopNest;
+use crate::strided::{Dims, LoopNest};
 
 /// `len` contiguous elements of `out = op(x)`; `x` may be `out`.
 #[derive(Clone, Copy)]
@@ -95,12 +95,20 @@ unsafe fn unary_row<T: Float>(op: UnaryOp, x: *const T, out: *mut T, len: usize)
 pub(super) fn unary<T: Float>(op: UnaryOp, x: Source<'_, T>, out: &mut [T]) -> Result<()> {
     let len = out.len();
     let mut source = None;
-    if let Source::View(view) = x {
-        same_length(&view, len)?;
-        source = view.as_contiguous().map(|slice| Pointer(slice.as_ptr().cast_mut()));
-        if source.is_none() {
-            copy::copy(view, out)?;
+    match x {
+        Source::View(view) => {
+            same_length(&view, len)?;
+            source = view.as_contiguous().map(|slice| Pointer(slice.as_ptr().cast_mut()));
+            if source.is_none() {
+                copy::copy(view, out)?;
+            }
         }
+        Source::Slice(slice) => {
+            require(slice.len() == len, "map: an operand's length is not the result's")?;
+            source = Some(Pointer(slice.as_ptr().cast_mut()));
+        }
+        Source::One(&value) => out.fill(value),
+        Source::Output => {}
     }
     let target = Pointer(out.as_mut_ptr());
     let source = source.unwrap_or(target);
@@ -247,6 +255,8 @@ enum Lie {
 fn lie<T: Float>(source: &Source<'_, T>, out: Pointer<T>) -> (Pointer<T>, Lie) {
     match source {
         Source::Output => (out, Lie::Contiguous),
+        Source::Slice(slice) => (Pointer(slice.as_ptr().cast_mut()), Lie::Contiguous),
+        Source::One(value) => (Pointer(std::ptr::from_ref(*value).cast_mut()), Lie::OneValue),
         Source::View(view) => {
             let base = Pointer(view.data().as_ptr().wrapping_add(view.offset()).cast_mut());
             if crate::strided::is_contiguous(view.shape(), view.strides()) {
@@ -269,8 +279,12 @@ pub(super) fn binary<T: Float>(
 ) -> Result<()> {
     let len = out.len();
     for source in [&a, &b] {
-        if let Source::View(view) = source {
-            same_length(view, len)?;
+        match source {
+            Source::View(view) => same_length(view, len)?,
+            Source::Slice(slice) => {
+                require(slice.len() == len, "map: an operand's length is not the result's")?;
+            }
+            Source::One(_) | Source::Output => {}
         }
     }
     if let (Source::View(a), Source::View(b)) = (&a, &b) {
@@ -298,12 +312,15 @@ pub(super) fn binary<T: Float>(
     Ok(())
 }
 
-/// The shape both operands have (or the output's, as one dim, if neither has one).
-fn strides_of<'a, T: Float>(source: &'a Source<'_, T>, contiguous: &'a [isize]) -> &'a [isize] {
+/// How an operand lies in the result's shape.
+fn strides_of<'a, T: Float>(source: &'a Source<'_, T>, contiguous: &'a [isize]) -> Dims<isize> {
+    let mut strides = Dims::new(0);
     match source {
-        Source::Output => contiguous,
-        Source::View(view) => view.strides(),
+        Source::Output | Source::Slice(_) => contiguous.iter().for_each(|&s| strides.push(s)),
+        Source::One(_) => contiguous.iter().for_each(|_| strides.push(0)),
+        Source::View(view) => view.strides().iter().for_each(|&s| strides.push(s)),
     }
+    strides
 }
 
 /// At least one operand is neither contiguous nor one value.
@@ -319,7 +336,8 @@ fn binary_strided<T: Float>(
         _ => return Ok(()),
     };
     let contiguous = crate::strided::row_major(shape);
-    let nest = LoopNest::new(shape, [strides_of(a, &contiguous), strides_of(b, &contiguous)]);
+    let strides = [strides_of(a, &contiguous), strides_of(b, &contiguous)];
+    let nest = LoopNest::new(shape, [&strides[0], &strides[1]]);
     let inner = nest.inner_strides();
     let cost = op.cost() * size_of::<T>() as u64 / 4;
     if inner.iter().all(|&stride| stride == 0 || stride == 1) {
@@ -367,7 +385,8 @@ fn feed<'a, T: Float>(
     tile: &'a mut Tile<T>,
 ) -> Feed<'a, T> {
     match source {
-        Source::Output => Feed::contiguous(base.get(), tile),
+        Source::Output | Source::Slice(_) => Feed::contiguous(base.get(), tile),
+        Source::One(value) => Feed::one(value, tile),
         Source::View(view) => Feed::new(view, tile),
     }
 }

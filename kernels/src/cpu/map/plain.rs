@@ -51,6 +51,14 @@ impl<'a, T: Pod> Feed<'a, T> {
         Feed { base, contiguous: true, nest: LoopNest::new(&[], [&[]]), filled: false, tile }
     }
 
+    /// Of one value, as often as needed.
+    #[inline]
+    pub(super) fn one(value: &T, tile: &'a mut Tile<T>) -> Self {
+        tile.0.fill(MaybeUninit::new(*value));
+        let (base, nest) = (std::ptr::from_ref(value), LoopNest::new(&[], [&[]]));
+        Feed { base, contiguous: false, nest, filled: true, tile }
+    }
+
     /// The elements `start .. start + n`, contiguous.
     ///
     /// # Safety

@@ -67,7 +67,7 @@ fn matmul(op: &Op, inputs: &[Input<'_>], out: &mut Output<'_>) -> Result<Option<
     let a = expanded(a, of([m, k]));
     let a = Dense::new(op, &a)?;
     let rows = Layout::contiguous(Dims::from_slice(b.shape()));
-    let places = Tensor::from_parts(b.0.storage.clone(), rows, b.dtype(), Tag::NONE);
+    let places = b.seen_as(rows, b.dtype(), Tag::NONE);
     let places = batch_offsets(&places, batch);
     let one = b_zeros.one && places.iter().all(|&place| place == 0);
     let (count, m) = if one { (1, places.len() * m) } else { (places.len(), m) };

@@ -31,15 +31,15 @@ fn viewed(op: &'static str, view: &ViewOp, input: &Meta) -> Result<Meta> {
                 to.clone()
             }
             ViewOp::Permute(order) => {
-                let mut sorted = order.clone();
-                sorted.sort_unstable();
-                if !sorted.iter().copied().eq(0..from.len()) {
+                if !permutes(order, from.len()) {
                     return Err(Error::argument(
                         op,
                         format!("{order:?} does not permute the dims of {from:?}"),
                     ));
                 }
-                order.iter().map(|&d| from[d]).collect()
+                let mut to = Dims::from_slice(order);
+                to.iter_mut().for_each(|d| *d = from[*d]);
+                to
             }
             ViewOp::Expand(to) => {
                 if shape::broadcast(op, from, to)? != *to {
@@ -75,6 +75,12 @@ fn viewed(op: &'static str, view: &ViewOp, input: &Meta) -> Result<Meta> {
             }
         },
     ))
+}
+
+/// True if `order` names each of `rank` dims once.
+fn permutes(order: &[usize], rank: usize) -> bool {
+    let first = |(i, d): (usize, &usize)| *d < rank && !order[..i].contains(d);
+    order.len() == rank && order.iter().enumerate().all(first)
 }
 
 /// The sizes of a diagonal's two dims.
