@@ -8,6 +8,7 @@ mod output;
 mod panels;
 mod settle;
 mod sliver;
+mod small;
 mod split;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -289,6 +290,15 @@ unsafe fn unchecked<T: Float>(
         k_stride: b.row_stride,
         column_stride: b.column_stride,
     };
+    if small::suits(d, [m, k, n]) {
+        // SAFETY: the product's memory.
+        let output = unsafe { Output::new(c, c_stride, n, 0) };
+        let finish = epilogue.finish(false);
+        let product = small::Small { sizes: [m, k, n], a: at, b, c, c_stride, finish, output };
+        // SAFETY: by the caller's contract.
+        unsafe { product.compute(d) };
+        return Ok(());
+    }
     let swapped = n == 1 && m > 1;
     let finish = epilogue.finish(swapped);
     // SAFETY: by the caller's contract.

@@ -25,17 +25,16 @@ pub(super) const PIECE: usize = 1 << 22;
 /// Columns of a piece: with them a piece's part of B stays in L2.
 pub(super) const PIECE_COLUMNS: usize = 256;
 
-/// The largest tile of any row of the table, in elements.
+/// The largest tile, in elements.
 pub(super) const TILE_MAX: usize = 6 * 64;
 
-/// A register tile of `mr` rows and `vectors` vectors of columns, and the rows `mc` whose part of A
-/// stays in L2.
+/// A register tile of at most `mr` rows and `vectors` vectors of columns, and the rows `mc` whose part of A stays in L2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Blocking {
     /// Rows of a tile.
     pub(super) mr: usize,
-    /// Vectors of columns of a tile.
-    pub(super) vectors: usize,
+    /// Elements of a vector.
+    pub(super) lanes: usize,
     /// Columns of a tile.
     pub(super) nr: usize,
     /// Rows of an L2 block, a multiple of `mr`.
@@ -43,22 +42,17 @@ pub(crate) struct Blocking {
 }
 
 impl Blocking {
-    /// The vectors of the micro-kernel's instance for a panel of `columns`. Instances cost compile
-    /// time: the tall tile has one, the scalar ISA has one, and no tile has one of 3.
+    /// The vectors of the tile for the next of `columns` columns.
     #[inline]
-    pub(super) fn instance(&self, columns: usize) -> usize {
-        let lanes = self.nr / self.vectors;
-        match columns.div_ceil(lanes) {
-            _ if lanes == 1 || self.mr > 6 => self.vectors,
-            vectors @ (1 | 2) => vectors,
-            _ => self.vectors,
+    pub(super) fn vectors<T>(&self, columns: usize) -> usize {
+        let vectors = columns.min(self.nr).div_ceil(self.lanes);
+        match self.lanes * size_of::<T>() {
+            64 => vectors,
+            32 if vectors == 3 => 2,
+            32 => vectors,
+            _ if vectors < 4 => 1,
+            _ => 4,
         }
-    }
-
-    /// The columns of that instance.
-    #[inline]
-    pub(super) fn width(&self, columns: usize) -> usize {
-        self.instance(columns) * (self.nr / self.vectors)
     }
 }
 
@@ -66,51 +60,68 @@ impl Blocking {
 /// stays in L2, and B's columns (or rows) are read in one go.
 pub(super) const A_RESIDENT: usize = 1 << 17;
 
+/// Elements of B from which on it does not stay in L2.
+pub(super) const L2: usize = 1 << 18;
+
 /// Which tile suits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum TileKind {
-    /// As square as the registers allow.
-    Tall,
-    /// Fewer rows, more columns: few row pointers, few broadcasts.
+    /// Few row pointers, few broadcasts; and rows of C that are a power of two apart do not evict each other.
     Wide,
-    /// One or two rows, B read in place: chains enough to hide the latency of an FMA, long pieces
-    /// of B's rows.
+    /// One or two rows, B read in place: chains enough to hide the latency of an FMA, long pieces of B's rows.
     Low,
-    /// One or two rows, B packed: few columns, so that few streams are read at a time.
+    /// One or two rows, B packed; or few columns: one vector.
     Thin,
+    /// Two vectors of columns at most: more rows.
+    Narrow,
 }
 
-/// The table. Columns: bytes of a vector, kind, MR, vectors, MC.
-#[inline(always)]
-pub(super) const fn tile_of(vector_bytes: usize, kind: TileKind) -> (usize, usize, usize) {
+/// The table: MR, vectors.
+const fn tile_of(vector_bytes: usize, kind: TileKind) -> (usize, usize) {
     match (vector_bytes, kind) {
-        (64, TileKind::Tall) => (12, 2, 144),
-        (64, TileKind::Wide | TileKind::Low) => (6, 4, 144),
-        (64, TileKind::Thin) => (6, 1, 144),
-        (32, TileKind::Low) => (2, 4, 144),
-        (32, _) => (6, 2, 144),
-        (_, _) => (4, 4, 64),
+        (64, TileKind::Wide | TileKind::Low) => (6, 4),
+        (64, TileKind::Narrow) => (8, 2),
+        (64, TileKind::Thin) => (8, 1),
+        (32, TileKind::Low) => (2, 4),
+        (32, TileKind::Thin) => (8, 1),
+        (32, _) => (6, 2),
+        (_, _) => (4, 4),
     }
 }
 
-/// True if [`Blocking::instance`] can ask for `vectors` vectors of `lanes` lanes.
-pub(super) const fn has_instance(lanes: usize, vectors: usize) -> bool {
-    if lanes == 1 { vectors == 4 } else { vectors <= 4 }
+/// True if there is a tile of `rows` rows and `vectors` vectors: as many sums as there are registers for, and some for the operands.
+pub(super) const fn has_instance(vector_bytes: usize, rows: usize, vectors: usize) -> bool {
+    match (vector_bytes, vectors) {
+        (64, 4) => rows <= 6,
+        (64, _) => rows <= 8,
+        (32, 1) => rows <= 8,
+        (32, 2) => rows <= 6,
+        (32, 4) => rows <= 2,
+        (32, _) => false,
+        (_, _) => (vectors == 1 || vectors == 4) && rows <= 4,
+    }
+}
+
+/// The bytes of a vector of the ISA that `dispatch` runs.
+pub(super) fn vector_bytes<T: Float>(dispatch: Dispatch) -> usize {
+    dispatch.call::<T, _>(Lookup)
 }
 
 /// The row of the table for the ISA that `dispatch` runs.
-pub(crate) fn blocking<T: Float>(dispatch: Dispatch, kind: TileKind) -> Blocking {
-    dispatch.call::<T, _>(Lookup(kind))
+pub(super) fn blocking<T: Float>(dispatch: Dispatch, kind: TileKind) -> Blocking {
+    let vector = vector_bytes::<T>(dispatch);
+    let (mr, vectors) = tile_of(vector, kind);
+    let lanes = vector / size_of::<T>();
+    Blocking { mr, lanes, nr: vectors * lanes, mc: 144 }
 }
 
-struct Lookup(TileKind);
+struct Lookup;
 
 impl<T: Float> Kernel<T> for Lookup {
-    type Output = Blocking;
+    type Output = usize;
     const WIDE: bool = true;
     #[inline(always)]
-    fn run<S: Simd<T>>(self, _: S) -> Blocking {
-        let (mr, vectors, mc) = tile_of(S::LANES * size_of::<T>(), self.0);
-        Blocking { mr, vectors, nr: vectors * S::LANES, mc }
+    fn run<S: Simd<T>>(self, _: S) -> usize {
+        S::LANES * size_of::<T>()
     }
 }

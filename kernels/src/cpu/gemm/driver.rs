@@ -10,12 +10,12 @@ use std::ops::Range;
 
 use super::Dispatch;
 use super::blocking::{
-    A_RESIDENT, A_WINDOW, Blocking, KC, MC_PACKED, NC, PIECE, PIECE_COLUMNS, TileKind, blocking,
+    A_RESIDENT, A_WINDOW, Blocking, KC, L2, MC_PACKED, NC, PIECE, PIECE_COLUMNS, TileKind, blocking,
 };
 use super::output::Output;
 use super::panels::{Packs, ROW, Strided};
 use super::settle::Finish;
-use super::sliver::{Rows, Sliver, Vectors, tile_start};
+use super::sliver::{Rows, Sliver, tile_start};
 use super::split::by_blocks;
 use super::vector;
 use crate::buffer::Buffer;
@@ -49,7 +49,7 @@ pub(super) struct Plan<'a, T> {
     pub(super) blocking: Blocking,
     /// A as it lies, if it is not packed.
     pub(super) a: Option<Rows<T>>,
-    /// B as it lies, for panels whose columns are whole vectors.
+    /// B as it lies, if it is not packed.
     pub(super) b: Option<Strided<T>>,
     /// Where partial sums are kept, if not in C.
     pub(super) sums: Option<Output<'a, T>>,
@@ -82,7 +82,7 @@ pub(crate) unsafe fn multiply<T: Float>(d: Dispatch, p: &Product<'_, T>) -> Resu
         return Ok(());
     }
     let a = p.a.strided().and_then(|a| in_place(a, p.m, p.n));
-    let blocking = blocking::<T>(d, tile_kind(p, a));
+    let blocking = blocking::<T>(d, tile_kind(p));
     let mut sum_buffer = match p.finish.accumulate && p.k_total > KC {
         true => Some(Buffer::new(bytes::<T>(&[p.m, p.n])?)?),
         false => None,
@@ -107,38 +107,35 @@ pub(crate) unsafe fn multiply<T: Float>(d: Dispatch, p: &Product<'_, T>) -> Resu
 }
 
 /// The tile that suits a product.
-fn tile_kind<T: Float>(p: &Product<'_, T>, a: Option<Rows<T>>) -> TileKind {
-    let narrow = p.n * size_of::<T>() <= 64;
+fn tile_kind<T: Float>(p: &Product<'_, T>) -> TileKind {
     if p.m <= 2 && !p.a.by_rows() {
         let lies_well = p.b.strided().is_some_and(|b| b.column_stride == 1);
         return if lies_well { TileKind::Low } else { TileKind::Thin };
     }
-    let wide = p.a.by_rows() || matches!(a, Some(Rows::KUnit(..))) || p.m <= 6 || narrow;
-    if wide { TileKind::Wide } else { TileKind::Tall }
+    match p.n * size_of::<T>() {
+        ..=64 => TileKind::Thin,
+        65..=128 => TileKind::Narrow,
+        _ => TileKind::Wide,
+    }
 }
 
 /// A as it lies, if it is worth reading so: the panels of B, or its own rows, are few and one of
 /// its strides is 1.
 fn in_place<T: Float>(a: Strided<T>, m: usize, n: usize) -> Option<Rows<T>> {
-    if m == 1 {
-        return Some(Rows::RowUnit(a.start, a.k_stride));
-    }
-    if a.k_stride == 1 && (n <= 512 || m <= 6) {
-        return Some(Rows::KUnit(a.start, a.column_stride));
-    }
-    (a.column_stride == 1 && n <= 128).then_some(Rows::RowUnit(a.start, a.k_stride))
+    let rows = Rows::Strided(a.start, a.column_stride, a.k_stride);
+    let few =
+        m == 1 || (a.k_stride == 1 && (n <= 512 || m <= 6)) || (a.column_stride == 1 && n <= 128);
+    few.then_some(rows)
 }
 
 /// `A`'s rows from row `row`, at the start of block `l` of k.
 fn rows_at<T>(a: Rows<T>, row: usize, l: usize) -> Rows<T> {
-    let (row, l) = (row as isize, l as isize);
     match a {
         Rows::Packed(a) => Rows::Packed(a),
-        Rows::RowUnit(a, s) => {
-            Rows::RowUnit(a.wrapping_offset(row).wrapping_offset(l.wrapping_mul(s)), s)
-        }
-        Rows::KUnit(a, s) => {
-            Rows::KUnit(a.wrapping_offset(row.wrapping_mul(s)).wrapping_offset(l), s)
+        Rows::Strided(a, row_stride, k_stride) => {
+            let from = a.wrapping_offset((row as isize).wrapping_mul(row_stride));
+            let from = from.wrapping_offset((l as isize).wrapping_mul(k_stride));
+            Rows::Strided(from, row_stride, k_stride)
         }
     }
 }
@@ -174,7 +171,7 @@ impl<T: Float> Product<'_, T> {
 
     /// How packed A lies.
     fn packed_rows(&self, a: *const T) -> Rows<T> {
-        if self.a.by_rows() { Rows::KUnit(a, ROW as isize) } else { Rows::Packed(a) }
+        if self.a.by_rows() { Rows::Strided(a, ROW as isize, 1) } else { Rows::Packed(a) }
     }
 
     /// A sliver of this product, to be completed by the caller.
@@ -198,6 +195,8 @@ impl<T: Float> Product<'_, T> {
             b_stride: plan.blocking.nr as isize,
             j: columns.start,
             columns: columns.len(),
+            ahead: None,
+            ahead_stride: 0,
             output: &self.output,
             sums: plan.sums.as_ref().unwrap_or(&self.output),
             first: plan.apart || block == 0,
@@ -248,6 +247,8 @@ pub(super) fn stream_piece<T: Float>(
     let spare: *mut T = spare.0.as_mut_ptr().cast();
     let end = p.n.min((piece + 1) * plan.chunk);
     let start = piece * plan.chunk;
+    // B beyond L2, in rows that are contiguous: the next panel is fetched while this one is multiplied.
+    let by_rows = p.b.strided().filter(|b| b.column_stride == 1 && p.n * p.k.len() >= L2);
     let step = |block: usize, j: usize| {
         let k = p.block(block);
         let a = match plan.a {
@@ -259,7 +260,11 @@ pub(super) fn stream_piece<T: Float>(
         };
         let columns = j..end.min(j + nr);
         let mut sliver = p.sliver(plan, block, [0, p.m], a, columns.clone());
-        match plan.b.filter(|_| columns.len() == plan.blocking.width(columns.len())) {
+        if let Some(b) = by_rows.filter(|_| columns.end < end) {
+            sliver.ahead = Some(b.at(k.start, columns.end));
+            sliver.ahead_stride = b.k_stride;
+        }
+        match plan.b {
             Some(b) => (sliver.b, sliver.b_stride) = (b.at(k.start, j), b.k_stride),
             None => {
                 // SAFETY: a panel inside B; the spare one holds it.
@@ -267,21 +272,13 @@ pub(super) fn stream_piece<T: Float>(
                 sliver.b = spare;
             }
         }
-        call(d, plan, sliver);
+        // SAFETY: a panel inside the product.
+        unsafe { sliver.compute(d, &plan.blocking) };
     };
-    if p.m * p.k.len() <= A_RESIDENT {
+    if by_rows.is_none() && p.m * p.k.len() <= A_RESIDENT {
         (start..end).step_by(nr).for_each(|j| blocks.clone().for_each(|block| step(block, j)));
     } else {
         blocks.clone().for_each(|block| (start..end).step_by(nr).for_each(|j| step(block, j)));
-    }
-}
-
-/// Computes a sliver with the instance for its width.
-fn call<T: Float>(d: Dispatch, plan: &Plan<'_, T>, sliver: Sliver<'_, T>) {
-    match plan.blocking.instance(sliver.columns) {
-        1 => d.call::<T, _>(Vectors::<T, 1>(sliver)),
-        2 => d.call::<T, _>(Vectors::<T, 2>(sliver)),
-        _ => d.call::<T, _>(Vectors::<T, 4>(sliver)),
     }
 }
 
@@ -345,7 +342,8 @@ fn multiply_block<T: Float>(
             sliver.tiles = tile_start(tiles, row_blocks, row_block)
                 ..tile_start(tiles, row_blocks, row_block + 1);
             sliver.b = b.as_ptr().wrapping_add((j - columns.start) * KC);
-            call(d, plan, sliver);
+            // SAFETY: a panel inside the product.
+            unsafe { sliver.compute(d, &plan.blocking) };
         }
     });
 }

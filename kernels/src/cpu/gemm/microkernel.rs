@@ -1,85 +1,157 @@
 //! The micro-kernel: one register tile, one block of k.
 //!
-//! It knows whole vectors only. Tiles that are cut by an edge, and what the last block does beyond
-//! the sum, are settled on the stored tile, in L1 (see [`settle`](super::settle)): that keeps the
-//! many instances of this one small.
+//! A tile's last vector may be cut: masked loads cost nothing with AVX-512, so that there it always is one; AVX2 has an instance for whole
+//! vectors besides. What the last block does beyond the sum is settled on the stored tile, in L1 (see [`settle`](super::settle)): that
+//! keeps the many instances of this one small.
 
+use super::Dispatch;
+use super::blocking::has_instance;
+use crate::cpu::isa::Kernel;
 use crate::cpu::simd::Simd;
 use crate::element::Float;
 
-/// A tile's operands. Element `(i, l)` of A is `a[i * a_stride + l]` or `a[i + l * a_stride]` (see
-/// [`tile`]), element `(l, j)` of B is `b[l * b_stride + j]`.
+/// A tile's operands. Element `(i, l)` of A is `a[i * row_stride + l * k_stride]`, element `(l, j)` of B is `b[l * b_stride + j]`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Tile<T> {
     /// Length of this block of k.
     pub(super) k: usize,
     pub(super) a: *const T,
-    pub(super) a_stride: isize,
+    pub(super) row_stride: isize,
+    pub(super) k_stride: isize,
     pub(super) b: *const T,
     pub(super) b_stride: isize,
+    /// Elements of the last vector of columns; all others are whole.
+    pub(super) last: usize,
     /// Where the sums go.
     pub(super) to: *mut T,
     pub(super) to_stride: usize,
     /// Add the sums to what is there (a later block of k), or store them (the first).
     pub(super) add: bool,
+    /// What later tiles read: a step of k fetches the cache line of one address. Any address will do.
+    pub(super) ahead: *const T,
+    pub(super) ahead_stride: isize,
 }
 
-/// Computes a tile of `ROWS` rows and `NV` vectors. `K_UNIT`: A's rows are contiguous in k, else
-/// its columns are.
+/// Computes a tile of `rows` rows and `vectors` vectors.
 ///
 /// # Safety
-/// - A and B must be readable, and `to` writable, for `ROWS` rows, `k` and `NV * LANES` columns, as
-///   [`Tile`] says.
+/// - A and B must be readable, and `to` writable, for the rows, `k` and the columns, as [`Tile`] says.
+/// - The ISA must have the [instance](has_instance).
+#[inline]
+pub(super) unsafe fn tile<T: Float>(d: Dispatch, rows: usize, vectors: usize, t: &Tile<T>) {
+    macro_rules! instances {
+        ($($vectors:literal: $($rows:literal)*;)*) => {
+            match (vectors, rows) {
+                $($(($vectors, $rows) => d.call::<T, _>(Job::<T, $rows, $vectors>(t)),)*)*
+                _ => debug_assert!(false, "no tile of {rows} x {vectors}"),
+            }
+        };
+    }
+    instances!(1: 1 2 3 4 5 6 7 8; 2: 1 2 3 4 5 6 7 8; 3: 1 2 3 4 5 6 7 8; 4: 1 2 3 4 5 6;);
+}
+
+/// An instance. Made where the contract of [`tile`] holds.
+struct Job<'a, T, const ROWS: usize, const NV: usize>(&'a Tile<T>);
+
+impl<T: Float, const ROWS: usize, const NV: usize> Kernel<T> for Job<'_, T, ROWS, NV> {
+    type Output = ();
+    const WIDE: bool = true;
+    #[inline(always)]
+    fn run<S: Simd<T>>(self, s: S) {
+        if const { !has_instance(S::LANES * size_of::<T>(), ROWS, NV) } {
+            return;
+        }
+        // SAFETY: by the contract of `tile`.
+        unsafe {
+            if const { S::LANES * size_of::<T>() == 64 } {
+                compute::<T, S, ROWS, NV, true>(s, self.0);
+            } else if const { S::LANES == 1 } || self.0.last == S::LANES {
+                compute::<T, S, ROWS, NV, false>(s, self.0);
+            } else {
+                compute::<T, S, ROWS, NV, true>(s, self.0);
+            }
+        }
+    }
+}
+
+/// Computes a tile of `ROWS` rows and `NV` vectors, of which the last is `CUT` to [`Tile::last`] elements.
+///
+/// # Safety
+/// - As [`tile`].
 #[inline(always)]
-pub(super) unsafe fn tile<T, S, const ROWS: usize, const NV: usize, const K_UNIT: bool>(
-    s: S,
-    t: &Tile<T>,
-) where
+unsafe fn compute<T, S, const ROWS: usize, const NV: usize, const CUT: bool>(s: S, t: &Tile<T>)
+where
     T: Float,
     S: Simd<T>,
 {
     let zero = s.splat(T::ZERO);
     let mut acc = [[zero; NV]; ROWS];
-    let mut b = t.b;
-    // Rows that are contiguous in k: two pointers, three rows apart, which LLVM must not reduce to
-    // one, or it spills.
-    let mut a = [t.a, opaque(t.a.wrapping_offset(t.a_stride.wrapping_mul(3)))];
+    if t.k >= FETCH {
+        for i in 0..ROWS {
+            for v in (0..NV * S::LANES * size_of::<T>()).step_by(64) {
+                fetch(t.to.wrapping_add(i * t.to_stride + v / size_of::<T>()));
+            }
+        }
+    }
+    let (mut b, mut ahead) = (t.b, t.ahead);
+    // Pointers to every third row: an address is a pointer and no, one or two strides. LLVM must not reduce them to one, or it spills.
+    let mut a = [t.a; 3];
+    for (g, a) in a.iter_mut().enumerate().skip(1) {
+        *a = opaque(t.a.wrapping_offset(t.row_stride.wrapping_mul(3 * g as isize)));
+    }
     for _ in 0..t.k {
         let mut row = [zero; NV];
         for (v, vector) in row.iter_mut().enumerate() {
             // SAFETY: vector v of a row of B.
-            *vector = unsafe { s.load(b.add(v * S::LANES)) };
+            *vector = unsafe {
+                let from = b.add(v * S::LANES);
+                if CUT && v == NV - 1 { s.load_first(from, t.last) } else { s.load(from) }
+            };
         }
         for (i, sums) in acc.iter_mut().enumerate() {
-            let from = match K_UNIT {
-                true => a[i / 3].wrapping_offset((i % 3) as isize * t.a_stride),
-                false => a[0].wrapping_add(i),
-            };
+            let from = a[i / 3].wrapping_offset((i % 3) as isize * t.row_stride);
             // SAFETY: row i of A.
             let x = s.splat(unsafe { *from });
             for v in 0..NV {
                 sums[v] = s.fma(x, row[v], sums[v]);
             }
         }
-        let step = if K_UNIT { 1 } else { t.a_stride };
-        a = [a[0].wrapping_offset(step), a[1].wrapping_offset(step)];
+        fetch(ahead);
+        ahead = ahead.wrapping_offset(t.ahead_stride);
+        a = a.map(|a| a.wrapping_offset(t.k_stride));
         b = b.wrapping_offset(t.b_stride);
     }
-    // SAFETY: `ROWS` rows of `NV` vectors, by the caller's contract.
-    unsafe {
-        if t.add {
-            for (i, sums) in acc.iter_mut().enumerate() {
-                for (v, sum) in sums.iter_mut().enumerate() {
-                    *sum = s.add(s.load(t.to.add(i * t.to_stride + v * S::LANES)), *sum);
+    let cut = CUT && t.last < S::LANES;
+    for (i, sums) in acc.iter_mut().enumerate() {
+        for (v, sum) in sums.iter_mut().enumerate() {
+            // SAFETY: `ROWS` rows of `NV` vectors, by the caller's contract.
+            unsafe {
+                let to = t.to.add(i * t.to_stride + v * S::LANES);
+                let cut = cut && v == NV - 1;
+                if t.add {
+                    let old = if cut { s.load_first(to, t.last) } else { s.load(to) };
+                    *sum = s.add(old, *sum);
                 }
-            }
-        }
-        for (i, sums) in acc.iter().enumerate() {
-            for (v, &sum) in sums.iter().enumerate() {
-                s.store(t.to.add(i * t.to_stride + v * S::LANES), sum);
+                if cut { s.store_first(to, *sum, t.last) } else { s.store(to, *sum) }
             }
         }
     }
+}
+
+/// Steps of k from which on C is fetched while they are computed.
+const FETCH: usize = 32;
+
+/// Asks for a cache line; any address will do.
+#[inline(always)]
+fn fetch<T>(address: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a hint, part of every x86-64.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(address.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = address;
 }
 
 /// The same pointer, unknown to the optimiser.

@@ -16,8 +16,8 @@ pub(crate) trait Panels<T: Float>: Sync {
     /// transpose. Never true of a B.
     const BY_ROWS: bool = false;
 
-    /// Writes element `(l, j)` to `to[(l - k.start) * width + j - columns.start]`, and numbers that
-    /// don't matter from `columns.end` to the width; or,
+    /// Writes element `(l, j)` to `to[(l - k.start) * width + j - columns.start]`, and anything or
+    /// nothing from `columns.end` to the width; or,
     /// [by rows](Self::BY_ROWS), to `to[(j - columns.start) * width + l - k.start]`.
     ///
     /// # Safety
@@ -114,11 +114,9 @@ unsafe fn copy_rows<T: Float, S: Simd<T>>(
             for j in (0..whole).step_by(S::LANES) {
                 s.store(to.add(j), s.load(from.add(j)));
             }
-            for j in whole..columns {
-                *to.add(j) = *from.add(j);
-            }
-            for j in columns..width {
-                *to.add(j) = T::ZERO;
+            if whole < columns {
+                let tail = s.load_first(from.add(whole), columns - whole);
+                s.store_first(to.add(whole), tail, columns - whole);
             }
         }
     }
@@ -159,15 +157,10 @@ unsafe fn transpose_blocks<T: Float, S: Simd<T>>(
             }
         }
     }
-    // SAFETY: the rows that are left, and the columns that no block wrote.
+    // SAFETY: the rows that are left.
     unsafe {
         let from = from.wrapping_add(whole);
         transpose(from, [1, stride], [rows - whole, columns], to.add(whole * width), width);
-        for l in 0..whole {
-            for j in (groups * S::BLOCK).min(width)..width {
-                *to.add(l * width + j) = T::ZERO;
-            }
-        }
     }
 }
 
@@ -215,14 +208,11 @@ unsafe fn transpose<T: Float>(
     to: *mut T,
     width: usize,
 ) {
-    for j in 0..width {
+    for j in 0..columns {
         let from = from.wrapping_offset(j as isize * column_stride);
         for l in 0..rows {
-            // SAFETY: element (l, j) of the operand where it exists, and of the panel.
-            unsafe {
-                let value = if j < columns { *from.offset(l as isize * k_stride) } else { T::ZERO };
-                *to.add(l * width + j) = value;
-            }
+            // SAFETY: element (l, j) of the operand and of the panel.
+            unsafe { *to.add(l * width + j) = *from.offset(l as isize * k_stride) };
         }
     }
 }

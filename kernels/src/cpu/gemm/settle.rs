@@ -1,6 +1,8 @@
 //! What follows a tile's sums: edges, groups of columns and the epilogue.
 
+use super::Dispatch;
 use super::output::Output;
+use crate::cpu::isa::Kernel;
 use crate::cpu::simd::Simd;
 use crate::element::Float;
 
@@ -38,6 +40,24 @@ pub(super) struct Settle<'a, T> {
     pub(super) to: &'a Output<'a, T>,
     /// On the last block.
     pub(super) finish: Option<Finish<T>>,
+}
+
+/// [`settle`] under the ISA of `d`.
+///
+/// # Safety
+/// - As [`settle`].
+pub(super) unsafe fn settle_on<T: Float>(d: Dispatch, job: Settle<'_, T>) {
+    d.call::<T, _>(job);
+}
+
+impl<T: Float> Kernel<T> for Settle<'_, T> {
+    type Output = ();
+    const WIDE: bool = true;
+    #[inline(always)]
+    fn run<S: Simd<T>>(self, s: S) {
+        // SAFETY: the contract of `settle_on`.
+        unsafe { settle(s, &self) }
+    }
 }
 
 /// `to = finish(earlier + from)`, in the order of R2.

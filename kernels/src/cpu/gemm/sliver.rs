@@ -3,24 +3,20 @@
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
-use super::blocking::{TILE_MAX, has_instance};
+use super::Dispatch;
+use super::blocking::{Blocking, TILE_MAX};
 use super::microkernel::{Tile, tile};
 use super::output::Output;
-use super::settle::{Finish, Settle, settle};
-use crate::cpu::isa::Kernel;
-use crate::cpu::simd::Simd;
+use super::settle::{Finish, Settle, settle_on};
 use crate::element::Float;
 
 /// How a block of A lies. The pointer is that of element (0, 0) of the block of k.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Rows<T> {
-    /// Panels of row tiles, one after the other; element `(i, l)` of a tile of `h` rows at `i + l *
-    /// h`.
+    /// Panels of row tiles, one after the other; element `(i, l)` of a tile of `h` rows at `i + l * h`.
     Packed(*const T),
-    /// Element `(i, l)` at `i + l * stride`.
-    RowUnit(*const T, isize),
-    /// Element `(i, l)` at `i * stride + l`.
-    KUnit(*const T, isize),
+    /// Element `(i, l)` at `i * .1 + l * .2`.
+    Strided(*const T, isize, isize),
 }
 
 // SAFETY: the rows are only read while they are shared.
@@ -42,11 +38,13 @@ pub(super) struct Sliver<'a, T> {
     pub(super) tiles: Range<usize>,
     pub(super) k: usize,
     pub(super) a: Rows<T>,
-    /// B, readable to the end of the tile's last vector.
     pub(super) b: *const T,
     pub(super) b_stride: isize,
     pub(super) j: usize,
     pub(super) columns: usize,
+    /// The panel of B that comes next, if it is worth fetching ahead: rows as far apart as [`ahead_stride`](Self::ahead_stride) says.
+    pub(super) ahead: Option<*const T>,
+    pub(super) ahead_stride: isize,
     pub(super) output: &'a Output<'a, T>,
     /// Where partial sums are kept: C itself, unless its old contents are still needed.
     pub(super) sums: &'a Output<'a, T>,
@@ -55,109 +53,91 @@ pub(super) struct Sliver<'a, T> {
     pub(super) finish: Finish<T>,
 }
 
-/// A [`Sliver`] with `NV` vectors of columns.
-pub(super) struct Vectors<'a, T, const NV: usize>(pub(super) Sliver<'a, T>);
-
-impl<T: Float, const NV: usize> Kernel<T> for Vectors<'_, T, NV> {
-    type Output = ();
-    const WIDE: bool = true;
-    #[inline(always)]
-    fn run<S: Simd<T>>(self, s: S) {
-        if const { !has_instance(S::LANES, NV) } {
-            return;
-        }
-        let sliver = self.0;
-        let mut spare = MaybeUninit::<[T; TILE_MAX]>::uninit();
-        let spare: *mut T = spare.as_mut_ptr().cast();
-        for index in sliver.tiles.clone() {
-            let start = tile_start(sliver.m, sliver.tile_count, index);
-            let rows = tile_start(sliver.m, sliver.tile_count, index + 1) - start;
-            let (k_unit, a, a_stride) = match sliver.a {
-                Rows::Packed(a) => (false, a.wrapping_add(start * sliver.k), rows as isize),
-                Rows::RowUnit(a, stride) => (false, a.wrapping_add(start), stride),
-                Rows::KUnit(a, stride) => {
-                    (true, a.wrapping_offset(start as isize * stride), stride)
-                }
-            };
-            let (k, b, b_stride) = (sliver.k, sliver.b, sliver.b_stride);
-            let (to, to_stride) = (spare, NV * S::LANES);
-            let t = Tile { k, a, a_stride, b, b_stride, to, to_stride, add: false };
-            // SAFETY: the driver cuts the product into tiles inside it, `Output` and `Rows` say
-            // where they lie, and the spare tile holds every tile of the table.
-            unsafe { sliver.tile::<S, NV>(s, k_unit, [sliver.first_row + start, rows], t) };
-        }
-    }
-}
-
 impl<T: Float> Sliver<'_, T> {
-    /// Computes one tile, straight to where its sums are kept if it is whole and lies in one piece,
-    /// else by way of the spare tile that `t` is given with.
+    /// Computes it with tiles as wide as there are for its columns.
     ///
     /// # Safety
-    /// - As [`tile`], and the rows must lie inside the product.
-    #[inline(always)]
-    unsafe fn tile<S: Simd<T>, const NV: usize>(
-        &self,
-        s: S,
-        k_unit: bool,
-        rows: [usize; 2],
-        mut t: Tile<T>,
-    ) {
-        let finish = (self.last && !self.finish.is_nothing()).then_some(self.finish);
-        let adds = self.last && self.finish.accumulate;
-        let whole = self.columns == NV * S::LANES && self.sums.column(self.j).1 >= self.columns;
-        let direct = whole && !adds;
-        if direct {
-            t.to = self.sums.at(rows[0], self.j);
-            t.to_stride = self.sums.row_stride;
-            t.add = !self.first;
-        }
-        // SAFETY: handed on.
-        unsafe {
-            choose::<T, S, NV>(s, rows[1], k_unit, &t);
-            if direct && finish.is_none() {
-                return;
-            }
-            let earlier = (!direct && !self.first).then_some(self.sums);
-            let to = if self.last { self.output } else { self.sums };
-            let columns = [self.j, self.columns];
-            let (from, from_stride) = (t.to.cast_const(), t.to_stride);
-            settle(s, &Settle { rows, columns, from, from_stride, earlier, to, finish });
+    /// - A, B and C must hold the rows and columns, as the fields say.
+    pub(super) unsafe fn compute(mut self, d: Dispatch, blocking: &Blocking) {
+        let (start, columns) = (self.j, self.columns);
+        let mut done = 0;
+        while done < columns {
+            let vectors = blocking.vectors::<T>(columns - done);
+            self.j = start + done;
+            self.columns = (columns - done).min(vectors * blocking.lanes);
+            // SAFETY: handed on.
+            unsafe { self.part(d, vectors, blocking.lanes) };
+            self.b = self.b.wrapping_add(self.columns);
+            done += self.columns;
         }
     }
-}
 
-/// Calls the instance of the micro-kernel for this height.
-///
-/// # Safety
-/// - As [`tile`].
-#[inline(always)]
-unsafe fn choose<T: Float, S: Simd<T>, const NV: usize>(
-    s: S,
-    rows: usize,
-    k_unit: bool,
-    t: &Tile<T>,
-) {
-    macro_rules! heights {
-        ($($rows:literal)*; $($tall:literal)*) => {
-            match (rows, k_unit) {
-                $(($rows, false) => tile::<T, S, $rows, NV, false>(s, t),
-                ($rows, true) => tile::<T, S, $rows, NV, true>(s, t),)*
-                $(($tall, false) => tile::<T, S, $tall, NV, false>(s, t),)*
-                _ => {}
+    /// Columns that one tile covers.
+    ///
+    /// # Safety
+    /// - As [`compute`](Self::compute).
+    unsafe fn part(&self, d: Dispatch, vectors: usize, lanes: usize) {
+        let mut spare = MaybeUninit::<[T; TILE_MAX]>::uninit();
+        let spare: *mut T = spare.as_mut_ptr().cast();
+        let width = vectors * lanes;
+        let mut finish = (self.last && !self.finish.is_nothing()).then_some(self.finish);
+        let mut add = !self.first;
+        if let Some(finish) = &mut finish
+            && self.first
+        {
+            // The only block's sum: added to C is added to what is accumulated into.
+            add = finish.accumulate;
+            finish.accumulate = false;
+        }
+        let finish = finish.filter(|finish| !finish.is_nothing());
+        let accumulates = finish.is_some_and(|finish| finish.accumulate);
+        let (place, room) = self.sums.column(self.j);
+        let direct = room >= self.columns && !accumulates;
+        for index in self.tiles.clone() {
+            let start = tile_start(self.m, self.tile_count, index);
+            let rows = tile_start(self.m, self.tile_count, index + 1) - start;
+            let (a, row_stride, k_stride) = match self.a {
+                Rows::Packed(a) => (a.wrapping_add(start * self.k), 1, rows as isize),
+                Rows::Strided(a, row, k) => (a.wrapping_offset(start as isize * row), row, k),
+            };
+            // A cache line a row for each of the first tiles; else the next tile of packed A, if it is.
+            let line = (index - self.tiles.start) * (64 / size_of::<T>());
+            let (ahead, ahead_stride) = match self.ahead {
+                Some(ahead) if line < width => (ahead.wrapping_add(line), self.ahead_stride),
+                _ => (a.wrapping_offset(k_stride.wrapping_mul(self.k as isize)), k_stride),
+            };
+            let to = self.first_row + start;
+            let (to, to_stride) = match direct {
+                true => (place.wrapping_add(to * self.sums.row_stride), self.sums.row_stride),
+                false => (spare, width),
+            };
+            let t = Tile {
+                k: self.k,
+                a,
+                row_stride,
+                k_stride,
+                b: self.b,
+                b_stride: self.b_stride,
+                last: self.columns - (vectors - 1) * lanes,
+                to,
+                to_stride,
+                add: direct && add,
+                ahead,
+                ahead_stride,
+            };
+            // SAFETY: the driver cuts the product into tiles inside it, `Output` and `Rows` say where they lie, and the spare tile holds
+            // every tile of the table.
+            unsafe {
+                tile(d, rows, vectors, &t);
+                if direct && finish.is_none() {
+                    continue;
+                }
+                let earlier = (!direct && add).then_some(self.sums);
+                let to = if self.last { self.output } else { self.sums };
+                let (rows, columns) = ([self.first_row + start, rows], [self.j, self.columns]);
+                let (from, from_stride) = (t.to.cast_const(), t.to_stride);
+                settle_on(d, Settle { rows, columns, from, from_stride, earlier, to, finish });
             }
-        };
-    }
-    // SAFETY: handed on.
-    unsafe {
-        if const { S::LANES == 1 } {
-            heights!(1 2 3 4;)
-        } else if const { S::LANES * size_of::<T>() == 32 && NV == 4 } {
-            heights!(1 2;)
-        } else if const { S::LANES * size_of::<T>() == 64 && NV == 2 } {
-            heights!(1 2 3 4 5 6; 7 8 9 10 11 12)
-        } else {
-            heights!(1 2 3 4 5 6;)
         }
     }
 }

@@ -5,11 +5,9 @@ use super::Dispatch;
 use super::blocking::{A_WINDOW, KC};
 use super::driver::{Plan, Product, bytes, pack_a, stream_piece, work_ns};
 use super::output::Output;
-use super::settle::{Settle, settle};
+use super::settle::{Settle, settle_on};
 use crate::buffer::Buffer;
-use crate::cpu::isa::Kernel;
 use crate::cpu::parallel::{self, Shared};
-use crate::cpu::simd::Simd;
 use crate::element::Float;
 use crate::error::Result;
 
@@ -56,29 +54,11 @@ pub(super) fn by_blocks<T: Float>(
                 let earlier = (block > 0).then_some(&p.output);
                 let (columns, to) = ([0, p.n], &p.output);
                 let (from_stride, finish) = (p.n, None);
-                d.call::<T, _>(Add(Settle {
-                    rows,
-                    columns,
-                    from,
-                    from_stride,
-                    earlier,
-                    to,
-                    finish,
-                }));
+                let job = Settle { rows, columns, from, from_stride, earlier, to, finish };
+                // SAFETY: rows of the product, and of the sums of one block, which hold as many.
+                unsafe { settle_on(d, job) };
             }
         });
     }
     Ok(())
-}
-
-/// [`settle`] as a kernel.
-struct Add<'a, T>(Settle<'a, T>);
-
-impl<T: Float> Kernel<T> for Add<'_, T> {
-    type Output = ();
-    #[inline(always)]
-    fn run<S: Simd<T>>(self, s: S) {
-        // SAFETY: rows of the product, and of the sums of one block, which hold as many.
-        unsafe { settle(s, &self.0) }
-    }
 }
