@@ -180,6 +180,10 @@ impl Table {
 /// Un-broadcasts and un-promotes, once for all rules.
 fn shaped(node: &Node, place: usize, gradient: Tensor) -> Result<Tensor> {
     let meta = &node.metas[place];
+    let fits = gradient.shape() == &meta.shape[..] && gradient.dtype() == meta.dtype;
+    if fits && gradient.device() == meta.device {
+        return Ok(gradient);
+    }
     let gradient = match gradient.dtype() == meta.dtype {
         true => gradient,
         false => gradient.to_dtype(meta.dtype)?,

@@ -8,10 +8,16 @@ use ferrotape_tensor::{DType, Device, Error, ErrorKind, Result, Tensor, TensorId
 use crate::module::{Buffer, Module, Param, Visitor, VisitorMut};
 
 /// The names entered so far, as one path.
-#[derive(Default)]
 pub(crate) struct Path {
     text: String,
     ends: Vec<usize>,
+}
+
+impl Default for Path {
+    /// With room for usual ones: a step of training visits a model more than once.
+    fn default() -> Self {
+        Path { text: String::with_capacity(64), ends: Vec::with_capacity(8) }
+    }
 }
 
 impl Path {

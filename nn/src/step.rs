@@ -114,8 +114,8 @@ pub fn value_and_grad_aux<M: Module + ?Sized, A>(
     rng: &mut Generator,
     forward: impl FnOnce(&M, &mut Ctx<'_>) -> Result<(Tensor, A)>,
 ) -> Result<Step<A>> {
-    let (mut names, mut entries) = (String::new(), Vec::new());
-    let mut tensors: Vec<&Tensor> = Vec::new();
+    let (mut names, mut entries) = (String::with_capacity(128), Vec::with_capacity(8));
+    let mut tensors: Vec<&Tensor> = Vec::with_capacity(8);
     each(
         model,
         |path, param| {

@@ -8,7 +8,7 @@ use crate::execute::{self, Input, Output};
 use crate::layout::Layout;
 use crate::observe::{self, Listeners, Tag};
 use crate::op::{Meta, Metas, Op, ViewOp, has_integer_form, output_metas, usual};
-use crate::shape::Dims;
+use crate::shape;
 use crate::storage::Storage;
 use crate::tensor::{Inner, Tensor};
 
@@ -308,13 +308,13 @@ fn inputs<'a>(operands: &'a [Operand<'_>], taken: Option<usize>) -> SmallVec<[In
 
 /// Stale memory for an output.
 fn memory(op: &Op, meta: &Meta) -> Result<Storage> {
-    Storage::new(op.name(), crate::shape::len(&meta.shape) * meta.dtype.size(), meta.device)
+    Storage::new(op.name(), shape::len(&meta.shape) * meta.dtype.size(), meta.device)
 }
 
 /// An output whose memory has been written.
 fn filled(storage: Storage, meta: &Meta, tag: Tag) -> Tensor {
     let tag = if meta.dtype.is_float() { tag } else { Tag::NONE };
-    Tensor::from_parts(storage, Layout::contiguous(Dims::from_slice(&meta.shape)), meta.dtype, tag)
+    Tensor::whole(storage, &meta.shape, meta.dtype, tag)
 }
 
 /// The output in the buffer of operand `place`, which was taken out.
@@ -338,18 +338,32 @@ fn overwrite(
 /// The operand whose buffer can become the output's: given away, seen by no one else, contiguous, the whole storage, of the
 /// output's shape and type.
 fn take_over(op: &Op, operands: &mut [Operand<'_>], metas: &[Meta]) -> Option<usize> {
-    op.reusable_operands().iter().copied().find(|&place| {
-        let Some(Operand::Own(tensor)) = operands.get_mut(place) else { return false };
-        let Some(inner) = std::sync::Arc::get_mut(&mut tensor.0) else { return false };
-        let bytes = crate::shape::len(&inner.layout.shape) * inner.dtype.size();
-        // The CPU's kernels of integers read and write apart, those of 2-byte floats on f32 copies.
-        matches!(inner.dtype, DType::F32 | DType::F64)
-            && inner.layout.shape == metas[0].shape
-            && inner.dtype == metas[0].dtype
-            && inner.layout.offset == 0
-            && inner.layout.is_contiguous()
-            && inner.storage.exclusive().is_some_and(|memory| memory.len() == bytes)
-    })
+    for &place in op.reusable_operands() {
+        if let Some(Operand::Own(tensor)) = operands.get_mut(place)
+            && holds(tensor, &metas[0])
+        {
+            return Some(place);
+        }
+    }
+    None
+}
+
+fn holds(tensor: &mut Tensor, meta: &Meta) -> bool {
+    // The CPU's kernels of integers read and write apart, those of 2-byte floats on f32 copies.
+    let fits = matches!(tensor.dtype(), DType::F32 | DType::F64)
+        && tensor.shape() == &meta.shape[..]
+        && tensor.dtype() == meta.dtype;
+    fits && is_whole(tensor)
+}
+
+/// True if a tensor is the only one to see its storage, and all of it, row-major.
+fn is_whole(tensor: &mut Tensor) -> bool {
+    let bytes = tensor.len() * tensor.dtype().size();
+    let whole = tensor.layout().offset == 0 && tensor.is_contiguous();
+    let Some(inner) = std::sync::Arc::get_mut(&mut tensor.0).filter(|_| whole) else {
+        return false;
+    };
+    inner.storage.exclusive().is_some_and(|memory| memory.len() == bytes)
 }
 
 fn viewed(op: &Op, view: &ViewOp, operands: &mut [Operand<'_>], tag: Tag) -> Result<Tensor> {
@@ -458,18 +472,14 @@ pub(crate) fn make_exclusive(target: &mut Tensor) -> Result<()> {
 
 /// Makes `target` the only owner of a contiguous buffer of exactly its size, with its contents unless they are `stale` anyway.
 fn own_memory(op: &Op, target: &mut Tensor, stale: bool) -> Result<()> {
-    let bytes = target.len() * target.dtype().size();
-    if let Some(inner) = std::sync::Arc::get_mut(&mut target.0) {
-        let whole = inner.layout.offset == 0 && inner.layout.is_contiguous();
-        if whole && inner.storage.exclusive().is_some_and(|memory| memory.len() == bytes) {
-            return Ok(());
-        }
+    if is_whole(target) {
+        return Ok(());
     }
-    let meta = target.meta();
+    let (bytes, meta) = (target.len() * target.dtype().size(), target.meta());
     let mut storage = Storage::new(op.name(), bytes, meta.device)?;
     if let (false, Some(memory)) = (stale, storage.exclusive()) {
         execute::execute(&Op::Copy, &[Input::Tensor(target)], &mut [memory.output(&meta)])?;
     }
-    *target = Tensor::from_parts(storage, Layout::contiguous(meta.shape), meta.dtype, Tag::NONE);
+    *target = Tensor::whole(storage, &meta.shape, meta.dtype, Tag::NONE);
     Ok(())
 }

@@ -149,6 +149,17 @@ pub(crate) use {any_type, float_type, integer_type, sized_type};
 
 /// Runs the kernel of `op`.
 pub(crate) fn execute(op: &Op, inputs: &[Input<'_>], outputs: &mut [Output<'_>]) -> Result<()> {
+    let mut plain = !matches!(op, Op::Transfer(_));
+    for output in outputs.iter() {
+        let wide = !output.meta.dtype.is_half();
+        plain &= wide && output.cuda.is_none() && !output.meta.shape.contains(&0);
+    }
+    for input in inputs {
+        plain &= !matches!(input, Input::Tensor(tensor) if tensor.dtype().is_half());
+    }
+    if plain {
+        return dispatch(op, inputs, outputs);
+    }
     // Beside a size 0 others may be larger than any loop could count. Indices are checked all the same.
     let checks_values = matches!(op, Op::Index(_) | Op::CrossEntropy | Op::CrossEntropyInput);
     if !checks_values && outputs.iter().all(|output| output.meta.shape.contains(&0)) {
@@ -219,12 +230,19 @@ fn dispatch(op: &Op, inputs: &[Input<'_>], outputs: &mut [Output<'_>]) -> Result
 }
 
 /// The kernels' result in this crate's words.
+#[inline]
 pub(crate) fn told(op: &Op, result: ferrotape_kernels::Result<()>) -> Result<()> {
-    result.map_err(|error| {
-        let dim = if let Op::Index(index) = op { index.dim() } else { None };
-        let error = Error::from_kernel(op.name(), error);
-        if let Some(dim) = dim { error.of_dim(dim) } else { error }
-    })
+    match result {
+        Ok(()) => Ok(()),
+        Err(error) => Err(words(op, error)),
+    }
+}
+
+#[cold]
+fn words(op: &Op, error: ferrotape_kernels::Error) -> Error {
+    let dim = if let Op::Index(index) = op { index.dim() } else { None };
+    let error = Error::from_kernel(op.name(), error);
+    if let Some(dim) = dim { error.of_dim(dim) } else { error }
 }
 
 /// Operand `place` as a tensor.

@@ -68,6 +68,9 @@ pub(crate) struct Inner {
     /// Bits of the [`Tag`]: atomic, because watching a leaf marks a tensor that others may share.
     pub(crate) tag: AtomicU64,
     pub(crate) dtype: DType,
+    /// Number of elements, and whether they lie row-major without gaps: asked by every operation, told by the layout.
+    len: usize,
+    contiguous: bool,
     pub(crate) layout: Layout,
     pub(crate) storage: Storage,
 }
@@ -81,8 +84,16 @@ impl Inner {
 
 impl Tensor {
     pub(crate) fn from_parts(storage: Storage, layout: Layout, dtype: DType, tag: Tag) -> Tensor {
-        let tag = AtomicU64::new(tag.bits());
-        Tensor(Arc::new(Inner { id: TensorId::fresh(), tag, dtype, layout, storage }))
+        let (len, contiguous) = (shape::len(&layout.shape), layout.is_contiguous());
+        let (id, tag) = (TensorId::fresh(), AtomicU64::new(tag.bits()));
+        Tensor(Arc::new(Inner { id, tag, dtype, len, contiguous, layout, storage }))
+    }
+
+    /// As [`from_parts`](Self::from_parts), row-major without gaps in all of a storage.
+    pub(crate) fn whole(storage: Storage, shape: &[usize], dtype: DType, tag: Tag) -> Tensor {
+        let (len, layout) = (shape::len(shape), Layout::contiguous(Dims::from_slice(shape)));
+        let (id, tag) = (TensorId::fresh(), AtomicU64::new(tag.bits()));
+        Tensor(Arc::new(Inner { id, tag, dtype, len, contiguous: true, layout, storage }))
     }
 
     /// The same memory under a new name: another layout (which must lie inside it), perhaps another type.
@@ -152,12 +163,12 @@ impl Tensor {
 
     /// Number of elements.
     pub fn len(&self) -> usize {
-        shape::len(self.shape())
+        self.0.len
     }
 
     /// True without elements.
     pub fn is_empty(&self) -> bool {
-        self.shape().contains(&0)
+        self.0.len == 0
     }
 
     /// Type of the elements.
@@ -182,14 +193,16 @@ impl Tensor {
 
     /// True if its elements lie row-major without gaps.
     pub fn is_contiguous(&self) -> bool {
-        self.0.layout.is_contiguous()
+        self.0.contiguous
     }
 
     /// Its elements on the CPU, stored as `T`, if they lie row-major without gaps.
     pub(crate) fn elements<T: ferrotape_kernels::Pod>(&self) -> Option<&[T]> {
-        let data = self.0.storage.buffer().as_slice::<T>();
-        let start = self.0.layout.offset;
-        self.is_contiguous().then(|| data.get(start..start.checked_add(self.len())?)).flatten()
+        if !self.0.contiguous {
+            return None;
+        }
+        let (start, data) = (self.0.layout.offset, self.0.storage.buffer().as_slice::<T>());
+        data.get(start..start.checked_add(self.0.len)?)
     }
 
     /// Address of the first element: equal for tensors that share their first element.
