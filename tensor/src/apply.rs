@@ -77,34 +77,53 @@ type Inputs<'a> = SmallVec<[&'a Tensor; 4]>;
 /// Operands that don't fit, memory over the limit, an observer's refusal, a tracked operand where its tape does not listen.
 /// After an error everything is as before.
 pub fn apply(op: &Op, operands: &mut [Operand<'_>]) -> Result<Outputs> {
+    let mut outputs = Outputs::new();
+    apply_into(op, operands, &mut outputs)?;
+    Ok(outputs)
+}
+
+/// [`apply`] for an operation with one output.
+///
+/// # Errors
+/// As [`apply`].
+pub fn apply_one(op: &Op, operands: &mut [Operand<'_>]) -> Result<Tensor> {
+    let mut outputs = Outputs::new();
+    apply_into(op, operands, &mut outputs)?;
+    outputs.truncate(1);
+    outputs.pop().ok_or_else(|| Error::argument(op.name(), "has no output"))
+}
+
+// Lists are filled in place and one by one: returning one copies it just after it was written, which the processor waits for, and
+// collecting costs several times as much. Every operation does this.
+fn apply_into(op: &Op, operands: &mut [Operand<'_>], outputs: &mut Outputs) -> Result<()> {
     settle(op, operands)?;
-    let inputs = tensors(operands);
+    let mut inputs = Inputs::new();
+    tensors(operands, &mut inputs);
     let mut metas = Metas::new();
     metas_for(op, &inputs, &mut metas)?;
     let tag = observe::inherited_tag(op, &inputs)?;
-    let listeners = observe::listeners();
+    let mut listeners = Listeners::new();
+    observe::listeners(&mut listeners);
     if listeners.is_empty() {
         drop(inputs);
-        return run(op, operands, &metas, tag);
+        return run(op, operands, &metas, tag, outputs);
     }
-    if let Some(outputs) = replaced(op, &inputs, &metas, &listeners)? {
-        return Ok(outputs);
+    if let Some(others) = replaced(op, &inputs, &metas, &listeners)? {
+        *outputs = others;
+        return Ok(());
     }
     begin(op, &inputs, &metas, &listeners)?;
     drop(inputs);
-    let outcome = run(op, operands, &metas, tag);
-    end(op, &metas, &listeners, outcome)
+    let outcome = run(op, operands, &metas, tag, outputs);
+    end(op, &metas, &listeners, outcome, outputs)
 }
 
-// One by one: collecting through an iterator costs several times as much, and every operation does this.
-fn tensors<'a>(operands: &'a [Operand<'_>]) -> Inputs<'a> {
-    let mut inputs = Inputs::new();
+fn tensors<'a>(operands: &'a [Operand<'_>], inputs: &mut Inputs<'a>) {
     for operand in operands {
         if let Some(tensor) = operand.tensor() {
             inputs.push(tensor);
         }
     }
-    inputs
 }
 
 fn metas_for(op: &Op, inputs: &[&Tensor], metas: &mut Metas) -> Result<()> {
@@ -117,16 +136,6 @@ fn metas_for(op: &Op, inputs: &[&Tensor], metas: &mut Metas) -> Result<()> {
     }
     *metas = output_metas(op, &given)?;
     Ok(())
-}
-
-/// [`apply`] for an operation with one output.
-///
-/// # Errors
-/// As [`apply`].
-pub fn apply_one(op: &Op, operands: &mut [Operand<'_>]) -> Result<Tensor> {
-    let mut outputs = apply(op, operands)?;
-    outputs.truncate(1);
-    outputs.pop().ok_or_else(|| Error::argument(op.name(), "has no output"))
 }
 
 /// Passes failures on, gives numbers the type of the first tensor, and makes integers f32 where an operation is one of floats
@@ -207,11 +216,12 @@ fn end(
     op: &Op,
     metas: &[Meta],
     listeners: &Listeners,
-    outcome: Result<Outputs>,
-) -> Result<Outputs> {
+    outcome: Result<()>,
+    outputs: &[Tensor],
+) -> Result<()> {
     let mut outcome = outcome;
     for listener in listeners {
-        let heard = listener.end(op, metas, outcome.as_deref());
+        let heard = listener.end(op, metas, outcome.as_ref().map(|()| outputs));
         if let (Err(error), true) = (heard, outcome.is_ok()) {
             outcome = Err(error);
         }
@@ -219,28 +229,36 @@ fn end(
     outcome
 }
 
-fn run(op: &Op, operands: &mut [Operand<'_>], metas: &[Meta], tag: Tag) -> Result<Outputs> {
+fn run(
+    op: &Op,
+    operands: &mut [Operand<'_>],
+    metas: &[Meta],
+    tag: Tag,
+    outputs: &mut Outputs,
+) -> Result<()> {
     match op {
         Op::Assign | Op::Optimize(_) => update(op, operands, tag),
         Op::Custom(custom) => {
-            let outputs = observe::no_tape(|| custom.forward(&tensors(operands)))?;
+            let mut inputs = Inputs::new();
+            tensors(operands, &mut inputs);
+            let made = observe::no_tape(|| custom.forward(&inputs))?;
             let message = "its outputs are not what its output_metas announced";
-            check_outputs(op, metas, &outputs, message)?;
-            Ok(outputs.into_iter().map(|t| retag(&t, tag)).collect())
+            check_outputs(op, metas, &made, message)?;
+            outputs.extend(made.iter().map(|tensor| retag(tensor, tag)));
+            Ok(())
         }
-        Op::View(view) => Ok(one(viewed(op, view, operands, tag)?)),
-        Op::StopGradient => match operands.first().and_then(Operand::tensor) {
-            Some(tensor) => Ok(one(retag(tensor, Tag::NONE))),
-            None => Ok(SmallVec::new()),
-        },
-        _ => compute(op, operands, metas, tag),
+        Op::View(view) => {
+            outputs.push(viewed(op, view, operands, tag)?);
+            Ok(())
+        }
+        Op::StopGradient => {
+            if let Some(tensor) = operands.first().and_then(Operand::tensor) {
+                outputs.push(retag(tensor, Tag::NONE));
+            }
+            Ok(())
+        }
+        _ => compute(op, operands, metas, tag, outputs),
     }
-}
-
-fn one(output: Tensor) -> Outputs {
-    let mut outputs = Outputs::new();
-    outputs.push(output);
-    outputs
 }
 
 /// The same value under a new name.
@@ -260,19 +278,28 @@ fn check_outputs(op: &Op, metas: &[Meta], outputs: &[Tensor], message: &str) -> 
 }
 
 /// Output memory (an operand's, if it may be taken over, else from the pool), then the kernel.
-fn compute(op: &Op, operands: &mut [Operand<'_>], metas: &[Meta], tag: Tag) -> Result<Outputs> {
+fn compute(
+    op: &Op,
+    operands: &mut [Operand<'_>],
+    metas: &[Meta],
+    tag: Tag,
+    outputs: &mut Outputs,
+) -> Result<()> {
     if let Some(place) = take_over(op, operands, metas)
         && let Operand::Own(tensor) = std::mem::replace(&mut operands[place], Operand::Scalar(0.0))
     {
-        return overwrite(op, operands, place, tensor, &metas[0], tag);
+        outputs.push(overwrite(op, operands, place, tensor, &metas[0], tag)?);
+        return Ok(());
     }
-    let inputs = inputs(operands, None);
+    let mut inputs = SmallVec::new();
+    kernel_inputs(operands, None, &mut inputs);
     if let [meta] = metas {
         let mut storage = memory(op, meta)?;
         if let Some(memory) = storage.exclusive() {
             execute::execute(op, &inputs, &mut [memory.output(meta)])?;
         }
-        return Ok(one(filled(storage, meta, tag)));
+        outputs.push(filled(storage, meta, tag));
+        return Ok(());
     }
     let mut storages: SmallVec<[Storage; 3]> = SmallVec::new();
     for meta in metas {
@@ -286,16 +313,18 @@ fn compute(op: &Op, operands: &mut [Operand<'_>], metas: &[Meta], tag: Tag) -> R
     }
     execute::execute(op, &inputs, &mut memory)?;
     drop(memory);
-    let mut outputs = Outputs::new();
     for (storage, meta) in storages.into_iter().zip(metas) {
         outputs.push(filled(storage, meta, tag));
     }
-    Ok(outputs)
+    Ok(())
 }
 
 /// What the kernels read; operand `taken` lies in the output.
-fn inputs<'a>(operands: &'a [Operand<'_>], taken: Option<usize>) -> SmallVec<[Input<'a>; 4]> {
-    let mut inputs = SmallVec::new();
+fn kernel_inputs<'a>(
+    operands: &'a [Operand<'_>],
+    taken: Option<usize>,
+    inputs: &mut SmallVec<[Input<'a>; 4]>,
+) {
     for (i, operand) in operands.iter().enumerate() {
         if let Some(tensor) = operand.tensor() {
             inputs.push(Input::Tensor(tensor));
@@ -303,7 +332,6 @@ fn inputs<'a>(operands: &'a [Operand<'_>], taken: Option<usize>) -> SmallVec<[In
             inputs.push(Input::Output);
         }
     }
-    inputs
 }
 
 /// Stale memory for an output.
@@ -325,14 +353,16 @@ fn overwrite(
     mut tensor: Tensor,
     meta: &Meta,
     tag: Tag,
-) -> Result<Outputs> {
+) -> Result<Tensor> {
     let inner = std::sync::Arc::get_mut(&mut tensor.0);
     let Some(memory) = inner.and_then(|inner| inner.storage.exclusive()) else {
         return Err(Error::argument(op.name(), "internal: the buffer taken over is shared"));
     };
-    execute::execute(op, &inputs(operands, Some(place)), &mut [memory.output(meta)])?;
+    let mut inputs = SmallVec::new();
+    kernel_inputs(operands, Some(place), &mut inputs);
+    execute::execute(op, &inputs, &mut [memory.output(meta)])?;
     tensor.rename(tag);
-    Ok(one(tensor))
+    Ok(tensor)
 }
 
 /// The operand whose buffer can become the output's: given away, seen by no one else, contiguous, the whole storage, of the
@@ -409,7 +439,7 @@ fn viewed(op: &Op, view: &ViewOp, operands: &mut [Operand<'_>], tag: Tag) -> Res
 }
 
 /// An update: the changed operands get memory of their own if they share theirs, and a new name.
-fn update(op: &Op, operands: &mut [Operand<'_>], tag: Tag) -> Result<Outputs> {
+fn update(op: &Op, operands: &mut [Operand<'_>], tag: Tag) -> Result<()> {
     let (mut targets, mut sources, mut source) = (SmallVec::<[&mut Tensor; 4]>::new(), 0, None);
     for operand in operands.iter_mut() {
         let tensor = match operand {
@@ -459,7 +489,7 @@ fn update(op: &Op, operands: &mut [Operand<'_>], tag: Tag) -> Result<Outputs> {
     for inner in owned {
         inner.rename(tag);
     }
-    Ok(SmallVec::new())
+    Ok(())
 }
 
 /// The same value in memory that `target` alone owns.

@@ -179,20 +179,18 @@ pub fn no_tape<R>(body: impl FnOnce() -> R) -> R {
 /// The observers that hear an operation that begins now.
 pub(crate) type Listeners = SmallVec<[Rc<dyn Observer>; 2]>;
 
-pub(crate) fn listeners() -> Listeners {
+pub(crate) fn listeners(hearing: &mut Listeners) {
     SCOPE.with(|scope| {
         if scope.count.get() == 0 {
-            return Listeners::new();
+            return;
         }
         let floor = scope.floor.get().unwrap_or(0);
-        let mut hearing = Listeners::new();
         for (place, observer) in scope.observers.borrow().iter().enumerate() {
             if place >= floor || observer.tag().is_none() {
                 hearing.push(observer.clone());
             }
         }
-        hearing
-    })
+    });
 }
 
 /// The mark that the outputs inherit: the oldest live one of the inputs, since its listener lives longest.
