@@ -22,7 +22,7 @@ pub use integers::multiply_integers;
 pub(crate) use output::Output;
 pub(crate) use panels::{Panels, Strided};
 
-use super::isa::{Isa, Kernel, isa};
+use super::isa::{Isa, Kernel, isa, strongest};
 use super::parallel::{self, Shared};
 use crate::element::Float;
 use crate::error::{Error, Result, require};
@@ -46,7 +46,13 @@ impl Dispatch {
 
     /// A given ISA, and whether to take the paths for a team.
     pub(crate) fn forced(isa: Isa, team: bool) -> Self {
-        Dispatch { isa, team }
+        Dispatch { isa: isa.min(strongest()), team }
+    }
+
+    /// The same with AVX2 in AVX-512's place.
+    #[inline]
+    fn narrow(self) -> Self {
+        Dispatch { isa: self.isa.min(Isa::Avx2), ..self }
     }
 
     /// Runs the kernel.
@@ -236,7 +242,18 @@ impl<T> Matrix<'_, T> {
     }
 }
 
+/// That every element lies in the data. Small products feel how long this takes.
+#[inline]
 fn check_operand<T: Float>(x: &Matrix<'_, T>, shape: [usize; 2]) -> Result<()> {
+    let [rows, columns] = shape;
+    if x.row_stride >= 0 && x.column_stride >= 0 && rows > 0 && columns > 0 {
+        let far = (rows - 1).checked_mul(x.row_stride as usize);
+        let right = (columns - 1).checked_mul(x.column_stride as usize);
+        let last = far.zip(right).and_then(|(far, right)| far.checked_add(right));
+        if last.and_then(|last| last.checked_add(x.offset)).is_some_and(|at| at < x.data.len()) {
+            return Ok(());
+        }
+    }
     View::new(x.data, x.offset, &shape, &[x.row_stride, x.column_stride]).map(|_| ())
 }
 

@@ -3,12 +3,11 @@
 use std::mem::MaybeUninit;
 
 use super::Dispatch;
-use super::blocking::{KC, has_instance, vector_bytes};
+use super::blocking::{KC, Width, vector_bytes, width};
 use super::microkernel::{Tile, tile};
 use super::output::Output;
 use super::panels::{Packs, Strided};
 use super::settle::{Finish, Settle, settle_on};
-use super::sliver::tile_start;
 use crate::element::Float;
 
 /// Multiply-adds of a small product. A team pays earlier.
@@ -51,22 +50,26 @@ impl<T: Float> Small<'_, T> {
     /// # Safety
     /// - The operands must hold `k` rows of `m` and `n` columns, c the product, the biases `m` and `n` elements.
     pub(super) unsafe fn compute(mut self, d: Dispatch) {
-        let n = self.sizes[2];
-        let vector = vector_bytes::<T>(d);
-        let lanes = vector / size_of::<T>();
-        // The widest tiles that there are, of balanced widths.
-        let widest = if vector == 32 { 2 } else { 4 };
-        let panels = n.div_ceil(lanes * widest);
-        let vectors = n.div_ceil(lanes).div_ceil(panels);
+        let [_, k, n] = self.sizes;
+        let bytes = vector_bytes::<T>(d);
+        let lanes = bytes / size_of::<T>();
+        let widest = lanes * if bytes == 32 { 2 } else { 4 };
+        // Panels of balanced widths, each of whole vectors but the last.
+        let step = match n <= widest {
+            true => n,
+            false => n.div_ceil(n.div_ceil(widest)).next_multiple_of(lanes),
+        };
         let add = std::mem::take(&mut self.finish.accumulate);
-        for j in (0..n).step_by(vectors * lanes) {
-            let columns = (n - j).min(vectors * lanes);
+        let mut j = 0;
+        while j < n {
             // SAFETY: a panel of the product.
             unsafe {
+                let width = width::<T>(d, k, step.min(n - j));
                 match self.b.column_stride {
-                    1 => self.panel(d, [vector, lanes], [j, columns], self.b.at(0, j), add),
-                    _ => self.packed(d, [vector, lanes], [j, columns], add),
+                    1 => self.panel(width, j, self.b.at(0, j), add),
+                    _ => self.packed(width, j, add),
                 }
+                j += width.columns;
             }
         }
     }
@@ -76,82 +79,64 @@ impl<T: Float> Small<'_, T> {
     /// # Safety
     /// - As [`panel`](Self::panel).
     #[inline(never)]
-    unsafe fn packed(&self, d: Dispatch, isa: [usize; 2], [j, columns]: [usize; 2], add: bool) {
+    unsafe fn packed(&self, width: Width, j: usize, add: bool) {
         let mut panel = Panel([MaybeUninit::uninit(); KC * 256]);
-        let b: *mut T = panel.0.as_mut_ptr().cast();
-        let part = Small {
-            b: Strided { start: b, k_stride: columns as isize, column_stride: 1 },
-            ..*self
-        };
+        let start: *mut T = panel.0.as_mut_ptr().cast();
+        let columns = width.columns;
+        let b = Strided { start: start.cast_const(), k_stride: columns as isize, column_stride: 1 };
         // SAFETY: columns of B, as many as the panel holds.
         unsafe {
-            self.b.pack_on(d, 0..self.sizes[1], j..j + columns, b, columns);
-            part.panel(d, isa, [j, columns], b, add);
+            self.b.pack_on(width.d, 0..self.sizes[1], j..j + columns, start, columns);
+            Small { b, ..*self }.panel(width, j, start, add);
         }
     }
 
-    /// Columns of C that tiles cover side by side; `b`: their part of B.
+    /// The columns from `j` on that a tile covers; `b`: their part of B.
     ///
     /// # Safety
     /// - The columns must lie inside the product.
     #[inline]
-    unsafe fn panel(
-        &self,
-        d: Dispatch,
-        [vector, lanes]: [usize; 2],
-        [j, columns]: [usize; 2],
-        b: *const T,
-        add: bool,
-    ) {
+    unsafe fn panel(&self, width: Width, j: usize, b: *const T, add: bool) {
         let [m, k, _] = self.sizes;
-        let mut done = 0;
-        while done < columns {
-            let vectors = match (columns - done).div_ceil(lanes) {
-                vectors if vector >= 32 => vectors,
-                4 => 4,
-                _ => 1,
-            };
-            let width = (columns - done).min(vectors * lanes);
-            let highest = [8, 6, 4].into_iter().find(|&rows| has_instance(vector, rows, vectors));
-            let tiles = m.div_ceil(highest.unwrap_or(1));
-            for index in 0..tiles {
-                let start = tile_start(m, tiles, index);
-                let rows = tile_start(m, tiles, index + 1) - start;
-                let a = self.a.at(0, start);
-                let t = Tile {
-                    k,
-                    a,
-                    row_stride: self.a.column_stride,
-                    k_stride: self.a.k_stride,
-                    b: b.wrapping_add(done),
-                    b_stride: self.b.k_stride,
-                    last: width - (vectors - 1) * lanes,
-                    to: self.c.wrapping_add(start * self.c_stride + j + done),
-                    to_stride: self.c_stride,
-                    add,
-                    ahead: a,
-                    ahead_stride: 0,
-                };
-                // SAFETY: by the caller's contract; the instance exists.
-                unsafe {
-                    tile(d, rows, vectors, &t);
-                    if !self.finish.is_nothing() {
-                        settle_on(
-                            d,
-                            Settle {
-                                rows: [start, rows],
-                                columns: [j + done, width],
-                                from: t.to,
-                                from_stride: self.c_stride,
-                                earlier: None,
-                                to: &self.output,
-                                finish: Some(self.finish),
-                            },
-                        );
-                    }
+        let Width { d, lanes, vectors, columns } = width;
+        let highest = match (lanes * size_of::<T>(), vectors) {
+            (64, 4) => 6,
+            (64, _) | (32, 1) => 8,
+            (32, _) => 6,
+            (_, _) => 4,
+        };
+        let height = if m <= highest { m } else { m.div_ceil(m.div_ceil(highest)) };
+        let mut t = Tile {
+            k,
+            a: self.a.start,
+            row_stride: self.a.column_stride,
+            k_stride: self.a.k_stride,
+            b,
+            b_stride: self.b.k_stride,
+            last: columns - (vectors - 1) * lanes,
+            to: self.c.wrapping_add(j),
+            to_stride: self.c_stride,
+            add,
+            fetch: false,
+            ahead: self.a.start,
+            ahead_stride: 0,
+        };
+        let mut start = 0;
+        while start < m {
+            let rows = height.min(m - start);
+            // SAFETY: by the caller's contract; there is a tile of every height up to the highest.
+            unsafe {
+                tile(d, rows, vectors, &t);
+                if !self.finish.is_nothing() {
+                    let (rows, columns) = ([start, rows], [j, columns]);
+                    let (from, from_stride) = (t.to.cast_const(), self.c_stride);
+                    let (earlier, to, finish) = (None, &self.output, Some(self.finish));
+                    settle_on(d, Settle { rows, columns, from, from_stride, earlier, to, finish });
                 }
             }
-            done += width;
+            start += rows;
+            t.a = self.a.at(0, start);
+            t.to = t.to.wrapping_add(rows * self.c_stride);
         }
     }
 }
