@@ -40,6 +40,7 @@ pub(crate) struct Dispatch {
 
 impl Dispatch {
     /// The ISA and the team in force.
+    #[inline]
     pub(crate) fn in_force() -> Self {
         Dispatch { isa: isa(), team: parallel::threads() > 1 }
     }
@@ -126,7 +127,7 @@ pub fn gemm<T: Float>(
     c: &mut [T],
     c_stride: usize,
 ) -> Result<()> {
-    gemm_on(Dispatch::in_force(), [m, k, n], a, b, epilogue, c, c_stride)
+    gemm_on(Dispatch::in_force(), [m, k, n], &a, &b, &epilogue, c, c_stride)
 }
 
 /// [`gemm`] under a given ISA, or the strongest available one below it: benches compare ISAs with it.
@@ -142,7 +143,8 @@ pub fn gemm_under<T: Float>(
     c: &mut [T],
     c_stride: usize,
 ) -> Result<()> {
-    gemm_on(Dispatch::forced(isa, parallel::threads() > 1), [m, k, n], a, b, epilogue, c, c_stride)
+    let d = Dispatch::forced(isa, parallel::threads() > 1);
+    gemm_on(d, [m, k, n], &a, &b, &epilogue, c, c_stride)
 }
 
 /// A batch of products: batch `i` uses `a.offset + a_offsets[i]`, `b.offset + b_offsets[i]` and the
@@ -162,22 +164,22 @@ pub fn gemm_batched<T: Float>(
     batched_on(Dispatch::in_force(), [m, k, n], (a, a_offsets), (b, b_offsets), epilogue, c)
 }
 
-/// [`gemm`] under a given ISA.
+/// [`gemm`] under a given ISA. By reference, as what it calls: copies of what was just written stall a small product.
 fn gemm_on<T: Float>(
     d: Dispatch,
     [m, k, n]: [usize; 3],
-    a: Matrix<'_, T>,
-    b: Matrix<'_, T>,
-    epilogue: Epilogue<'_, T>,
+    a: &Matrix<'_, T>,
+    b: &Matrix<'_, T>,
+    epilogue: &Epilogue<'_, T>,
     c: &mut [T],
     c_stride: usize,
 ) -> Result<()> {
     if m == 0 || n == 0 {
         return Ok(());
     }
-    check_operand(&a, [m, k])?;
-    check_operand(&b, [k, n])?;
-    check_bias(&epilogue, m, n)?;
+    check_operand(a, [m, k])?;
+    check_operand(b, [k, n])?;
+    check_bias(epilogue, m, n)?;
     require(m == 1 || c_stride >= n, "gemm: rows of c overlap")?;
     let end = (m - 1).checked_mul(c_stride).and_then(|start| start.checked_add(n));
     require(end.is_some_and(|end| end <= c.len()), "gemm: c is too short")?;
@@ -213,7 +215,7 @@ fn batched_on<T: Float>(
         let c = c.as_ptr().wrapping_add(i * size);
         // SAFETY: every operand of the batch and the length of c were checked; the products' places
         // in c are disjoint.
-        unsafe { unchecked(d, [m, k, n], a, b, epilogue, c, n) }
+        unsafe { unchecked(d, [m, k, n], &a, &b, &epilogue, c, n) }
     };
     // Large products are parallel inside; small ones are a piece each.
     if size.saturating_mul(k) >= LARGE {
@@ -288,12 +290,13 @@ impl<T: Float> Epilogue<'_, T> {
 /// # Safety
 /// - Every element of the operands, of the biases and of c must lie in its memory; c is written and
 ///   nobody else's.
+#[inline]
 unsafe fn unchecked<T: Float>(
     d: Dispatch,
     [m, k, n]: [usize; 3],
-    a: Matrix<'_, T>,
-    b: Matrix<'_, T>,
-    epilogue: Epilogue<'_, T>,
+    a: &Matrix<'_, T>,
+    b: &Matrix<'_, T>,
+    epilogue: &Epilogue<'_, T>,
     c: *mut T,
     c_stride: usize,
 ) -> Result<()> {
@@ -308,10 +311,12 @@ unsafe fn unchecked<T: Float>(
         column_stride: b.column_stride,
     };
     if small::suits(d, [m, k, n]) {
-        // SAFETY: the product's memory.
-        let output = unsafe { Output::new(c, c_stride, n, 0) };
-        let finish = epilogue.finish(false);
-        let product = small::Small { sizes: [m, k, n], a: at, b, c, c_stride, finish, output };
+        let (sizes, add) = ([m, k, n], epilogue.accumulate);
+        let finish = match (&epilogue.bias, epilogue.activation) {
+            (Bias::None, Activation::None) => None,
+            _ => Some(Finish { accumulate: false, ..epilogue.finish(false) }),
+        };
+        let product = small::Small { sizes, a: at, b, c, c_stride, add, finish };
         // SAFETY: by the caller's contract.
         unsafe { product.compute(d) };
         return Ok(());

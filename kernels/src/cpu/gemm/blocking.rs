@@ -18,8 +18,8 @@ pub(super) const MC_PACKED: usize = 4096;
 /// Elements of A that are packed at a time where one row block covers all of m.
 pub(super) const A_WINDOW: usize = 1 << 20;
 
-/// Fused multiply-adds that a parallel piece should at least hold (about 50 us).
-pub(super) const PIECE: usize = 1 << 22;
+/// Fused multiply-adds that a parallel piece should at least hold (about 20 us).
+pub(super) const PIECE: usize = 1 << 20;
 
 /// Pieces of columns that are enough for a team.
 pub(super) const PIECES: usize = 8;

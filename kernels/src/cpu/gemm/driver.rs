@@ -94,7 +94,7 @@ pub(crate) unsafe fn multiply<T: Float>(d: Dispatch, p: &Product<'_, T>) -> Resu
         .map(|b| unsafe { Output::new(b.as_mut_slice::<T>().as_mut_ptr(), p.n, p.n, 0) });
     let small_b = |b: &Strided<T>| b.column_stride == 1 && b.k_stride.unsigned_abs() <= 256;
     let b = p.b.strided().filter(|b| b.column_stride == 1 && (p.m <= blocking.mr || small_b(b)));
-    let fair = PIECE / (p.m.min(blocking.mc) * p.k.len().max(1)).max(1);
+    let fair = PIECE / (p.m * p.k.len().max(1)).max(1);
     let fair = if d.team { fair } else { PIECE_COLUMNS };
     let chunk = fair.clamp(1, PIECE_COLUMNS).next_multiple_of(blocking.nr);
     let plan = Plan { blocking, a, b, sums, chunk, apart: false };
@@ -267,8 +267,9 @@ pub(super) fn stream_piece<T: Float>(
         };
         let columns = j..end.min(j + nr);
         let mut sliver = p.sliver(plan, block, [0, p.m], a, columns.clone());
-        if let Some(b) = by_rows.filter(|_| columns.end < end) {
-            sliver.ahead = Some(b.at(k.start, columns.end));
+        let next = if columns.end < end { [k.start, columns.end] } else { [k.end, start] };
+        if let Some(b) = by_rows.filter(|_| next[0] < blocks.end * KC) {
+            sliver.ahead = Some(b.at(next[0], next[1]));
             sliver.ahead_stride = b.k_stride;
         }
         match plan.b {

@@ -18,15 +18,17 @@ const SMALL_FOR_A_TEAM: usize = 150_000;
 const SMALL_VECTOR: usize = 1 << 10;
 
 /// A product of one block of k.
-pub(super) struct Small<'a, T> {
+pub(super) struct Small<T> {
     pub(super) sizes: [usize; 3],
     /// The transpose of A, `[k, m]`.
     pub(super) a: Strided<T>,
     pub(super) b: Strided<T>,
     pub(super) c: *mut T,
     pub(super) c_stride: usize,
-    pub(super) finish: Finish<T>,
-    pub(super) output: Output<'a, T>,
+    /// Add the product to C.
+    pub(super) add: bool,
+    /// What follows.
+    pub(super) finish: Option<Finish<T>>,
 }
 
 /// True if a product of these sizes is small.
@@ -44,12 +46,13 @@ pub(super) fn suits(d: Dispatch, [m, k, n]: [usize; 3]) -> bool {
 #[repr(align(64))]
 struct Panel([MaybeUninit<u8>; KC * 256]);
 
-impl<T: Float> Small<'_, T> {
+impl<T: Float> Small<T> {
     /// Computes it.
     ///
     /// # Safety
     /// - The operands must hold `k` rows of `m` and `n` columns, c the product, the biases `m` and `n` elements.
-    pub(super) unsafe fn compute(mut self, d: Dispatch) {
+    #[inline]
+    pub(super) unsafe fn compute(&self, d: Dispatch) {
         let [_, k, n] = self.sizes;
         let bytes = vector_bytes::<T>(d);
         let lanes = bytes / size_of::<T>();
@@ -59,18 +62,17 @@ impl<T: Float> Small<'_, T> {
             true => n,
             false => n.div_ceil(n.div_ceil(widest)).next_multiple_of(lanes),
         };
-        let add = std::mem::take(&mut self.finish.accumulate);
         let mut j = 0;
         while j < n {
+            let width = width::<T>(d, k, step.min(n - j));
             // SAFETY: a panel of the product.
             unsafe {
-                let width = width::<T>(d, k, step.min(n - j));
                 match self.b.column_stride {
-                    1 => self.panel(width, j, self.b.at(0, j), add),
-                    _ => self.packed(width, j, add),
+                    1 => self.panel(&width, j, self.b.at(0, j), self.b.k_stride),
+                    _ => self.packed(&width, j),
                 }
-                j += width.columns;
             }
+            j += width.columns;
         }
     }
 
@@ -79,15 +81,14 @@ impl<T: Float> Small<'_, T> {
     /// # Safety
     /// - As [`panel`](Self::panel).
     #[inline(never)]
-    unsafe fn packed(&self, width: Width, j: usize, add: bool) {
+    unsafe fn packed(&self, width: &Width, j: usize) {
         let mut panel = Panel([MaybeUninit::uninit(); KC * 256]);
-        let start: *mut T = panel.0.as_mut_ptr().cast();
+        let b: *mut T = panel.0.as_mut_ptr().cast();
         let columns = width.columns;
-        let b = Strided { start: start.cast_const(), k_stride: columns as isize, column_stride: 1 };
         // SAFETY: columns of B, as many as the panel holds.
         unsafe {
-            self.b.pack_on(width.d, 0..self.sizes[1], j..j + columns, start, columns);
-            Small { b, ..*self }.panel(width, j, start, add);
+            self.b.pack_on(width.d, 0..self.sizes[1], j..j + columns, b, columns);
+            self.panel(width, j, b, columns as isize);
         }
     }
 
@@ -95,10 +96,10 @@ impl<T: Float> Small<'_, T> {
     ///
     /// # Safety
     /// - The columns must lie inside the product.
-    #[inline]
-    unsafe fn panel(&self, width: Width, j: usize, b: *const T, add: bool) {
+    #[inline(never)]
+    unsafe fn panel(&self, width: &Width, j: usize, b: *const T, b_stride: isize) {
         let [m, k, _] = self.sizes;
-        let Width { d, lanes, vectors, columns } = width;
+        let Width { d, lanes, vectors, columns } = *width;
         let highest = match (lanes * size_of::<T>(), vectors) {
             (64, 4) => 6,
             (64, _) | (32, 1) => 8,
@@ -112,31 +113,47 @@ impl<T: Float> Small<'_, T> {
             row_stride: self.a.column_stride,
             k_stride: self.a.k_stride,
             b,
-            b_stride: self.b.k_stride,
+            b_stride,
             last: columns - (vectors - 1) * lanes,
             to: self.c.wrapping_add(j),
             to_stride: self.c_stride,
-            add,
+            add: self.add,
             fetch: false,
             ahead: self.a.start,
             ahead_stride: 0,
         };
         let mut start = 0;
-        while start < m {
+        loop {
             let rows = height.min(m - start);
             // SAFETY: by the caller's contract; there is a tile of every height up to the highest.
             unsafe {
                 tile(d, rows, vectors, &t);
-                if !self.finish.is_nothing() {
-                    let (rows, columns) = ([start, rows], [j, columns]);
-                    let (from, from_stride) = (t.to.cast_const(), self.c_stride);
-                    let (earlier, to, finish) = (None, &self.output, Some(self.finish));
-                    settle_on(d, Settle { rows, columns, from, from_stride, earlier, to, finish });
+                if let Some(finish) = &self.finish {
+                    self.settle(d, *finish, [start, rows], [j, columns]);
                 }
             }
             start += rows;
+            if start == m {
+                return;
+            }
             t.a = self.a.at(0, start);
             t.to = t.to.wrapping_add(rows * self.c_stride);
+        }
+    }
+
+    /// What follows the sums of some rows and columns.
+    ///
+    /// # Safety
+    /// - As [`panel`](Self::panel).
+    #[inline(never)]
+    unsafe fn settle(&self, d: Dispatch, finish: Finish<T>, rows: [usize; 2], columns: [usize; 2]) {
+        let from_stride = self.c_stride;
+        let from = self.c.wrapping_add(rows[0] * from_stride + columns[0]).cast_const();
+        // SAFETY: a part of C.
+        unsafe {
+            let to = &Output::new(self.c, self.c_stride, self.sizes[2], 0);
+            let (earlier, finish) = (None, Some(finish));
+            settle_on(d, Settle { rows, columns, from, from_stride, earlier, to, finish });
         }
     }
 }
