@@ -22,7 +22,7 @@ pub use integers::multiply_integers;
 pub(crate) use output::Output;
 pub(crate) use panels::{Panels, Strided};
 
-use super::isa::{Isa, Kernel, isa};
+use super::isa::{Isa, Kernel, isa, strongest};
 use super::parallel::{self, Shared};
 use crate::element::Float;
 use crate::error::{Error, Result, require};
@@ -40,13 +40,20 @@ pub(crate) struct Dispatch {
 
 impl Dispatch {
     /// The ISA and the team in force.
+    #[inline]
     pub(crate) fn in_force() -> Self {
         Dispatch { isa: isa(), team: parallel::threads() > 1 }
     }
 
     /// A given ISA, and whether to take the paths for a team.
     pub(crate) fn forced(isa: Isa, team: bool) -> Self {
-        Dispatch { isa, team }
+        Dispatch { isa: isa.min(strongest()), team }
+    }
+
+    /// The same with AVX2 in AVX-512's place.
+    #[inline]
+    fn narrow(self) -> Self {
+        Dispatch { isa: self.isa.min(Isa::Avx2), ..self }
     }
 
     /// Runs the kernel.
@@ -120,7 +127,7 @@ pub fn gemm<T: Float>(
     c: &mut [T],
     c_stride: usize,
 ) -> Result<()> {
-    gemm_on(Dispatch::in_force(), [m, k, n], a, b, epilogue, c, c_stride)
+    gemm_on(Dispatch::in_force(), [m, k, n], &a, &b, &epilogue, c, c_stride)
 }
 
 /// [`gemm`] under a given ISA, or the strongest available one below it: benches compare ISAs with it.
@@ -136,7 +143,8 @@ pub fn gemm_under<T: Float>(
     c: &mut [T],
     c_stride: usize,
 ) -> Result<()> {
-    gemm_on(Dispatch::forced(isa, parallel::threads() > 1), [m, k, n], a, b, epilogue, c, c_stride)
+    let d = Dispatch::forced(isa, parallel::threads() > 1);
+    gemm_on(d, [m, k, n], &a, &b, &epilogue, c, c_stride)
 }
 
 /// A batch of products: batch `i` uses `a.offset + a_offsets[i]`, `b.offset + b_offsets[i]` and the
@@ -156,22 +164,22 @@ pub fn gemm_batched<T: Float>(
     batched_on(Dispatch::in_force(), [m, k, n], (a, a_offsets), (b, b_offsets), epilogue, c)
 }
 
-/// [`gemm`] under a given ISA.
+/// [`gemm`] under a given ISA. By reference, as what it calls: copies of what was just written stall a small product.
 fn gemm_on<T: Float>(
     d: Dispatch,
     [m, k, n]: [usize; 3],
-    a: Matrix<'_, T>,
-    b: Matrix<'_, T>,
-    epilogue: Epilogue<'_, T>,
+    a: &Matrix<'_, T>,
+    b: &Matrix<'_, T>,
+    epilogue: &Epilogue<'_, T>,
     c: &mut [T],
     c_stride: usize,
 ) -> Result<()> {
     if m == 0 || n == 0 {
         return Ok(());
     }
-    check_operand(&a, [m, k])?;
-    check_operand(&b, [k, n])?;
-    check_bias(&epilogue, m, n)?;
+    check_operand(a, [m, k])?;
+    check_operand(b, [k, n])?;
+    check_bias(epilogue, m, n)?;
     require(m == 1 || c_stride >= n, "gemm: rows of c overlap")?;
     let end = (m - 1).checked_mul(c_stride).and_then(|start| start.checked_add(n));
     require(end.is_some_and(|end| end <= c.len()), "gemm: c is too short")?;
@@ -207,7 +215,7 @@ fn batched_on<T: Float>(
         let c = c.as_ptr().wrapping_add(i * size);
         // SAFETY: every operand of the batch and the length of c were checked; the products' places
         // in c are disjoint.
-        unsafe { unchecked(d, [m, k, n], a, b, epilogue, c, n) }
+        unsafe { unchecked(d, [m, k, n], &a, &b, &epilogue, c, n) }
     };
     // Large products are parallel inside; small ones are a piece each.
     if size.saturating_mul(k) >= LARGE {
@@ -236,7 +244,18 @@ impl<T> Matrix<'_, T> {
     }
 }
 
+/// That every element lies in the data. Small products feel how long this takes.
+#[inline]
 fn check_operand<T: Float>(x: &Matrix<'_, T>, shape: [usize; 2]) -> Result<()> {
+    let [rows, columns] = shape;
+    if x.row_stride >= 0 && x.column_stride >= 0 && rows > 0 && columns > 0 {
+        let far = (rows - 1).checked_mul(x.row_stride as usize);
+        let right = (columns - 1).checked_mul(x.column_stride as usize);
+        let last = far.zip(right).and_then(|(far, right)| far.checked_add(right));
+        if last.and_then(|last| last.checked_add(x.offset)).is_some_and(|at| at < x.data.len()) {
+            return Ok(());
+        }
+    }
     View::new(x.data, x.offset, &shape, &[x.row_stride, x.column_stride]).map(|_| ())
 }
 
@@ -271,12 +290,13 @@ impl<T: Float> Epilogue<'_, T> {
 /// # Safety
 /// - Every element of the operands, of the biases and of c must lie in its memory; c is written and
 ///   nobody else's.
+#[inline]
 unsafe fn unchecked<T: Float>(
     d: Dispatch,
     [m, k, n]: [usize; 3],
-    a: Matrix<'_, T>,
-    b: Matrix<'_, T>,
-    epilogue: Epilogue<'_, T>,
+    a: &Matrix<'_, T>,
+    b: &Matrix<'_, T>,
+    epilogue: &Epilogue<'_, T>,
     c: *mut T,
     c_stride: usize,
 ) -> Result<()> {
@@ -291,10 +311,12 @@ unsafe fn unchecked<T: Float>(
         column_stride: b.column_stride,
     };
     if small::suits(d, [m, k, n]) {
-        // SAFETY: the product's memory.
-        let output = unsafe { Output::new(c, c_stride, n, 0) };
-        let finish = epilogue.finish(false);
-        let product = small::Small { sizes: [m, k, n], a: at, b, c, c_stride, finish, output };
+        let (sizes, add) = ([m, k, n], epilogue.accumulate);
+        let finish = match (&epilogue.bias, epilogue.activation) {
+            (Bias::None, Activation::None) => None,
+            _ => Some(Finish { accumulate: false, ..epilogue.finish(false) }),
+        };
+        let product = small::Small { sizes, a: at, b, c, c_stride, add, finish };
         // SAFETY: by the caller's contract.
         unsafe { product.compute(d) };
         return Ok(());

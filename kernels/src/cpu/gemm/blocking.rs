@@ -3,8 +3,7 @@
 //! Only speed depends on it: the order of every sum is fixed by [`KC`] alone.
 
 use super::Dispatch;
-use crate::cpu::isa::Kernel;
-use crate::cpu::simd::Simd;
+use crate::cpu::isa::Isa;
 use crate::element::Float;
 
 /// The block of k: part of the order R2, the same for every ISA and dtype.
@@ -19,11 +18,14 @@ pub(super) const MC_PACKED: usize = 4096;
 /// Elements of A that are packed at a time where one row block covers all of m.
 pub(super) const A_WINDOW: usize = 1 << 20;
 
-/// Fused multiply-adds that a parallel piece should at least hold (about 50 us).
-pub(super) const PIECE: usize = 1 << 22;
+/// Fused multiply-adds that a parallel piece should at least hold (about 20 us).
+pub(super) const PIECE: usize = 1 << 20;
+
+/// Pieces of columns that are enough for a team.
+pub(super) const PIECES: usize = 8;
 
 /// Columns of a piece: with them a piece's part of B stays in L2.
-pub(super) const PIECE_COLUMNS: usize = 256;
+pub(super) const PIECE_COLUMNS: usize = 512;
 
 /// The largest tile, in elements.
 pub(super) const TILE_MAX: usize = 6 * 64;
@@ -42,18 +44,49 @@ pub(crate) struct Blocking {
 }
 
 impl Blocking {
-    /// The vectors of the tile for the next of `columns` columns.
+    /// The tile for the next of `columns` columns in a product of `k` steps.
     #[inline]
-    pub(super) fn vectors<T>(&self, columns: usize) -> usize {
-        let vectors = columns.min(self.nr).div_ceil(self.lanes);
-        match self.lanes * size_of::<T>() {
-            64 => vectors,
-            32 if vectors == 3 => 2,
-            32 => vectors,
-            _ if vectors < 4 => 1,
-            _ => 4,
-        }
+    pub(super) fn width<T>(&self, d: Dispatch, k: usize, columns: usize) -> Width {
+        width::<T>(d, k, columns.min(self.nr))
     }
+}
+
+/// How wide a tile is, and under which ISA.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Width {
+    pub(super) d: Dispatch,
+    pub(super) lanes: usize,
+    pub(super) vectors: usize,
+    /// Columns, the last vector perhaps in part.
+    pub(super) columns: usize,
+}
+
+/// Steps of k from which on half a vector's work pays for AVX2's slow masked stores.
+const NARROW: usize = 64;
+
+/// The tile for the first of `columns` columns, at most four vectors.
+#[inline]
+pub(super) fn width<T>(d: Dispatch, k: usize, columns: usize) -> Width {
+    let bytes = vector_bytes::<T>(d);
+    let lanes = bytes / size_of::<T>();
+    // A power of two: no division.
+    let (whole, rest) = (columns >> lanes.trailing_zeros(), columns & (lanes - 1));
+    // Half a vector or less is left to AVX2: half the work.
+    let half = lanes / 2;
+    if bytes == 64 && (rest == half || (rest > 0 && rest < half && k >= NARROW)) {
+        return match whole {
+            0 => Width { d: d.narrow(), lanes: half, vectors: 1, columns },
+            _ => Width { d, lanes, vectors: whole, columns: columns - rest },
+        };
+    }
+    let vectors = match (whole + usize::from(rest > 0), bytes) {
+        (vectors, 64) => vectors,
+        (3, 32) => 2,
+        (vectors, 32) => vectors,
+        (4, _) => 4,
+        (_, _) => 1,
+    };
+    Width { d, lanes, vectors, columns: columns.min(vectors * lanes) }
 }
 
 /// Elements of A up to which a piece runs through all of k before it goes to the next panel of B: A
@@ -103,8 +136,13 @@ pub(super) const fn has_instance(vector_bytes: usize, rows: usize, vectors: usiz
 }
 
 /// The bytes of a vector of the ISA that `dispatch` runs.
-pub(super) fn vector_bytes<T: Float>(dispatch: Dispatch) -> usize {
-    dispatch.call::<T, _>(Lookup)
+#[inline]
+pub(super) fn vector_bytes<T>(dispatch: Dispatch) -> usize {
+    match dispatch.isa {
+        Isa::Scalar => size_of::<T>(),
+        Isa::Avx2 => 32,
+        Isa::Avx512 => 64,
+    }
 }
 
 /// The row of the table for the ISA that `dispatch` runs.
@@ -113,15 +151,4 @@ pub(super) fn blocking<T: Float>(dispatch: Dispatch, kind: TileKind) -> Blocking
     let (mr, vectors) = tile_of(vector, kind);
     let lanes = vector / size_of::<T>();
     Blocking { mr, lanes, nr: vectors * lanes, mc: 144 }
-}
-
-struct Lookup;
-
-impl<T: Float> Kernel<T> for Lookup {
-    type Output = usize;
-    const WIDE: bool = true;
-    #[inline(always)]
-    fn run<S: Simd<T>>(self, _: S) -> usize {
-        S::LANES * size_of::<T>()
-    }
 }

@@ -10,7 +10,8 @@ use std::ops::Range;
 
 use super::Dispatch;
 use super::blocking::{
-    A_RESIDENT, A_WINDOW, Blocking, KC, L2, MC_PACKED, NC, PIECE, PIECE_COLUMNS, TileKind, blocking,
+    A_RESIDENT, A_WINDOW, Blocking, KC, L2, MC_PACKED, NC, PIECE, PIECE_COLUMNS, PIECES, TileKind,
+    blocking,
 };
 use super::output::Output;
 use super::panels::{Packs, ROW, Strided};
@@ -81,8 +82,8 @@ pub(crate) unsafe fn multiply<T: Float>(d: Dispatch, p: &Product<'_, T>) -> Resu
         vector::multiply(d, p, operands);
         return Ok(());
     }
-    let a = p.a.strided().and_then(|a| in_place(a, p.m, p.n));
     let blocking = blocking::<T>(d, tile_kind(p));
+    let a = p.a.strided().and_then(|a| in_place(a, p.m, p.n.div_ceil(blocking.nr)));
     let mut sum_buffer = match p.finish.accumulate && p.k_total > KC {
         true => Some(Buffer::new(bytes::<T>(&[p.m, p.n])?)?),
         false => None,
@@ -93,11 +94,16 @@ pub(crate) unsafe fn multiply<T: Float>(d: Dispatch, p: &Product<'_, T>) -> Resu
         .map(|b| unsafe { Output::new(b.as_mut_slice::<T>().as_mut_ptr(), p.n, p.n, 0) });
     let small_b = |b: &Strided<T>| b.column_stride == 1 && b.k_stride.unsigned_abs() <= 256;
     let b = p.b.strided().filter(|b| b.column_stride == 1 && (p.m <= blocking.mr || small_b(b)));
-    let fair = PIECE / (p.m.min(blocking.mc) * p.k.len().max(1)).max(1);
+    let fair = PIECE / (p.m * p.k.len().max(1)).max(1);
+    let fair = if d.team { fair } else { PIECE_COLUMNS };
     let chunk = fair.clamp(1, PIECE_COLUMNS).next_multiple_of(blocking.nr);
     let plan = Plan { blocking, a, b, sums, chunk, apart: false };
-    // In place, A's rows cost no room: a row block may be larger before sharing panels of B pays.
-    let one_block = if plan.a.is_some() || p.a.by_rows() { 512 } else { 2 * blocking.mc };
+    // A panel of B that is packed by one piece is in L2 when it is used, and was fetched before; shared ones make pieces of rows, too.
+    let one_block = match d.team && p.n.div_ceil(chunk) < PIECES {
+        true if plan.a.is_some() || p.a.by_rows() => 512,
+        true => 2 * blocking.mc,
+        false => MC_PACKED,
+    };
     let long = p.blocks().len() >= 4 && p.n.div_ceil(chunk) <= 4 && p.finish.is_nothing();
     match p.m <= one_block {
         true if long && d.team => by_blocks(d, p, &plan),
@@ -121,10 +127,11 @@ fn tile_kind<T: Float>(p: &Product<'_, T>) -> TileKind {
 
 /// A as it lies, if it is worth reading so: the panels of B, or its own rows, are few and one of
 /// its strides is 1.
-fn in_place<T: Float>(a: Strided<T>, m: usize, n: usize) -> Option<Rows<T>> {
+fn in_place<T: Float>(a: Strided<T>, m: usize, panels: usize) -> Option<Rows<T>> {
     let rows = Rows::Strided(a.start, a.column_stride, a.k_stride);
-    let few =
-        m == 1 || (a.k_stride == 1 && (n <= 512 || m <= 6)) || (a.column_stride == 1 && n <= 128);
+    let few = m == 1
+        || (a.k_stride == 1 && (panels <= 8 || m <= 6))
+        || (a.column_stride == 1 && panels <= 2);
     few.then_some(rows)
 }
 
@@ -260,8 +267,9 @@ pub(super) fn stream_piece<T: Float>(
         };
         let columns = j..end.min(j + nr);
         let mut sliver = p.sliver(plan, block, [0, p.m], a, columns.clone());
-        if let Some(b) = by_rows.filter(|_| columns.end < end) {
-            sliver.ahead = Some(b.at(k.start, columns.end));
+        let next = if columns.end < end { [k.start, columns.end] } else { [k.end, start] };
+        if let Some(b) = by_rows.filter(|_| next[0] < blocks.end * KC) {
+            sliver.ahead = Some(b.at(next[0], next[1]));
             sliver.ahead_stride = b.k_stride;
         }
         match plan.b {

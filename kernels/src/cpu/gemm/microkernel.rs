@@ -27,6 +27,8 @@ pub(super) struct Tile<T> {
     pub(super) to_stride: usize,
     /// Add the sums to what is there (a later block of k), or store them (the first).
     pub(super) add: bool,
+    /// Fetch what the sums go to while they are computed.
+    pub(super) fetch: bool,
     /// What later tiles read: a step of k fetches the cache line of one address. Any address will do.
     pub(super) ahead: *const T,
     pub(super) ahead_stride: isize,
@@ -86,7 +88,7 @@ where
 {
     let zero = s.splat(T::ZERO);
     let mut acc = [[zero; NV]; ROWS];
-    if t.k >= FETCH {
+    if t.fetch {
         for i in 0..ROWS {
             for v in (0..NV * S::LANES * size_of::<T>()).step_by(64) {
                 fetch(t.to.wrapping_add(i * t.to_stride + v / size_of::<T>()));
@@ -138,12 +140,9 @@ where
     }
 }
 
-/// Steps of k from which on C is fetched while they are computed.
-const FETCH: usize = 32;
-
 /// Asks for a cache line; any address will do.
 #[inline(always)]
-fn fetch<T>(address: *const T) {
+pub(super) fn fetch<T>(address: *const T) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: a hint, part of every x86-64.
     unsafe {

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::Dispatch;
 use super::blocking::KC;
+use super::microkernel::fetch;
 use crate::cpu::isa::Kernel;
 use crate::cpu::simd::Simd;
 use crate::element::Float;
@@ -115,12 +116,16 @@ unsafe fn copy_rows<T: Float, S: Simd<T>>(
                 s.store(to.add(j), s.load(from.add(j)));
             }
             if whole < columns {
+                fetch(from.wrapping_add(64 / size_of::<T>()));
                 let tail = s.load_first(from.add(whole), columns - whole);
                 s.store_first(to.add(whole), tail, columns - whole);
             }
         }
     }
 }
+
+/// Bytes that a column is fetched ahead.
+const AHEAD: usize = 256;
 
 /// Packs columns that are contiguous in memory, by blocks transposed in registers.
 ///
@@ -141,6 +146,11 @@ unsafe fn transpose_blocks<T: Float, S: Simd<T>>(
 ) {
     let groups = columns.div_ceil(S::BLOCK);
     let whole = rows - rows % S::BLOCK;
+    // There are more columns than prefetchers follow. A narrow panel's next neighbour comes soon.
+    let ahead = match columns <= 8 {
+        true => stride.wrapping_mul(columns as isize),
+        false => (AHEAD / size_of::<T>()) as isize,
+    };
     // Two blocks at a time are a whole cache line of each column: columns are often a power of two
     // apart, and evict each other.
     for l in (0..whole).step_by(2 * S::BLOCK) {
@@ -151,6 +161,7 @@ unsafe fn transpose_blocks<T: Float, S: Simd<T>>(
                 for (i, source) in sources.iter_mut().enumerate() {
                     let column = (j + i).min(columns - 1) as isize;
                     *source = from.wrapping_offset(column * stride).wrapping_add(l);
+                    fetch(source.wrapping_offset(ahead));
                 }
                 // SAFETY: `BLOCK` rows of existing columns, and this block's place in the panel.
                 unsafe { store_block(s, &sources, [l, j], [rows, width], to) };

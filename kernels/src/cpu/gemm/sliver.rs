@@ -4,7 +4,7 @@ use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use super::Dispatch;
-use super::blocking::{Blocking, TILE_MAX};
+use super::blocking::{Blocking, TILE_MAX, Width};
 use super::microkernel::{Tile, tile};
 use super::output::Output;
 use super::settle::{Finish, Settle, settle_on};
@@ -53,6 +53,9 @@ pub(super) struct Sliver<'a, T> {
     pub(super) finish: Finish<T>,
 }
 
+/// Steps of k from which on C is fetched while they are computed.
+const FETCH: usize = 32;
+
 impl<T: Float> Sliver<'_, T> {
     /// Computes it with tiles as wide as there are for its columns.
     ///
@@ -62,11 +65,11 @@ impl<T: Float> Sliver<'_, T> {
         let (start, columns) = (self.j, self.columns);
         let mut done = 0;
         while done < columns {
-            let vectors = blocking.vectors::<T>(columns - done);
+            let width = blocking.width::<T>(d, self.k, columns - done);
             self.j = start + done;
-            self.columns = (columns - done).min(vectors * blocking.lanes);
+            self.columns = width.columns;
             // SAFETY: handed on.
-            unsafe { self.part(d, vectors, blocking.lanes) };
+            unsafe { self.part(width) };
             self.b = self.b.wrapping_add(self.columns);
             done += self.columns;
         }
@@ -76,7 +79,7 @@ impl<T: Float> Sliver<'_, T> {
     ///
     /// # Safety
     /// - As [`compute`](Self::compute).
-    unsafe fn part(&self, d: Dispatch, vectors: usize, lanes: usize) {
+    unsafe fn part(&self, Width { d, lanes, vectors, .. }: Width) {
         let mut spare = MaybeUninit::<[T; TILE_MAX]>::uninit();
         let spare: *mut T = spare.as_mut_ptr().cast();
         let width = vectors * lanes;
@@ -122,6 +125,7 @@ impl<T: Float> Sliver<'_, T> {
                 to,
                 to_stride,
                 add: direct && add,
+                fetch: direct && self.k >= FETCH,
                 ahead,
                 ahead_stride,
             };

@@ -3,12 +3,11 @@
 use std::mem::MaybeUninit;
 
 use super::Dispatch;
-use super::blocking::{KC, has_instance, vector_bytes};
+use super::blocking::{KC, Width, vector_bytes, width};
 use super::microkernel::{Tile, tile};
 use super::output::Output;
 use super::panels::{Packs, Strided};
 use super::settle::{Finish, Settle, settle_on};
-use super::sliver::tile_start;
 use crate::element::Float;
 
 /// Multiply-adds of a small product. A team pays earlier.
@@ -19,15 +18,17 @@ const SMALL_FOR_A_TEAM: usize = 150_000;
 const SMALL_VECTOR: usize = 1 << 10;
 
 /// A product of one block of k.
-pub(super) struct Small<'a, T> {
+pub(super) struct Small<T> {
     pub(super) sizes: [usize; 3],
     /// The transpose of A, `[k, m]`.
     pub(super) a: Strided<T>,
     pub(super) b: Strided<T>,
     pub(super) c: *mut T,
     pub(super) c_stride: usize,
-    pub(super) finish: Finish<T>,
-    pub(super) output: Output<'a, T>,
+    /// Add the product to C.
+    pub(super) add: bool,
+    /// What follows.
+    pub(super) finish: Option<Finish<T>>,
 }
 
 /// True if a product of these sizes is small.
@@ -45,29 +46,33 @@ pub(super) fn suits(d: Dispatch, [m, k, n]: [usize; 3]) -> bool {
 #[repr(align(64))]
 struct Panel([MaybeUninit<u8>; KC * 256]);
 
-impl<T: Float> Small<'_, T> {
+impl<T: Float> Small<T> {
     /// Computes it.
     ///
     /// # Safety
     /// - The operands must hold `k` rows of `m` and `n` columns, c the product, the biases `m` and `n` elements.
-    pub(super) unsafe fn compute(mut self, d: Dispatch) {
-        let n = self.sizes[2];
-        let vector = vector_bytes::<T>(d);
-        let lanes = vector / size_of::<T>();
-        // The widest tiles that there are, of balanced widths.
-        let widest = if vector == 32 { 2 } else { 4 };
-        let panels = n.div_ceil(lanes * widest);
-        let vectors = n.div_ceil(lanes).div_ceil(panels);
-        let add = std::mem::take(&mut self.finish.accumulate);
-        for j in (0..n).step_by(vectors * lanes) {
-            let columns = (n - j).min(vectors * lanes);
+    #[inline]
+    pub(super) unsafe fn compute(&self, d: Dispatch) {
+        let [_, k, n] = self.sizes;
+        let bytes = vector_bytes::<T>(d);
+        let lanes = bytes / size_of::<T>();
+        let widest = lanes * if bytes == 32 { 2 } else { 4 };
+        // Panels of balanced widths, each of whole vectors but the last.
+        let step = match n <= widest {
+            true => n,
+            false => n.div_ceil(n.div_ceil(widest)).next_multiple_of(lanes),
+        };
+        let mut j = 0;
+        while j < n {
+            let width = width::<T>(d, k, step.min(n - j));
             // SAFETY: a panel of the product.
             unsafe {
                 match self.b.column_stride {
-                    1 => self.panel(d, [vector, lanes], [j, columns], self.b.at(0, j), add),
-                    _ => self.packed(d, [vector, lanes], [j, columns], add),
+                    1 => self.panel(&width, j, self.b.at(0, j), self.b.k_stride),
+                    _ => self.packed(&width, j),
                 }
             }
+            j += width.columns;
         }
     }
 
@@ -76,82 +81,79 @@ impl<T: Float> Small<'_, T> {
     /// # Safety
     /// - As [`panel`](Self::panel).
     #[inline(never)]
-    unsafe fn packed(&self, d: Dispatch, isa: [usize; 2], [j, columns]: [usize; 2], add: bool) {
+    unsafe fn packed(&self, width: &Width, j: usize) {
         let mut panel = Panel([MaybeUninit::uninit(); KC * 256]);
         let b: *mut T = panel.0.as_mut_ptr().cast();
-        let part = Small {
-            b: Strided { start: b, k_stride: columns as isize, column_stride: 1 },
-            ..*self
-        };
+        let columns = width.columns;
         // SAFETY: columns of B, as many as the panel holds.
         unsafe {
-            self.b.pack_on(d, 0..self.sizes[1], j..j + columns, b, columns);
-            part.panel(d, isa, [j, columns], b, add);
+            self.b.pack_on(width.d, 0..self.sizes[1], j..j + columns, b, columns);
+            self.panel(width, j, b, columns as isize);
         }
     }
 
-    /// Columns of C that tiles cover side by side; `b`: their part of B.
+    /// The columns from `j` on that a tile covers; `b`: their part of B.
     ///
     /// # Safety
     /// - The columns must lie inside the product.
-    #[inline]
-    unsafe fn panel(
-        &self,
-        d: Dispatch,
-        [vector, lanes]: [usize; 2],
-        [j, columns]: [usize; 2],
-        b: *const T,
-        add: bool,
-    ) {
+    #[inline(never)]
+    unsafe fn panel(&self, width: &Width, j: usize, b: *const T, b_stride: isize) {
         let [m, k, _] = self.sizes;
-        let mut done = 0;
-        while done < columns {
-            let vectors = match (columns - done).div_ceil(lanes) {
-                vectors if vector >= 32 => vectors,
-                4 => 4,
-                _ => 1,
-            };
-            let width = (columns - done).min(vectors * lanes);
-            let highest = [8, 6, 4].into_iter().find(|&rows| has_instance(vector, rows, vectors));
-            let tiles = m.div_ceil(highest.unwrap_or(1));
-            for index in 0..tiles {
-                let start = tile_start(m, tiles, index);
-                let rows = tile_start(m, tiles, index + 1) - start;
-                let a = self.a.at(0, start);
-                let t = Tile {
-                    k,
-                    a,
-                    row_stride: self.a.column_stride,
-                    k_stride: self.a.k_stride,
-                    b: b.wrapping_add(done),
-                    b_stride: self.b.k_stride,
-                    last: width - (vectors - 1) * lanes,
-                    to: self.c.wrapping_add(start * self.c_stride + j + done),
-                    to_stride: self.c_stride,
-                    add,
-                    ahead: a,
-                    ahead_stride: 0,
-                };
-                // SAFETY: by the caller's contract; the instance exists.
-                unsafe {
-                    tile(d, rows, vectors, &t);
-                    if !self.finish.is_nothing() {
-                        settle_on(
-                            d,
-                            Settle {
-                                rows: [start, rows],
-                                columns: [j + done, width],
-                                from: t.to,
-                                from_stride: self.c_stride,
-                                earlier: None,
-                                to: &self.output,
-                                finish: Some(self.finish),
-                            },
-                        );
-                    }
+        let Width { d, lanes, vectors, columns } = *width;
+        let highest = match (lanes * size_of::<T>(), vectors) {
+            (64, 4) => 6,
+            (64, _) | (32, 1) => 8,
+            (32, _) => 6,
+            (_, _) => 4,
+        };
+        let height = if m <= highest { m } else { m.div_ceil(m.div_ceil(highest)) };
+        let mut t = Tile {
+            k,
+            a: self.a.start,
+            row_stride: self.a.column_stride,
+            k_stride: self.a.k_stride,
+            b,
+            b_stride,
+            last: columns - (vectors - 1) * lanes,
+            to: self.c.wrapping_add(j),
+            to_stride: self.c_stride,
+            add: self.add,
+            fetch: false,
+            ahead: self.a.start,
+            ahead_stride: 0,
+        };
+        let mut start = 0;
+        loop {
+            let rows = height.min(m - start);
+            // SAFETY: by the caller's contract; there is a tile of every height up to the highest.
+            unsafe {
+                tile(d, rows, vectors, &t);
+                if let Some(finish) = &self.finish {
+                    self.settle(d, *finish, [start, rows], [j, columns]);
                 }
             }
-            done += width;
+            start += rows;
+            if start == m {
+                return;
+            }
+            t.a = self.a.at(0, start);
+            t.to = t.to.wrapping_add(rows * self.c_stride);
+        }
+    }
+
+    /// What follows the sums of some rows and columns.
+    ///
+    /// # Safety
+    /// - As [`panel`](Self::panel).
+    #[inline(never)]
+    unsafe fn settle(&self, d: Dispatch, finish: Finish<T>, rows: [usize; 2], columns: [usize; 2]) {
+        let from_stride = self.c_stride;
+        let from = self.c.wrapping_add(rows[0] * from_stride + columns[0]).cast_const();
+        // SAFETY: a part of C.
+        unsafe {
+            let to = &Output::new(self.c, self.c_stride, self.sizes[2], 0);
+            let (earlier, finish) = (None, Some(finish));
+            settle_on(d, Settle { rows, columns, from, from_stride, earlier, to, finish });
         }
     }
 }

@@ -74,7 +74,7 @@ fn check_epilogue<T: Float>(
             available().flat_map(|isa| [Dispatch::forced(isa, false), Dispatch::forced(isa, true)])
         {
             let mut got = old.clone();
-            gemm_on(d, [m, k, n], matrix(&a), matrix(&b), epilogue, &mut got, stride).unwrap();
+            gemm_on(d, [m, k, n], &matrix(&a), &matrix(&b), &epilogue, &mut got, stride).unwrap();
             assert!(same(&got, &want), "{d:?} {m}x{k}x{n} {a_lies:?} {b_lies:?} {epilogue:?}");
         }
     }
@@ -95,6 +95,18 @@ fn sizes_around_the_tile_edges() {
                 check::<f32>([m, k, n], [Lies::RowMajor, Lies::RowMajor]);
                 check::<f64>([m, k, n], [Lies::RowMajor, Lies::ColumnMajor]);
             }
+        }
+    }
+}
+
+#[test]
+fn small_and_half_a_vector_left() {
+    for sizes in
+        [[7, 100, 5], [33, 64, 40], [100, 100, 100], [9, 256, 20], [50, 70, 72], [3, 40, 250]]
+    {
+        for lies in [[Lies::RowMajor; 2], [Lies::ColumnMajor; 2], [Lies::Spread, Lies::Backwards]] {
+            check::<f32>(sizes, lies);
+            check::<f64>(sizes, lies);
         }
     }
 }
@@ -137,6 +149,8 @@ fn any_strides() {
 fn many_row_blocks_and_chunks() {
     check::<f32>([530, 20, 300], [Lies::RowMajor, Lies::RowMajor]);
     check::<f32>([300, 300, 530], [Lies::RowMajor, Lies::ColumnMajor]);
+    check::<f32>([30, 600, 1030], [Lies::RowMajor, Lies::RowMajor]);
+    check::<f64>([600, 300, 610], [Lies::RowMajor, Lies::RowMajor]);
     check::<f32>([300, 300, 530], [Lies::ColumnMajor, Lies::RowMajor]);
     check::<f64>([290, 259, 150], [Lies::ColumnMajor, Lies::ColumnMajor]);
     check::<f32>([8200, 3, 20], [Lies::Spread, Lies::RowMajor]);
@@ -169,7 +183,7 @@ fn not_a_number_spreads_and_stays() {
     let relu = Epilogue { activation: Activation::Relu, ..Epilogue::default() };
     for isa in available() {
         let mut c = [0.0; 4];
-        gemm_on(Dispatch::forced(isa, true), [2; 3], matrix(&a), matrix(&b), relu, &mut c, 2)
+        gemm_on(Dispatch::forced(isa, true), [2; 3], &matrix(&a), &matrix(&b), &relu, &mut c, 2)
             .unwrap();
         assert!(c[0].is_nan() && c[1].is_nan() && c[2] == f32::INFINITY && c[3].is_nan());
     }
