@@ -10,11 +10,13 @@ mod classes;
 mod finite;
 mod forward;
 mod input_grad;
+mod lines;
 mod pad;
-mod patches;
 mod product;
+mod tap_sums;
 #[cfg(test)]
 mod tests;
+mod tiles;
 mod weight_grad;
 
 use super::gemm::{Activation, Dispatch};
@@ -82,6 +84,11 @@ impl Conv2dShape {
         let room = checked_len(&[self.in_channels.max(self.out_channels).max(1), kh, kw, 8]);
         require(room.is_some(), "conv2d: sizes overflow")?;
         Ok([oh, ow])
+    }
+
+    /// Taps of an output: input channels of a group times the kernel's places.
+    fn taps(&self) -> usize {
+        self.group_inputs() * self.kernel[0] * self.kernel[1]
     }
 
     /// Input channels of a group.

@@ -41,7 +41,10 @@ impl Frame {
     }
 }
 
-/// The padded planes of `planes` (`count` of them, plane after plane), plane after plane.
+/// Elements behind the padded planes, so that the last places may be read in whole vectors.
+const BEHIND: usize = 16;
+
+/// The padded planes of `planes` (`count` of them, plane after plane), plane after plane, and [`BEHIND`] zeros.
 ///
 /// # Errors
 /// [`OutOfMemory`](Error::OutOfMemory) if there is no room for them.
@@ -49,8 +52,12 @@ pub(super) fn pad<T: Float>(frame: &Frame, planes: &[T], count: usize) -> Result
     let [h, w] = frame.plane;
     let [ph, pw] = frame.padded;
     let size = checked_len(&[count, ph, pw, size_of::<T>()])
+        .and_then(|size| size.checked_add(BEHIND * size_of::<T>()))
         .ok_or(Error::Contract("conv2d: the size of the padded input overflows"))?;
     let mut buffer = Buffer::new(size)?;
+    let all = buffer.as_mut_slice::<T>();
+    let behind = all.len() - BEHIND;
+    all[behind..].fill(T::ZERO);
     let (rows, columns) = (frame.visible(0), frame.visible(1));
     let out = Shared::new(buffer.as_mut_slice::<T>());
     parallel::run(count, (size / size_of::<T>()) as u64 / 4, &|index| {
