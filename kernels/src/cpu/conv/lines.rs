@@ -2,7 +2,7 @@
 //! images, weights one at a time. Nothing is packed, and results are stored where they belong.
 
 use super::product::PatchProduct;
-use crate::cpu::gemm::{Activation, Dispatch, KC, work_ns};
+use crate::cpu::gemm::{Activation, Dispatch, work_ns};
 use crate::cpu::isa::Kernel;
 use crate::cpu::parallel::{self, Shared};
 use crate::cpu::simd::Simd;
@@ -154,13 +154,14 @@ impl<T: Float> Lines<'_, T> {
         let taps = self.p.taps;
         let zero = s.splat(T::ZERO);
         let mut sums = [[zero; V]; R];
-        for (block, steps) in taps.chunks(KC).enumerate() {
+        for block in 0..self.p.ends.len() {
+            let steps = self.p.block(block);
             let mut weights = [self.p.weight.as_ptr(); R];
             for (r, weight) in weights.iter_mut().enumerate() {
-                *weight = weight.wrapping_add((row + r) * taps.len() + block * KC);
+                *weight = weight.wrapping_add((row + r) * taps.len() + steps.start);
             }
             let mut parts = [[zero; V]; R];
-            for (l, step) in steps.iter().enumerate() {
+            for (l, step) in taps[steps].iter().enumerate() {
                 let from = self.images.wrapping_add(*step);
                 let mut places = [zero; V];
                 for (place, offset) in places.iter_mut().zip(offsets) {

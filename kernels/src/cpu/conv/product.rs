@@ -14,6 +14,11 @@ use crate::element::Float;
 use crate::error::{Error, Result, require};
 use crate::strided::checked_len;
 
+/// Where blocks of [`KC`] of so many taps end; there is at least one.
+pub(super) fn block_ends(taps: usize) -> Vec<usize> {
+    (0..taps.max(1)).step_by(KC).map(|start| taps.min(start + KC)).collect()
+}
+
 /// `out[image, row, place] = activation(sum + bias[row])`, where `sum` runs over the taps of
 /// `weight[row, tap] * images[tap + offset(image, place)]`: one group of some images.
 #[derive(Debug, Clone, Copy)]
@@ -28,6 +33,8 @@ pub(super) struct PatchProduct<'a, T> {
     pub(super) rows: usize,
     /// Offset of each tap.
     pub(super) taps: &'a [usize],
+    /// Where the blocks of taps end: see [`block_ends`].
+    pub(super) ends: &'a [usize],
     /// Places of an image: rows, columns.
     pub(super) places: [usize; 2],
     /// Elements from image to image, row to row and column to column of places.
@@ -39,6 +46,13 @@ pub(super) struct PatchProduct<'a, T> {
 }
 
 impl<T: Float> PatchProduct<'_, T> {
+    /// The taps of a block.
+    #[inline(always)]
+    pub(super) fn block(&self, block: usize) -> Range<usize> {
+        let start = if block == 0 { 0 } else { self.ends[block - 1] };
+        start..self.ends[block]
+    }
+
     /// The largest offset of a tap.
     pub(super) fn last_tap(&self) -> usize {
         self.taps.iter().copied().max().unwrap_or(0)
@@ -56,6 +70,8 @@ impl<T: Float> PatchProduct<'_, T> {
         let last_place = (self.count - 1) * image + (rows - 1) * row + (columns - 1) * column;
         let fits = (taps.is_empty() || last_place + last_tap < self.images.len())
             && self.rows * taps.len() <= self.weight.len()
+            && self.ends.last() == Some(&taps.len())
+            && self.ends.is_sorted()
             && self.bias.is_none_or(|bias| bias.len() >= self.rows)
             && (self.count - 1) * self.out_image + self.rows * places <= out.len()
             && (self.count == 1 || self.rows * places <= self.out_image);
@@ -115,7 +131,7 @@ impl<T: Float> PatchProduct<'_, T> {
                     ..*self
                 };
                 let part = if rows.is_blind() || columns.is_blind() {
-                    PatchProduct { taps: &[], weight: &[], ..part }
+                    PatchProduct { taps: &[], ends: &[0], weight: &[], ..part }
                 } else {
                     let reads = rows.and(columns);
                     if reads.iter().zip(&bad).all(|(reads, bad)| *reads || !bad) {
@@ -136,7 +152,7 @@ impl<T: Float> PatchProduct<'_, T> {
     }
 
     /// Puts the results of a class in their places.
-    fn scatter(&self, from: &[T], rows: &Class, columns: &Class, out: &mut [T]) {
+    pub(super) fn scatter(&self, from: &[T], rows: &Class, columns: &Class, out: &mut [T]) {
         let [height, width] = self.places;
         for (line, from) in from.chunks_exact(columns.count).enumerate() {
             let (plane, y) = (line / rows.count, rows.start + line % rows.count * rows.step);
@@ -210,9 +226,9 @@ impl<T: Float> Job<'_, T> {
                     };
                 }
             }
-            for block in 0..taps.div_ceil(KC).max(1) {
-                let steps = block * KC..taps.min((block + 1) * KC);
-                let last = steps.end == taps;
+            for block in 0..p.ends.len() {
+                let steps = p.block(block);
+                let last = block + 1 == p.ends.len();
                 let has_bias = last && p.bias.is_some();
                 let bias = if has_bias { self.bias[start..].as_ptr() } else { std::ptr::null() };
                 let strip = Strip {

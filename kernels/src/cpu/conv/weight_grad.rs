@@ -249,7 +249,7 @@ impl Part {
         let padded = if frame.is_identity() {
             x
         } else {
-            buffer = pad(frame, x, self.images.len() * shape.in_channels)?;
+            buffer = pad(d, frame, x, self.images.len() * shape.in_channels)?;
             buffer.as_slice()
         };
         let per_image = self.places[0] * self.places[1];
