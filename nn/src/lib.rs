@@ -49,6 +49,8 @@ pub use ferrotape_nn_derive::Module;
 pub use finite::NonFinite;
 pub use layers::*;
 pub use model::{ModuleExt, Placement};
+#[doc(hidden)]
+pub use module::Joint;
 pub use module::{Buffer, Forward, Module, Param, Visitor, VisitorMut};
 pub use optim::{
     Adadelta, AdadeltaConfig, Adagrad, AdagradConfig, Adam, AdamConfig, AdamW, AdamWConfig, Adamax,

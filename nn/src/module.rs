@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::ops::Deref;
 
-use ferrotape_tensor::{Result, Tensor};
+use ferrotape_tensor::{Pool2dOp, Result, Tensor};
 
+use crate::Conv2d;
 use crate::ctx::Ctx;
 
 /// Something that holds parameters and buffers, itself or in the modules it is made of. Implemented by `#[derive(Module)]`.
@@ -57,6 +58,21 @@ pub trait VisitorMut {
     fn buffer(&mut self, buffer: &mut Buffer);
 }
 
+/// The layers that [`Sequential`](crate::Sequential) computes together with their neighbours.
+#[doc(hidden)]
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub enum Joint<'a> {
+    /// Any other.
+    None,
+    /// `max(x, 0)`
+    Relu,
+    /// Maxima of windows.
+    MaxPool2d(Pool2dOp),
+    /// A convolution of images.
+    Conv2d(&'a Conv2d),
+}
+
 /// A module with one tensor in and one out.
 pub trait Forward: Module {
     /// Computes the output.
@@ -64,6 +80,12 @@ pub trait Forward: Module {
     /// # Errors
     /// An input that does not fit.
     fn forward(&self, x: &Tensor, ctx: &mut Ctx<'_>) -> Result<Tensor>;
+
+    /// What neighbours in a row of layers may be computed together with; of no use to a caller.
+    #[doc(hidden)]
+    fn joint(&self) -> Joint<'_> {
+        Joint::None
+    }
 }
 
 /// A tensor that training changes.

@@ -35,7 +35,7 @@ pub use error::{Error, ErrorKind, Result};
 pub use graph::StepGraph;
 pub use index::{Index, IndexList};
 pub use layout::Layout;
-pub use observe::{Observer, Tag, TapeSlot, no_tape, observe};
+pub use observe::{Observer, Tag, TapeSlot, is_observed, no_tape, observe};
 pub use op::{
     AvgPool1dOp, AvgPool2dOp, AvgPoolOp, Conv1dOp, Conv2dOp, Conv3dOp, ConvOp, ConvTranspose1dOp,
     ConvTranspose2dOp, ConvTransposeOp, CustomOp, Diagonal, Encoding, FakeQuantizeOp, IndexOp,

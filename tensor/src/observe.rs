@@ -176,6 +176,18 @@ pub fn no_tape<R>(body: impl FnOnce() -> R) -> R {
     body()
 }
 
+/// True if somebody other than a tape hears this thread's operations: they should then be those that were written, not several as one.
+///
+/// ```
+/// assert!(!ferrotape_tensor::is_observed());
+/// ```
+pub fn is_observed() -> bool {
+    SCOPE.with(|scope| {
+        scope.count.get() > 0
+            && scope.observers.borrow().iter().any(|observer| observer.tag().is_none())
+    })
+}
+
 /// The observers that hear an operation that begins now.
 pub(crate) type Listeners = SmallVec<[Rc<dyn Observer>; 2]>;
 

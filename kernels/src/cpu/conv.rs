@@ -10,11 +10,14 @@ mod classes;
 mod finite;
 mod forward;
 mod input_grad;
+mod lines;
 mod pad;
-mod patches;
+mod phases;
 mod product;
+mod tap_sums;
 #[cfg(test)]
 mod tests;
+mod tiles;
 mod weight_grad;
 
 use super::gemm::{Activation, Dispatch};
@@ -84,6 +87,11 @@ impl Conv2dShape {
         Ok([oh, ow])
     }
 
+    /// Taps of an output: input channels of a group times the kernel's places.
+    fn taps(&self) -> usize {
+        self.group_inputs() * self.kernel[0] * self.kernel[1]
+    }
+
     /// Input channels of a group.
     fn group_inputs(&self) -> usize {
         self.in_channels / self.groups
@@ -100,12 +108,11 @@ impl Conv2dShape {
     }
 }
 
-/// Places that are computed at a time: enough columns for the product, few enough padded images to
-/// stay in the cache.
-const WINDOW_PLACES: usize = 8192;
+/// Places that are computed at a time: few enough padded images to stay in the second level of the cache.
+const WINDOW_PLACES: usize = 2048;
 
 /// Elements of padded images that are kept at a time.
-const WINDOW_ELEMENTS: usize = 1 << 21;
+const WINDOW_ELEMENTS: usize = 1 << 17;
 
 /// How many images, of so many places and padded elements each, are computed at a time.
 fn window(batch: usize, places: usize, elements: usize) -> usize {

@@ -17,10 +17,10 @@ mod vector;
 use std::sync::Mutex;
 
 pub(crate) use blocking::KC;
-pub(crate) use driver::{Product, multiply};
+pub(crate) use driver::{Product, multiply, work_ns};
 pub use integers::multiply_integers;
 pub(crate) use output::Output;
-pub(crate) use panels::{Panels, Strided};
+pub(crate) use panels::{Packs, Panels, Strided};
 
 use super::isa::{Isa, Kernel, isa, strongest};
 use super::parallel::{self, Shared};

@@ -4,10 +4,10 @@ use ferrotape_tensor::{DType, Error, ErrorKind, Result, Tensor};
 
 use crate::Module;
 use crate::ctx::Ctx;
-use crate::module::{Forward, Param};
+use crate::module::{Forward, Joint, Param};
 
 macro_rules! activations {
-    ($($(#[$doc:meta])* $name:ident => $method:ident;)*) => {$(
+    ($($(#[$doc:meta])* $name:ident => $method:ident $(, $joint:expr)?;)*) => {$(
         $(#[$doc])*
         #[derive(Debug, Clone, Copy, Default, Module)]
         #[module(crate = crate)]
@@ -17,13 +17,18 @@ macro_rules! activations {
             fn forward(&self, x: &Tensor, _: &mut Ctx<'_>) -> Result<Tensor> {
                 x.$method()
             }
+            $(
+                fn joint(&self) -> Joint<'_> {
+                    $joint
+                }
+            )?
         }
     )*};
 }
 
 activations! {
     /// `max(x, 0)`
-    ReLU => relu;
+    ReLU => relu, Joint::Relu;
     /// Hyperbolic tangent.
     Tanh => tanh;
     /// `1 / (1 + e^-x)`

@@ -8,7 +8,7 @@ use ferrotape_tensor::{
 use crate::Module;
 use crate::ctx::Ctx;
 use crate::init;
-use crate::module::{Forward, Param};
+use crate::module::{Forward, Joint, Param};
 
 /// What stands in the padding of a convolution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -98,7 +98,7 @@ pub(super) fn bias(weight: &Tensor, channels: usize, rng: &mut Generator) -> Res
 macro_rules! convolution {
     (
         $(#[$doc:meta])* $layer:ident, $config:ident, $settings:ident, $dims:literal,
-        $name:literal, $method:ident, $same:ident, $kernel:literal
+        $name:literal, $method:ident, $same:ident, $kernel:literal $(, $joint:ident)?
     ) => {
         $(#[$doc])*
         #[derive(Debug, Clone, Module)]
@@ -250,6 +250,11 @@ macro_rules! convolution {
                 }
                 padded.$method(weight, bias, self.settings.padding([0; $dims]))
             }
+            $(
+                fn joint(&self) -> Joint<'_> {
+                    Joint::$joint(self)
+                }
+            )?
         }
     };
 }
@@ -272,8 +277,15 @@ convolution! {
     /// assert_eq!(y.shape(), [5, 8, 4, 6]);
     /// # Ok(()) }
     /// ```
-    Conv2d, Conv2dConfig, Conv2dOp, 2, "conv2d", conv2d, conv2d_same, "kh, kw"
+    Conv2d, Conv2dConfig, Conv2dOp, 2, "conv2d", conv2d, conv2d_same, "kh, kw", Conv2d
 }
+impl Conv2d {
+    /// True if zeros, as many as the settings say, stand in the padding.
+    pub(super) fn is_plain(&self) -> bool {
+        self.padding_mode == PaddingMode::Zeros && !self.same
+    }
+}
+
 convolution! {
     /// 3-D cross-correlation, PyTorch's `nn.Conv3d`; x: `[n, in, d, h, w]` or `[in, d, h, w]`, y: `[n, out, od, oh, ow]` with
     /// `od = floor((d + 2 padding - dilation (kd - 1) - 1) / stride) + 1`.

@@ -4,11 +4,11 @@ use ferrotape_tensor::{AvgPool1dOp, AvgPool2dOp, Interpolate, Pool1dOp, Pool2dOp
 
 use crate::Module;
 use crate::ctx::Ctx;
-use crate::module::Forward;
+use crate::module::{Forward, Joint};
 
 macro_rules! pools {
     ($(
-        $(#[$doc:meta])* $layer:ident, $settings:ident, $dims:literal, $method:ident
+        $(#[$doc:meta])* $layer:ident, $settings:ident, $dims:literal, $method:ident $(=> $joint:ident)?
         $(, $(#[$method_doc:meta])* $option:ident: $ty:ty)*;
     )*) => {$(
         $(#[$doc])*
@@ -63,6 +63,11 @@ macro_rules! pools {
             fn forward(&self, x: &Tensor, _: &mut Ctx<'_>) -> Result<Tensor> {
                 x.$method(self.settings)
             }
+            $(
+                fn joint(&self) -> Joint<'_> {
+                    Joint::$joint(self.settings)
+                }
+            )?
         }
     )*};
 }
@@ -83,7 +88,7 @@ pools! {
     /// assert_eq!(y.shape(), [5, 3, 4, 3]);
     /// # Ok(()) }
     /// ```
-    MaxPool2d, Pool2dOp, 2, max_pool2d,
+    MaxPool2d, Pool2dOp, 2, max_pool2d => MaxPool2d,
     /// Distance between the elements of a window.
     dilation: [usize; 2];
     /// Mean of each window, PyTorch's `nn.AvgPool1d`. x: `[n, c, l]` or `[c, l]`.

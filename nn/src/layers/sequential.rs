@@ -2,11 +2,12 @@
 
 use std::fmt;
 
-use ferrotape_tensor::{Result, Tensor};
+use ferrotape_tensor::chain::UnaryChain as _;
+use ferrotape_tensor::{Result, Tensor, is_observed};
 
 use crate::ctx::Ctx;
 use crate::model::ModuleExt;
-use crate::module::{Forward, Module, Visitor, VisitorMut};
+use crate::module::{Forward, Joint, Module, Visitor, VisitorMut};
 
 /// Layers in a row, named `0`, `1`, ... as in PyTorch's `nn.Sequential`.
 ///
@@ -69,9 +70,29 @@ impl Module for Sequential {
 
 impl Forward for Sequential {
     fn forward(&self, x: &Tensor, ctx: &mut Ctx<'_>) -> Result<Tensor> {
-        let mut y = x.clone();
-        for layer in &self.layers {
-            y = layer.forward(&y, ctx)?;
+        let joins = !is_observed();
+        let (mut y, mut layers) = (x.clone(), &self.layers[..]);
+        while let [layer, rest @ ..] = layers {
+            let next = rest.first().map_or(Joint::None, |next| next.joint());
+            layers = rest;
+            match layer.joint() {
+                _ if !joins => y = layer.forward(&y, ctx)?,
+                first => match (first, next) {
+                    // A maximum of what is cut at 0 is the maximum cut at 0, and so is what flows back; there are fewer of them.
+                    (Joint::Relu, Joint::MaxPool2d(pool)) => {
+                        y = y.max_pool2d(pool).relu()?;
+                        layers = rest.get(1..).unwrap_or_default();
+                    }
+                    // Backward, the three gradients would each cut what they receive.
+                    (Joint::Conv2d(conv), Joint::Relu) if !ctx.is_training() && conv.is_plain() => {
+                        y = y.conv2d_relu(&conv.weight, conv.bias.as_deref(), conv.settings)?;
+                        layers = rest.get(1..).unwrap_or_default();
+                    }
+                    // In place, unless somebody else needs what was there.
+                    (Joint::Relu, _) => y = Result::Ok(y).relu()?,
+                    _ => y = layer.forward(&y, ctx)?,
+                },
+            }
         }
         Ok(y)
     }

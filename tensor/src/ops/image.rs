@@ -69,6 +69,12 @@ methods! {
         batched("conv2d", x, 2, |x| convolve(op, x, weight, bias))
     }
 
+    /// `max(conv2d(x), 0)`, computed as one: NaN stays.
+    fn conv2d_relu(x, weight: &Tensor, bias: Option<&Tensor>, settings: Conv2dOp) -> Tensor {
+        let op = Op::Conv2d(settings, Activation::Relu);
+        batched("conv2d", x, 2, |x| convolve(op, x, weight, bias))
+    }
+
     /// The adjoint of `conv2d` in its input: what the input receives if the output receives x. `size`: height and width of
     /// the input. Also the transposed convolution.
     fn conv2d_input(x, weight: &Tensor, settings: Conv2dOp, size: [usize; 2]) -> Tensor {

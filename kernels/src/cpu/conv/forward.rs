@@ -2,7 +2,7 @@
 
 use super::finite::AllFinite;
 use super::pad::{Frame, pad};
-use super::product::PatchProduct;
+use super::product::{PatchProduct, block_ends};
 use super::{Conv2dShape, window};
 use crate::cpu::gemm::{Activation, Dispatch};
 use crate::element::Float;
@@ -51,6 +51,7 @@ pub(super) fn conv2d_on<T: Float>(
         .then(|| [shape.output_classes(oh, 0), shape.output_classes(ow, 1)]);
     let frame = shape.input_frame([oh, ow]);
     let taps = shape.input_taps(frame.padded);
+    let ends = block_ends(taps.len());
     let plane = frame.padded[0] * frame.padded[1];
     let (image, out_image) = (x.len() / shape.batch, out.len() / shape.batch);
     let images = window(shape.batch, oh * ow, shape.in_channels * plane);
@@ -60,7 +61,7 @@ pub(super) fn conv2d_on<T: Float>(
         let padded = if frame.is_identity() {
             x
         } else {
-            buffer = pad(&frame, x, images * shape.in_channels)?;
+            buffer = pad(d, &frame, x, images * shape.in_channels)?;
             buffer.as_slice()
         };
         let (inputs, outputs) = (shape.group_inputs(), shape.group_outputs());
@@ -74,6 +75,7 @@ pub(super) fn conv2d_on<T: Float>(
                 weight: &weight[group * outputs * taps.len()..][..outputs * taps.len()],
                 rows: outputs,
                 taps: &taps,
+                ends: &ends,
                 places: [oh, ow],
                 strides,
                 bias: bias.map(|bias| &bias[group * outputs..]),

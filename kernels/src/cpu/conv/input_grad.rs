@@ -4,7 +4,8 @@
 use super::finite::AllFinite;
 use super::forward::windows;
 use super::pad::{Frame, pad};
-use super::product::PatchProduct;
+use super::phases;
+use super::product::{PatchProduct, block_ends};
 use super::{Conv2dShape, window};
 use crate::buffer::Buffer;
 use crate::cpu::gemm::{Activation, Dispatch};
@@ -64,9 +65,14 @@ pub(super) fn conv2d_input_grad_on<T: Float>(
         return Ok(());
     }
     let frame = shape.grad_frame([oh, ow]);
-    let missing = (!frame.is_identity() && !d.call::<T, _>(AllFinite(weight)))
-        .then(|| [shape.input_classes(oh, 0), shape.input_classes(ow, 1)]);
+    let finite = frame.is_identity() || d.call::<T, _>(AllFinite(weight));
+    if finite && shape.stride != [1, 1] && !grad.is_empty() {
+        let by_inputs = shape.weight_by_inputs(weight)?;
+        return phases::input_grad(d, shape, grad, by_inputs.as_slice(), [oh, ow], out);
+    }
+    let missing = (!finite).then(|| [shape.input_classes(oh, 0), shape.input_classes(ow, 1)]);
     let taps = shape.grad_taps(frame.padded);
+    let ends = block_ends(taps.len());
     let plane = frame.padded[0] * frame.padded[1];
     let [h, w] = shape.input;
     let (image, out_image) = (grad.len() / shape.batch, out.len() / shape.batch);
@@ -78,7 +84,7 @@ pub(super) fn conv2d_input_grad_on<T: Float>(
         let padded = if frame.is_identity() {
             grad
         } else {
-            buffer = pad(&frame, grad, images * shape.out_channels)?;
+            buffer = pad(d, &frame, grad, images * shape.out_channels)?;
             buffer.as_slice()
         };
         let (inputs, outputs) = (shape.group_inputs(), shape.group_outputs());
@@ -90,6 +96,7 @@ pub(super) fn conv2d_input_grad_on<T: Float>(
                 weight: &weight[..inputs * taps.len()],
                 rows: inputs,
                 taps: &taps,
+                ends: &ends,
                 places: [h, w],
                 strides: [shape.out_channels * plane, frame.padded[1], 1],
                 bias: None,

@@ -1,14 +1,23 @@
 //! The product of weights and patches that the forward pass and the input gradient are, for all
 //! places or for some.
 
+use std::mem::MaybeUninit;
+use std::ops::Range;
+
 use super::classes::Class;
-use super::patches::Patches;
+use super::lines;
+use super::tiles::{Cut, ROWS, Strip, Turn, pack};
 use crate::buffer::Buffer;
-use crate::cpu::gemm::{Activation, Bias, Dispatch, Epilogue, Output, Product, Strided, multiply};
+use crate::cpu::gemm::{Activation, Dispatch, KC, Strided, work_ns};
 use crate::cpu::parallel::{self, Shared};
 use crate::element::Float;
 use crate::error::{Error, Result, require};
 use crate::strided::checked_len;
+
+/// Where blocks of [`KC`] of so many taps end; there is at least one.
+pub(super) fn block_ends(taps: usize) -> Vec<usize> {
+    (0..taps.max(1)).step_by(KC).map(|start| taps.min(start + KC)).collect()
+}
 
 /// `out[image, row, place] = activation(sum + bias[row])`, where `sum` runs over the taps of
 /// `weight[row, tap] * images[tap + offset(image, place)]`: one group of some images.
@@ -24,6 +33,8 @@ pub(super) struct PatchProduct<'a, T> {
     pub(super) rows: usize,
     /// Offset of each tap.
     pub(super) taps: &'a [usize],
+    /// Where the blocks of taps end: see [`block_ends`].
+    pub(super) ends: &'a [usize],
     /// Places of an image: rows, columns.
     pub(super) places: [usize; 2],
     /// Elements from image to image, row to row and column to column of places.
@@ -35,6 +46,18 @@ pub(super) struct PatchProduct<'a, T> {
 }
 
 impl<T: Float> PatchProduct<'_, T> {
+    /// The taps of a block.
+    #[inline(always)]
+    pub(super) fn block(&self, block: usize) -> Range<usize> {
+        let start = if block == 0 { 0 } else { self.ends[block - 1] };
+        start..self.ends[block]
+    }
+
+    /// The largest offset of a tap.
+    pub(super) fn last_tap(&self) -> usize {
+        self.taps.iter().copied().max().unwrap_or(0)
+    }
+
     /// Computes it; a padded tap multiplies by a zero.
     pub(super) fn compute(&self, d: Dispatch, out: &mut [T]) -> Result<()> {
         let [rows, columns] = self.places;
@@ -42,38 +65,42 @@ impl<T: Float> PatchProduct<'_, T> {
         if self.count == 0 || places == 0 || self.rows == 0 {
             return Ok(());
         }
-        let last_tap = taps.iter().copied().max().unwrap_or(0);
+        let last_tap = self.last_tap();
         let [image, row, column] = self.strides;
         let last_place = (self.count - 1) * image + (rows - 1) * row + (columns - 1) * column;
         let fits = (taps.is_empty() || last_place + last_tap < self.images.len())
             && self.rows * taps.len() <= self.weight.len()
+            && self.ends.last() == Some(&taps.len())
+            && self.ends.is_sorted()
             && self.bias.is_none_or(|bias| bias.len() >= self.rows)
             && (self.count - 1) * self.out_image + self.rows * places <= out.len()
             && (self.count == 1 || self.rows * places <= self.out_image);
         require(fits, "conv2d: a product outside of its operands")?;
-        let patches = Patches::<T, false> {
-            images: self.images,
-            taps,
-            last_tap,
-            places: self.places,
-            strides: self.strides,
-            first: 0,
-        };
-        let a = Strided {
-            start: self.weight.as_ptr(),
-            k_stride: 1,
-            column_stride: taps.len() as isize,
-        };
-        let bias = self.bias.map_or(Bias::None, Bias::Row);
-        let epilogue = Epilogue { accumulate: false, bias, activation: self.activation };
-        // SAFETY: that every element of the operands and of the output exists was just checked.
-        unsafe {
-            let output = Output::new(out.as_mut_ptr(), places, places, self.out_image);
-            let finish = epilogue.finish(false);
-            let (k, k_total) = (0..taps.len(), taps.len());
-            let (m, n) = (self.rows, self.count * places);
-            multiply(d, &Product { m, n, k, k_total, a: &a, b: &patches, output, finish })
+        if lines::compute(d, self, out) {
+            return Ok(());
         }
+        let cut = Cut::new::<T>(d, self.rows);
+        let (start, column_stride) = (self.weight.as_ptr(), taps.len() as isize);
+        let packed = pack(d, cut, taps.len(), &Strided { start, k_stride: 1, column_stride })?;
+        let mut bias = Buffer::zeroed(cut.width() * size_of::<T>())?;
+        if let Some(from) = self.bias {
+            bias.as_mut_slice()[..self.rows].copy_from_slice(&from[..self.rows]);
+        }
+        let job = Job { d, product: self, cut, packed: packed.as_slice(), bias: bias.as_slice() };
+        let work = work_ns(self.rows, places, taps.len());
+        let chunks = places.div_ceil(CHUNK);
+        // Pieces of some 20 us.
+        let images = (20_000 / work.max(1)).clamp(1, 64) as usize;
+        let pieces = self.count.div_ceil(images) * chunks;
+        let out = Shared::new(out);
+        parallel::run(pieces, work.saturating_mul(self.count as u64), &|piece| {
+            let (first, chunk) = (piece / chunks * images, piece % chunks);
+            for image in first..self.count.min(first + images) {
+                let places = chunk * CHUNK..places.min((chunk + 1) * CHUNK);
+                job.compute(image, places, out.as_ptr());
+            }
+        });
+        Ok(())
     }
 
     /// Computes again the places that miss taps whose weights are not finite, class by class, with
@@ -104,7 +131,7 @@ impl<T: Float> PatchProduct<'_, T> {
                     ..*self
                 };
                 let part = if rows.is_blind() || columns.is_blind() {
-                    PatchProduct { taps: &[], weight: &[], ..part }
+                    PatchProduct { taps: &[], ends: &[0], weight: &[], ..part }
                 } else {
                     let reads = rows.and(columns);
                     if reads.iter().zip(&bad).all(|(reads, bad)| *reads || !bad) {
@@ -125,7 +152,7 @@ impl<T: Float> PatchProduct<'_, T> {
     }
 
     /// Puts the results of a class in their places.
-    fn scatter(&self, from: &[T], rows: &Class, columns: &Class, out: &mut [T]) {
+    pub(super) fn scatter(&self, from: &[T], rows: &Class, columns: &Class, out: &mut [T]) {
         let [height, width] = self.places;
         for (line, from) in from.chunks_exact(columns.count).enumerate() {
             let (plane, y) = (line / rows.count, rows.start + line % rows.count * rows.step);
@@ -134,6 +161,96 @@ impl<T: Float> PatchProduct<'_, T> {
             for (to, from) in out[start..].iter_mut().step_by(columns.step).zip(from) {
                 *to = *from;
             }
+        }
+    }
+}
+
+/// Places that are computed at a time: their sums stay in the first level of the cache.
+const CHUNK: usize = 16 * ROWS;
+
+/// Room for the sums of a chunk, and one panel.
+#[repr(align(64))]
+struct Sums([MaybeUninit<u8>; CHUNK * 256]);
+
+/// Asks for the cache lines of `len` elements, so that they arrive while sums are made.
+#[inline]
+fn ask_for<T>(start: *const T, len: usize) {
+    #[cfg(target_arch = "x86_64")]
+    for i in (0..len).step_by(64 / size_of::<T>()) {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: a hint, which never faults.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(start.wrapping_add(i).cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (start, len);
+}
+
+/// A product whose operands were checked, with its weights packed.
+struct Job<'a, T> {
+    d: Dispatch,
+    product: &'a PatchProduct<'a, T>,
+    cut: Cut,
+    packed: &'a [T],
+    bias: &'a [T],
+}
+
+impl<T: Float> Job<'_, T> {
+    /// At most [`CHUNK`] places of one image.
+    fn compute(&self, image: usize, places: Range<usize>, out: *mut T) {
+        let p = self.product;
+        let taps = p.taps.len();
+        let mut offsets = [0; CHUNK];
+        let offsets = &mut offsets[..places.len()];
+        let [mut y, mut x] = [places.start / p.places[1], places.start % p.places[1]];
+        for offset in offsets.iter_mut() {
+            *offset = image * p.strides[0] + y * p.strides[1] + x * p.strides[2];
+            x += 1;
+            if x == p.places[1] {
+                (y, x) = (y + 1, 0);
+            }
+        }
+        let mut sums = Sums([MaybeUninit::uninit(); CHUNK * 256]);
+        let sums: *mut T = sums.0.as_mut_ptr().cast();
+        let plane = p.places[0] * p.places[1];
+        for [start, channels, width] in self.cut.panels() {
+            let to = out.wrapping_add(image * p.out_image + start * plane + places.start);
+            for row in 0..channels {
+                ask_for(to.wrapping_add(row * plane), places.len());
+            }
+            for c in 0..channels {
+                for i in (0..places.len()).step_by(16) {
+                    unsafe {
+                        std::arch::x86_64::_mm_prefetch::<3>(out.wrapping_add(
+                            image * p.out_image + (start + c) * plane + places.start + i,
+                        ) as *const i8)
+                    };
+                }
+            }
+            for block in 0..p.ends.len() {
+                let steps = p.block(block);
+                let last = block + 1 == p.ends.len();
+                let has_bias = last && p.bias.is_some();
+                let bias = if has_bias { self.bias[start..].as_ptr() } else { std::ptr::null() };
+                let strip = Strip {
+                    a: p.images.as_ptr(),
+                    rows: offsets,
+                    steps: &p.taps[steps.clone()],
+                    b: self.packed.as_ptr().wrapping_add(start * taps + steps.start * width),
+                    width,
+                    to: sums,
+                    to_stride: width,
+                    add: block > 0,
+                    bias,
+                    relu: last && p.activation == Activation::Relu,
+                };
+                // SAFETY: places and taps lie inside of the images, as was checked; the panel is one of the packed ones, and
+                // the sums have room for a chunk.
+                unsafe { strip.compute(self.d) };
+            }
+            let places = places.len();
+            let turn = Turn { from: sums, width, places, channels, to, to_stride: plane };
+            // SAFETY: these channels' and places' elements of the output, which are this piece's.
+            unsafe { turn.compute(self.d) };
         }
     }
 }

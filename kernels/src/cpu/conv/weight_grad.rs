@@ -1,19 +1,20 @@
 //! `out^T[(c, kh, kw), o] = patches[(c, kh, kw), (n, oh, ow)] * grad[(n, oh, ow), o]`, per group.
 //!
-//! The patches are the side whose rows are read along k: they are copied row by row, and only the
-//! gradient, which is smaller by the number of taps, is transposed.
+//! The patches are read where they lie; the gradient, which is smaller by the number of taps, is transposed block by block.
 
 use std::ops::Range;
 
 use super::finite::AllFinite;
 use super::pad::{Frame, pad};
-use super::patches::Patches;
+use super::tap_sums::TapSums;
+use super::tiles::{Cut, Turn};
 use super::{Conv2dShape, WINDOW_ELEMENTS};
 use crate::buffer::Buffer;
-use crate::cpu::gemm::{Dispatch, Epilogue, KC, Output, Panels, Product, Strided, multiply};
+use crate::cpu::gemm::{Dispatch, KC, Panels, Strided};
 use crate::cpu::simd::Simd;
 use crate::element::Float;
-use crate::error::Result;
+use crate::error::{Error, Result, require};
+use crate::strided::checked_len;
 
 /// The gradient as `[(n, oh, ow), o]`: contiguous along places, images apart.
 struct ByPlaces<'a, T> {
@@ -102,7 +103,10 @@ pub(super) fn conv2d_weight_grad_on<T: Float>(
         out.fill(T::ZERO);
         return Ok(());
     }
-    let mut sums = Buffer::new(size_of_val(out))?;
+    let cut = Cut::new::<T>(d, shape.group_outputs());
+    let size = checked_len(&[cut.width(), shape.groups * shape.taps(), size_of::<T>()])
+        .ok_or(Error::Contract("conv2d: the size of a workspace overflows"))?;
+    let mut sums = Buffer::new(size)?;
     let exact = shape.is_padded() && !d.call::<T, _>(AllFinite(grad));
     let classes = tap_classes(shape, [oh, ow], exact.then_some(grad));
     let frame = shape.input_frame([oh, ow]);
@@ -110,10 +114,10 @@ pub(super) fn conv2d_weight_grad_on<T: Float>(
     let mut start = 0;
     while start < blocks {
         let part = Part::new(shape, &frame, [oh, ow], start, blocks);
-        part.add_to(d, shape, &frame, &classes, x, grad, sums.as_mut_slice())?;
+        part.add_to(d, shape, &frame, &classes, x, grad, (cut, sums.as_mut_slice()))?;
         start = part.blocks.end;
     }
-    transpose(shape, &classes, sums.as_slice(), out);
+    turn(d, shape, &classes, cut.width(), sums.as_slice(), out);
     Ok(())
 }
 
@@ -168,16 +172,29 @@ fn tap_classes<T: Float>(
     classes
 }
 
-/// `out[o, tap] = sums[rank of tap, o]`, per group.
-fn transpose<T: Float>(shape: &Conv2dShape, classes: &[TapClass], sums: &[T], out: &mut [T]) {
-    let outputs = shape.group_outputs();
-    let taps = out.len() / shape.out_channels;
-    let groups = out.chunks_exact_mut(outputs * taps).zip(sums.chunks_exact(outputs * taps));
+/// `out[o, tap] = sums[rank of tap, o]`, per group; rows of sums are `width` elements.
+fn turn<T: Float>(
+    d: Dispatch,
+    shape: &Conv2dShape,
+    classes: &[TapClass],
+    width: usize,
+    sums: &[T],
+    out: &mut [T],
+) {
+    let (outputs, taps) = (shape.group_outputs(), shape.taps());
+    let groups = out.chunks_exact_mut(outputs * taps).zip(sums.chunks_exact(width * taps));
     for (out, sums) in groups {
+        if let [_] = classes {
+            let (from, to) = (sums.as_ptr(), out.as_mut_ptr());
+            let (places, channels, to_stride) = (taps, outputs, taps);
+            // SAFETY: the sums of a group, and its part of the output.
+            unsafe { Turn { from, width, places, channels, to, to_stride }.compute(d) };
+            continue;
+        }
         for (o, row) in out.chunks_exact_mut(taps).enumerate() {
             let ranked = classes.iter().flat_map(|class| &class.taps);
             for (rank, &tap) in ranked.enumerate() {
-                row[tap] = sums[rank * outputs + o];
+                row[tap] = sums[rank * width + o];
             }
         }
     }
@@ -224,7 +241,7 @@ impl Part {
         classes: &[TapClass],
         x: &[T],
         grad: &[T],
-        sums: &mut [T],
+        (cut, sums): (Cut, &mut [T]),
     ) -> Result<()> {
         let image = x.len() / shape.batch;
         let x = &x[self.images.start * image..self.images.end * image];
@@ -232,7 +249,7 @@ impl Part {
         let padded = if frame.is_identity() {
             x
         } else {
-            buffer = pad(frame, x, self.images.len() * shape.in_channels)?;
+            buffer = pad(d, frame, x, self.images.len() * shape.in_channels)?;
             buffer.as_slice()
         };
         let per_image = self.places[0] * self.places[1];
@@ -241,21 +258,17 @@ impl Part {
         let taps = shape.input_taps(frame.padded);
         // A stride whose product overflows is longer than the image: no second row uses it.
         let row = shape.stride[0].saturating_mul(frame.padded[1]);
-        let strides = [shape.in_channels * plane, row, shape.stride[1]];
-        let k_total = shape.batch * per_image;
-        for (group, mut sums) in sums.chunks_exact_mut(taps.len() * outputs).enumerate() {
+        let k = self.blocks.start * KC..(self.blocks.end * KC).min(shape.batch * per_image);
+        let steps = self.steps(k.clone(), [shape.in_channels * plane, row, shape.stride[1]]);
+        for (group, mut sums) in sums.chunks_exact_mut(taps.len() * cut.width()).enumerate() {
             for class in classes {
                 let own;
-                (own, sums) = sums.split_at_mut(class.taps.len() * outputs);
+                (own, sums) = sums.split_at_mut(class.taps.len() * cut.width());
                 let taps: Vec<usize> = class.taps.iter().map(|tap| taps[*tap]).collect();
-                let patches = Patches::<T, true> {
-                    images: &padded[group * inputs * plane..],
-                    taps: &taps,
-                    last_tap: taps.iter().copied().max().unwrap_or(0),
-                    places: self.places,
-                    strides,
-                    first: self.images.start * per_image,
-                };
+                let images = &padded[group * inputs * plane..];
+                let last = steps.iter().max().zip(taps.iter().max()).map(|(step, tap)| step + tap);
+                let fits = last.is_none_or(|last| last < images.len());
+                require(fits, "conv2d: a product outside of its operands")?;
                 let grad = ByPlaces {
                     grad: &grad[group * outputs * per_image..],
                     places: per_image,
@@ -263,17 +276,32 @@ impl Part {
                     width: self.places[1],
                     inside: &class.inside,
                 };
-                let finish = Epilogue::default().finish(false);
-                let k = self.blocks.start * KC..(self.blocks.end * KC).min(k_total);
-                let (m, n) = (taps.len(), outputs);
-                // SAFETY: the operands' lengths were checked; the sums are this class's.
-                unsafe {
-                    let output = Output::new(own.as_mut_ptr(), outputs, outputs, 0);
-                    let (a, b) = (&patches, &grad);
-                    multiply(d, &Product { m, n, k, k_total, a, b, output, finish })?;
-                }
+                let (taps, steps, k) = (&taps, &steps, k.clone());
+                let sums = TapSums { d, images, taps, steps, k, grad: &grad, cut };
+                // SAFETY: that every element of the images exists was just checked, and the gradient's length was.
+                unsafe { sums.add_to(own)? };
             }
         }
         Ok(())
+    }
+
+    /// The offsets of places, seen from the first image of this part.
+    fn steps(&self, places: Range<usize>, strides: [usize; 3]) -> Vec<usize> {
+        let [rows, columns] = self.places;
+        let first = places.start - self.images.start * rows * columns;
+        let (line, mut x) = (first / columns, first % columns);
+        let (mut image, mut y) = (line / rows, line % rows);
+        let step = |_| {
+            let offset = image * strides[0] + y * strides[1] + x * strides[2];
+            x += 1;
+            if x == columns {
+                (x, y) = (0, y + 1);
+                if y == rows {
+                    (y, image) = (0, image + 1);
+                }
+            }
+            offset
+        };
+        places.map(step).collect()
     }
 }

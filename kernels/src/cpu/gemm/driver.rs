@@ -155,7 +155,7 @@ pub(super) fn bytes<T>(sizes: &[usize]) -> Result<usize> {
 }
 
 /// The work of `m * n * k` fused multiply-adds in nanoseconds, at 100 GFLOP/s.
-pub(super) fn work_ns(m: usize, n: usize, k: usize) -> u64 {
+pub(crate) fn work_ns(m: usize, n: usize, k: usize) -> u64 {
     (m as u64).saturating_mul(n as u64).saturating_mul(k as u64) / 50
 }
 

@@ -1,0 +1,209 @@
+//! Products with few weights, or with few channels in the result: vectors of places that lie side by side are read from the padded
+//! images, weights one at a time. Nothing is packed, and results are stored where they belong.
+
+use super::product::PatchProduct;
+use crate::cpu::gemm::{Activation, Dispatch, work_ns};
+use crate::cpu::isa::Kernel;
+use crate::cpu::parallel::{self, Shared};
+use crate::cpu::simd::Simd;
+use crate::element::Float;
+
+/// The most taps for which this way is the faster one even with many channels.
+const TAPS: usize = 32;
+
+/// The most channels for which it is with any number of taps.
+const CHANNELS: usize = 4;
+
+/// Vectors of places that are computed at a time with one channel.
+const VECTORS: usize = 8;
+
+/// Channels that are computed at a time, where there are as many.
+const GROUP: usize = 4;
+
+/// Some places of a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Vector {
+    /// The first one's offset in an image, and its place.
+    offset: usize,
+    place: usize,
+    /// How many places.
+    len: usize,
+}
+
+/// Every place of an image in vectors of `lanes` or fewer; the last of a line reaches back where the line is long enough.
+fn vectors(p: &PatchProduct<'_, impl Float>, lanes: usize) -> Vec<Vector> {
+    let [rows, columns] = p.places;
+    let mut vectors = Vec::with_capacity(rows * columns.div_ceil(lanes));
+    for row in 0..rows {
+        for start in (0..columns).step_by(lanes) {
+            let start = start.min(columns.saturating_sub(lanes));
+            let (offset, place) = (row * p.strides[1] + start, row * columns + start);
+            vectors.push(Vector { offset, place, len: lanes.min(columns) });
+        }
+    }
+    vectors
+}
+
+/// Computes the product this way if that is the faster one; its operands were checked.
+pub(super) fn compute<T: Float>(d: Dispatch, p: &PatchProduct<'_, T>, out: &mut [T]) -> bool {
+    let lanes = d.call::<T, _>(Lanes);
+    let [rows, columns] = p.places;
+    let few = p.rows <= CHANNELS || p.taps.len() <= TAPS;
+    if !few || p.taps.is_empty() || p.strides[2] != 1 || 2 * columns < lanes {
+        return false;
+    }
+    // The last vector of a short line is read whole.
+    let last = (p.count - 1) * p.strides[0] + (rows - 1) * p.strides[1] + p.last_tap();
+    if last + columns.max(lanes) > p.images.len() {
+        return false;
+    }
+    let vectors = vectors(p, lanes);
+    let work = work_ns(p.rows, rows * columns, p.taps.len());
+    // Pieces of some 20 us.
+    let images = (20_000 / work.max(1)).clamp(1, 64) as usize;
+    let out = Shared::new(out);
+    let work = work.saturating_mul(p.count as u64);
+    parallel::run(p.count.div_ceil(images), work, &|piece| {
+        for image in piece * images..p.count.min((piece + 1) * images) {
+            let images = p.images.as_ptr().wrapping_add(image * p.strides[0]);
+            let out = out.as_ptr().wrapping_add(image * p.out_image);
+            d.call::<T, _>(Lines { p, images, vectors: &vectors, out });
+        }
+    });
+    true
+}
+
+struct Lanes;
+
+impl<T: Float> Kernel<T> for Lanes {
+    type Output = usize;
+    const WIDE: bool = true;
+    #[inline(always)]
+    fn run<S: Simd<T>>(self, _: S) -> usize {
+        S::LANES
+    }
+}
+
+/// All places and channels of one image. Made where vectors, taps and channels were found to lie inside of its operands.
+struct Lines<'a, T> {
+    p: &'a PatchProduct<'a, T>,
+    images: *const T,
+    vectors: &'a [Vector],
+    out: *mut T,
+}
+
+impl<T: Float> Kernel<T> for Lines<'_, T> {
+    type Output = ();
+    const WIDE: bool = true;
+    #[inline(always)]
+    fn run<S: Simd<T>>(self, s: S) {
+        let rows = self.p.rows;
+        let groups = if const { S::LANES == 1 } { 0 } else { rows / GROUP };
+        // SAFETY: channels of the product.
+        unsafe {
+            for group in 0..groups {
+                if const { S::LANES * size_of::<T>() == 64 } {
+                    self.channels::<S, GROUP, 4>(s, group * GROUP);
+                } else {
+                    self.channels::<S, GROUP, 2>(s, group * GROUP);
+                }
+            }
+            for row in groups * GROUP..rows {
+                self.channels::<S, 1, VECTORS>(s, row);
+            }
+        }
+    }
+}
+
+impl<T: Float> Lines<'_, T> {
+    /// All places of `R` channels, `V` vectors at a time.
+    ///
+    /// # Safety
+    /// - The channels must exist.
+    #[inline(always)]
+    unsafe fn channels<S: Simd<T>, const R: usize, const V: usize>(&self, s: S, row: usize) {
+        for vectors in self.vectors.chunks(V) {
+            let mut offsets = [vectors[0].offset; V];
+            for (offset, vector) in offsets.iter_mut().zip(vectors) {
+                *offset = vector.offset;
+            }
+            // SAFETY: vectors of the image.
+            let sums = unsafe { self.sums::<S, R, V>(s, row, &offsets) };
+            for (r, sums) in sums.iter().enumerate() {
+                for (v, sum) in sums.iter().enumerate() {
+                    if v < vectors.len() {
+                        // SAFETY: a vector of the output.
+                        unsafe { self.store(s, row + r, vectors[v], *sum) };
+                    }
+                }
+            }
+        }
+    }
+
+    /// The sums of `V` vectors of `R` channels.
+    ///
+    /// # Safety
+    /// - The channels must exist, and the vectors be readable for each tap.
+    #[inline(always)]
+    unsafe fn sums<S: Simd<T>, const R: usize, const V: usize>(
+        &self,
+        s: S,
+        row: usize,
+        offsets: &[usize; V],
+    ) -> [[S::V; V]; R] {
+        let taps = self.p.taps;
+        let zero = s.splat(T::ZERO);
+        let mut sums = [[zero; V]; R];
+        for block in 0..self.p.ends.len() {
+            let steps = self.p.block(block);
+            let mut weights = [self.p.weight.as_ptr(); R];
+            for (r, weight) in weights.iter_mut().enumerate() {
+                *weight = weight.wrapping_add((row + r) * taps.len() + steps.start);
+            }
+            let mut parts = [[zero; V]; R];
+            for (l, step) in taps[steps].iter().enumerate() {
+                let from = self.images.wrapping_add(*step);
+                let mut places = [zero; V];
+                for (place, offset) in places.iter_mut().zip(offsets) {
+                    // SAFETY: a vector of the image.
+                    *place = unsafe { s.load(from.wrapping_add(*offset)) };
+                }
+                for (weight, parts) in weights.iter().zip(&mut parts) {
+                    // SAFETY: a weight of an existing channel.
+                    let weight = s.splat(unsafe { *weight.wrapping_add(l) });
+                    for (place, part) in places.iter().zip(parts) {
+                        *part = s.fma(weight, *place, *part);
+                    }
+                }
+            }
+            for (sums, parts) in sums.iter_mut().zip(&parts) {
+                for (sum, part) in sums.iter_mut().zip(parts) {
+                    *sum = if block == 0 { *part } else { s.add(*sum, *part) };
+                }
+            }
+        }
+        sums
+    }
+
+    /// Finishes a vector of a channel.
+    ///
+    /// # Safety
+    /// - The channel and the places must exist.
+    #[inline(always)]
+    unsafe fn store<S: Simd<T>>(&self, s: S, row: usize, vector: Vector, sum: S::V) {
+        let [rows, columns] = self.p.places;
+        let mut x = sum;
+        if let Some(bias) = self.p.bias {
+            x = s.add(x, s.splat(bias[row]));
+        }
+        if self.p.activation == Activation::Relu {
+            // The second operand is kept if it is NaN.
+            x = s.max_second(s.splat(T::ZERO), x);
+        }
+        let to = self.out.wrapping_add(row * rows * columns + vector.place);
+        // SAFETY: by the caller's contract.
+        unsafe {
+            if vector.len == S::LANES { s.store(to, x) } else { s.store_first(to, x, vector.len) }
+        }
+    }
+}

@@ -1,0 +1,310 @@
+//! The products of a convolution by tiles of 6 rows: the rows' elements are read where they lie in padded images, one at a time, by
+//! a table of offsets along k; columns are packed vectors.
+//!
+//! Nothing of the images is packed or transposed: forward and in the input gradient the rows are places, in the weight gradient
+//! taps, and the columns are the channels of the output, of the input, of the output.
+
+use crate::buffer::Buffer;
+use crate::cpu::gemm::{Dispatch, Packs};
+use crate::cpu::isa::Kernel;
+use crate::cpu::parallel::{self, Shared};
+use crate::cpu::simd::Simd;
+use crate::element::Float;
+use crate::error::{Error, Result};
+use crate::strided::checked_len;
+
+/// Rows of a tile.
+pub(super) const ROWS: usize = 6;
+
+/// Vectors of columns that a panel has at most: with 16 registers 2, with 32 registers 4.
+#[inline(always)]
+const fn most<T, S: Simd<T>>() -> usize {
+    2
+}
+
+/// How columns are cut into panels.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Cut {
+    /// The columns.
+    columns: usize,
+    /// Columns of a vector, and of the widest panel.
+    lanes: usize,
+    widest: usize,
+}
+
+impl Cut {
+    /// For the ISA that `d` runs.
+    pub(super) fn new<T: Float>(d: Dispatch, columns: usize) -> Self {
+        let [lanes, vectors] = d.call::<T, _>(Lookup);
+        Cut { columns, lanes, widest: lanes * vectors }
+    }
+
+    /// The first column, the columns and the width of each panel: all but the last are the widest; that one is as narrow as
+    /// instances allow.
+    pub(super) fn panels(self) -> impl Iterator<Item = [usize; 3]> {
+        (0..self.columns).step_by(self.widest).map(move |start| {
+            let columns = self.widest.min(self.columns - start);
+            [start, columns, self.width_of(columns)]
+        })
+    }
+
+    fn width_of(self, columns: usize) -> usize {
+        columns.div_ceil(self.lanes).next_power_of_two() * self.lanes
+    }
+
+    /// The widths of all panels together.
+    pub(super) fn width(self) -> usize {
+        let rest = self.columns % self.widest;
+        self.columns - rest + if rest > 0 { self.width_of(rest) } else { 0 }
+    }
+}
+
+struct Lookup;
+
+impl<T: Float> Kernel<T> for Lookup {
+    type Output = [usize; 2];
+    const WIDE: bool = true;
+    #[inline(always)]
+    fn run<S: Simd<T>>(self, _: S) -> [usize; 2] {
+        [S::LANES, most::<T, S>()]
+    }
+}
+
+/// Rows of `k` elements of all panels, panel after panel.
+///
+/// # Errors
+/// [`OutOfMemory`](Error::OutOfMemory) if there is no room for them.
+pub(super) fn pack<T: Float>(
+    d: Dispatch,
+    cut: Cut,
+    k: usize,
+    from: &dyn Packs<T>,
+) -> Result<Buffer> {
+    let size = checked_len(&[cut.width(), k, size_of::<T>()])
+        .ok_or(Error::Contract("conv2d: the size of a workspace overflows"))?;
+    let mut buffer = Buffer::new(size)?;
+    let to = Shared::new(buffer.as_mut_slice::<T>());
+    let panels: Vec<_> = cut.panels().collect();
+    parallel::run(panels.len(), (size / size_of::<T>()) as u64 / 4, &|index| {
+        let [start, columns, width] = panels[index];
+        let to = to.as_ptr().wrapping_add(start * k);
+        // SAFETY: a panel inside of the operand, to its place in the buffer.
+        unsafe { from.pack_on(d, 0..k, start..start + columns, to, width) };
+    });
+    Ok(buffer)
+}
+
+/// One panel times some rows, over one block of k.
+#[derive(Clone, Copy)]
+pub(super) struct Strip<'a, T> {
+    /// Element `(i, l)` of the rows is at `a + rows[i] + steps[l]`.
+    pub(super) a: *const T,
+    pub(super) rows: &'a [usize],
+    pub(super) steps: &'a [usize],
+    /// The panel: a row of `width` columns for each step.
+    pub(super) b: *const T,
+    pub(super) width: usize,
+    /// Where the sums of the rows go, and how far apart.
+    pub(super) to: *mut T,
+    pub(super) to_stride: usize,
+    /// Add them to what is there (a later block of k).
+    pub(super) add: bool,
+    /// On the last block: a bias for each column of the width, or null, and whether `max(x, 0)` follows.
+    pub(super) bias: *const T,
+    pub(super) relu: bool,
+}
+
+impl<T: Float> Strip<'_, T> {
+    /// Computes it.
+    ///
+    /// # Safety
+    /// - Every element of the rows must be readable, and the panel; `to` must be writable for the rows, `width` columns each.
+    #[inline]
+    pub(super) unsafe fn compute(self, d: Dispatch) {
+        d.call::<T, _>(self);
+    }
+}
+
+impl<T: Float> Kernel<T> for Strip<'_, T> {
+    type Output = ();
+    const WIDE: bool = true;
+    #[inline(always)]
+    fn run<S: Simd<T>>(self, s: S) {
+        // SAFETY: the contract of `compute`, the only one that makes a kernel of it.
+        unsafe {
+            match self.width / S::LANES {
+                1 => self.tiles::<S, 1>(s),
+                2 => self.tiles::<S, 2>(s),
+                _ => {
+                    if const { most::<T, S>() == 4 } {
+                        self.tiles::<S, 4>(s);
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl<T: Float> Strip<'_, T> {
+    /// # Safety
+    /// - As [`compute`](Self::compute).
+    #[inline(always)]
+    unsafe fn tiles<S: Simd<T>, const NV: usize>(&self, s: S) {
+        for (index, rows) in self.rows.chunks(ROWS).enumerate() {
+            // SAFETY: rows of the strip, to their places.
+            unsafe {
+                let to = self.to.add(index * ROWS * self.to_stride);
+                if rows.len() > ROWS / 2 {
+                    self.tile::<S, ROWS, NV>(s, rows, to);
+                } else {
+                    self.tile::<S, { ROWS / 2 }, NV>(s, rows, to);
+                }
+            }
+        }
+    }
+
+    /// One tile of `R` rows at most.
+    ///
+    /// # Safety
+    /// - `to` must be writable for the rows.
+    #[inline(always)]
+    unsafe fn tile<S: Simd<T>, const R: usize, const NV: usize>(
+        &self,
+        s: S,
+        rows: &[usize],
+        to: *mut T,
+    ) {
+        let mut offsets = [rows[0]; R];
+        offsets[..rows.len()].copy_from_slice(rows);
+        // SAFETY: rows of the strip, to their places.
+        unsafe {
+            let sums = sums::<T, S, R, NV>(s, self.a, &offsets, self.steps, self.b);
+            for (i, sums) in sums.iter().enumerate() {
+                if i < rows.len() {
+                    self.store::<S, NV>(s, sums, to.add(i * self.to_stride));
+                }
+            }
+        }
+    }
+
+    /// Stores the sums of a row.
+    ///
+    /// # Safety
+    /// - `to` must be writable for the panel's width, the bias readable.
+    #[inline(always)]
+    unsafe fn store<S: Simd<T>, const NV: usize>(&self, s: S, sums: &[S::V; NV], to: *mut T) {
+        for (v, &sum) in sums.iter().enumerate() {
+            // SAFETY: by the caller's contract.
+            unsafe {
+                let to = to.add(v * S::LANES);
+                let mut x = if self.add { s.add(s.load(to), sum) } else { sum };
+                if !self.bias.is_null() {
+                    x = s.add(x, s.load(self.bias.add(v * S::LANES)));
+                }
+                if self.relu {
+                    // The second operand is kept if it is NaN.
+                    x = s.max_second(s.splat(T::ZERO), x);
+                }
+                s.store(to, x);
+            }
+        }
+    }
+}
+
+/// The sums of `R` rows: one chain of FMAs each, in ascending order.
+///
+/// # Safety
+/// - `a + rows[i] + steps[l]` must be readable, and `b` for as many rows of `NV` vectors as there are steps.
+#[inline(always)]
+unsafe fn sums<T: Float, S: Simd<T>, const R: usize, const NV: usize>(
+    s: S,
+    a: *const T,
+    rows: &[usize; R],
+    steps: &[usize],
+    b: *const T,
+) -> [[S::V; NV]; R] {
+    let mut sums = [[s.splat(T::ZERO); NV]; R];
+    let mut b = b;
+    for &step in steps {
+        let a = a.wrapping_add(step);
+        let mut columns = [s.splat(T::ZERO); NV];
+        for (v, column) in columns.iter_mut().enumerate() {
+            // SAFETY: a vector of this step's row.
+            *column = unsafe { s.load(b.add(v * S::LANES)) };
+        }
+        for (row, sums) in rows.iter().zip(&mut sums) {
+            // SAFETY: an element of a row.
+            let x = s.splat(unsafe { *a.wrapping_add(*row) });
+            for (column, sum) in columns.iter().zip(sums) {
+                *sum = s.fma(x, *column, *sum);
+            }
+        }
+        b = b.wrapping_add(NV * S::LANES);
+    }
+    sums
+}
+
+/// Writes sums with places as rows to where channels are rows: `to[j * to_stride + i] = from[i * width + j]`.
+#[derive(Clone, Copy)]
+pub(super) struct Turn<T> {
+    /// `places` rows of `width` columns, a multiple of a vector, of which the first `channels` count.
+    pub(super) from: *const T,
+    pub(super) width: usize,
+    pub(super) places: usize,
+    pub(super) channels: usize,
+    pub(super) to: *mut T,
+    pub(super) to_stride: usize,
+}
+
+impl<T: Float> Turn<T> {
+    /// Computes it.
+    ///
+    /// # Safety
+    /// - `to` must be writable for `channels` rows of `places` elements, `from` readable for `places` rows.
+    pub(super) unsafe fn compute(self, d: Dispatch) {
+        d.call::<T, _>(self);
+    }
+}
+
+impl<T: Float> Kernel<T> for Turn<T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd<T>>(self, s: S) {
+        // SAFETY: the contract of `compute`, the only one that makes a kernel of it.
+        unsafe {
+            for j in (0..self.channels).step_by(S::BLOCK) {
+                for i in (0..self.places).step_by(S::BLOCK) {
+                    self.block(s, i, j);
+                }
+            }
+        }
+    }
+}
+
+impl<T: Float> Turn<T> {
+    /// One block of places and channels, cut at the ends.
+    ///
+    /// # Safety
+    /// - As [`compute`](Self::compute).
+    #[inline(always)]
+    unsafe fn block<S: Simd<T>>(&self, s: S, i: usize, j: usize) {
+        let (places, channels) = (S::BLOCK.min(self.places - i), S::BLOCK.min(self.channels - j));
+        let mut rows = [self.from; 8];
+        for (p, row) in rows.iter_mut().enumerate() {
+            *row = self.from.wrapping_add((i + p.min(places - 1)) * self.width + j);
+        }
+        // SAFETY: rows are as wide as whole panels, a multiple of a block; the rest by the caller's contract.
+        unsafe {
+            let to = self.to.add(j * self.to_stride + i);
+            if places == S::BLOCK && channels == S::BLOCK {
+                return s.transpose(&rows, to, self.to_stride);
+            }
+            let mut block = [T::ZERO; 64];
+            s.transpose(&rows, block.as_mut_ptr(), S::BLOCK);
+            for c in 0..channels {
+                let from = block.as_ptr().add(c * S::BLOCK);
+                std::ptr::copy_nonoverlapping(from, to.add(c * self.to_stride), places);
+            }
+        }
+    }
+}
