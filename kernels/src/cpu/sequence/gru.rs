@@ -1,6 +1,8 @@
 //! The passes of a GRU. A saved row is `r z n` and the hidden product of n.
 
-use super::{Active, load, store, sum};
+use std::ops::Range;
+
+use super::{Active, Part, load, store};
 use crate::cpu::isa::Kernel;
 use crate::cpu::math::{sigmoid, tanh};
 use crate::cpu::simd::Simd;
@@ -8,54 +10,102 @@ use crate::element::Float;
 use crate::elementwise::BinaryFormula;
 use crate::elementwise::binary::{SigmoidGrad, TanhGrad};
 
-/// Gates and output of `count` rows.
+/// Gates and output of some units of `count` rows. Pointers are to the first row.
 pub(super) struct Forward<'a, T> {
     pub(super) hidden: usize,
     pub(super) first: usize,
     pub(super) count: usize,
+    pub(super) units: Range<usize>,
     pub(super) active: Active<'a>,
-    pub(super) recurrent: &'a [T],
-    pub(super) saved: &'a mut [T],
-    pub(super) y: &'a mut [T],
-    pub(super) h: &'a mut [T],
+    pub(super) recurrent: Part<'a, T>,
+    /// The input's sums, if they are not in `saved`.
+    pub(super) input: Option<Part<'a, T>>,
+    pub(super) saved: *mut T,
+    pub(super) y: *mut T,
+    /// The state before.
+    pub(super) old: *const T,
+    /// Null, or a state that is kept beside y.
+    pub(super) h: *mut T,
 }
 
 impl<T: Float> Kernel<T> for Forward<'_, T> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) {
-        let Forward { hidden, first, count, active, .. } = self;
-        for row in 0..count {
-            let saved = &mut self.saved[row * 4 * hidden..][..4 * hidden];
-            let y = &mut self.y[row * hidden..][..hidden];
-            if !active.row(first + row) {
-                saved.fill(T::ZERO);
-                y.fill(T::ZERO);
-                continue;
-            }
-            let from = self.recurrent[row * 3 * hidden..][..3 * hidden].as_ptr();
-            let h = self.h[row * hidden..][..hidden].as_mut_ptr();
-            let (saved, y) = (saved.as_mut_ptr(), y.as_mut_ptr());
-            let mut k = 0;
-            while k < hidden {
-                let m = S::LANES.min(hidden - k);
-                // SAFETY: `k + m <= hidden`; every row was cut to as many elements as are touched.
+        let hidden = self.hidden;
+        for row in 0..self.count {
+            let active = self.active.row(self.first + row);
+            let mut unit = self.units.start;
+            while unit < self.units.end {
+                let m = S::LANES.min(self.units.end - unit);
+                // SAFETY: `unit + m <= hidden`; whoever makes this has all rows, and these units of them alone.
                 unsafe {
-                    let r = sigmoid(s, sum(s, saved.add(k), from.add(k), m));
-                    let z = sigmoid(s, sum(s, saved.add(hidden + k), from.add(hidden + k), m));
-                    let hidden_n = load(s, from.add(2 * hidden + k), m);
-                    let input_n = load(s, saved.add(2 * hidden + k), m);
-                    let n = tanh(s, s.add(input_n, s.mul(r, hidden_n)));
-                    let old = load(s, h.add(k), m);
-                    let new = s.add(n, s.mul(z, s.sub(old, n)));
-                    store(s, saved.add(k), r, m);
-                    store(s, saved.add(hidden + k), z, m);
-                    store(s, saved.add(2 * hidden + k), n, m);
-                    store(s, saved.add(3 * hidden + k), hidden_n, m);
-                    store(s, y.add(k), new, m);
-                    store(s, h.add(k), new, m);
+                    let saved = self.saved.add(row * 4 * hidden + unit);
+                    if active {
+                        self.active(s, [row, unit], m, saved);
+                    } else {
+                        let zero = s.splat(T::ZERO);
+                        for place in 0..4 {
+                            store(s, saved.add(place * hidden), zero, m);
+                        }
+                        store(s, self.y.add(row * hidden + unit), zero, m);
+                    }
                 }
-                k += m;
+                unit += m;
+            }
+        }
+    }
+}
+
+impl<T: Float> Forward<'_, T> {
+    /// The input's and the recurrent sum of `m` units' gate.
+    ///
+    /// # Safety
+    /// - They must be there.
+    #[inline(always)]
+    unsafe fn gate<S: Simd<T>>(
+        &self,
+        s: S,
+        gate: usize,
+        [row, unit]: [usize; 2],
+        m: usize,
+        saved: *const T,
+    ) -> [S::V; 2] {
+        let (hidden, start) = (self.hidden, self.units.start);
+        // SAFETY: by the caller's contract.
+        unsafe {
+            let input = match &self.input {
+                Some(input) => input.load(s, [row, gate, unit], [hidden, start], m),
+                None => load(s, saved.add(gate * hidden), m),
+            };
+            [input, self.recurrent.load(s, [row, gate, unit], [hidden, start], m)]
+        }
+    }
+
+    /// `m` units of a row.
+    ///
+    /// # Safety
+    /// - The row must have `m` units from `unit` on, which are saved from `saved` on.
+    #[inline(always)]
+    unsafe fn active<S: Simd<T>>(&self, s: S, at: [usize; 2], m: usize, saved: *mut T) {
+        let (hidden, place) = (self.hidden, at[0] * self.hidden + at[1]);
+        // SAFETY: by the caller's contract.
+        unsafe {
+            let [input_r, hidden_r] = self.gate(s, 0, at, m, saved);
+            let [input_z, hidden_z] = self.gate(s, 1, at, m, saved);
+            let [input_n, hidden_n] = self.gate(s, 2, at, m, saved);
+            let r = sigmoid(s, s.add(input_r, hidden_r));
+            let z = sigmoid(s, s.add(input_z, hidden_z));
+            let n = tanh(s, s.add(input_n, s.mul(r, hidden_n)));
+            let old = load(s, self.old.add(place), m);
+            let new = s.add(n, s.mul(z, s.sub(old, n)));
+            store(s, saved, r, m);
+            store(s, saved.add(hidden), z, m);
+            store(s, saved.add(2 * hidden), n, m);
+            store(s, saved.add(3 * hidden), hidden_n, m);
+            store(s, self.y.add(place), new, m);
+            if !self.h.is_null() {
+                store(s, self.h.add(place), new, m);
             }
         }
     }

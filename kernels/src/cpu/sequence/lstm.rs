@@ -1,6 +1,8 @@
 //! The passes of an LSTM. A saved row is `i f g o c`, and `o * tanh(c)` before a projection.
 
-use super::{Active, load, store, sum};
+use std::ops::Range;
+
+use super::{Active, Part, load, store};
 use crate::cpu::isa::Kernel;
 use crate::cpu::math::{sigmoid, tanh};
 use crate::cpu::simd::Simd;
@@ -8,72 +10,126 @@ use crate::element::Float;
 use crate::elementwise::BinaryFormula;
 use crate::elementwise::binary::{SigmoidGrad, TanhGrad};
 
-/// Gates, cell state and output of `count` rows.
+/// Gates, cell state and output of some units of `count` rows. Pointers are to the first row.
 pub(super) struct Forward<'a, T> {
     pub(super) hidden: usize,
     pub(super) projected: bool,
     pub(super) first: usize,
     pub(super) count: usize,
+    pub(super) units: Range<usize>,
     pub(super) active: Active<'a>,
-    pub(super) recurrent: &'a [T],
-    pub(super) saved: &'a mut [T],
-    /// Empty if projected, as `h`.
-    pub(super) y: &'a mut [T],
-    pub(super) h: &'a mut [T],
-    pub(super) c: &'a mut [T],
+    pub(super) recurrent: Part<'a, T>,
+    /// The input's sums, if they are not in `saved`.
+    pub(super) input: Option<Part<'a, T>>,
+    pub(super) saved: *mut T,
+    /// Not used if projected, as `h`.
+    pub(super) y: *mut T,
+    /// Null, or a state that is kept beside y.
+    pub(super) h: *mut T,
+    pub(super) c: *mut T,
 }
 
 impl<T: Float> Kernel<T> for Forward<'_, T> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) {
-        let Forward { hidden, projected, first, count, active, .. } = self;
-        let width = if projected { 6 * hidden } else { 5 * hidden };
-        for row in 0..count {
-            let recurrent = &self.recurrent[row * 4 * hidden..][..4 * hidden];
-            let saved = &mut self.saved[row * width..][..width];
-            let c = &mut self.c[row * hidden..][..hidden];
-            if !active.row(first + row) {
-                saved.fill(T::ZERO);
-                saved[4 * hidden..5 * hidden].copy_from_slice(c);
-                if !projected {
-                    self.y[row * hidden..][..hidden].fill(T::ZERO);
-                }
-                continue;
-            }
-            let (from, saved, c) = (recurrent.as_ptr(), saved.as_mut_ptr(), c.as_mut_ptr());
-            let (mut y, mut h) = (std::ptr::null_mut(), std::ptr::null_mut());
-            if !projected {
-                y = self.y[row * hidden..][..hidden].as_mut_ptr();
-                h = self.h[row * hidden..][..hidden].as_mut_ptr();
-            }
-            let mut k = 0;
-            while k < hidden {
-                let m = S::LANES.min(hidden - k);
-                // SAFETY: `k + m <= hidden`; every row was cut to as many elements as are touched.
+        let hidden = self.hidden;
+        let width = if self.projected { 6 * hidden } else { 5 * hidden };
+        for row in 0..self.count {
+            let active = self.active.row(self.first + row);
+            let saved = self.saved.wrapping_add(row * width);
+            let mut unit = self.units.start;
+            while unit < self.units.end {
+                let m = S::LANES.min(self.units.end - unit);
+                // SAFETY: `unit + m <= hidden`; whoever makes this has all rows, and these units of them alone.
                 unsafe {
-                    let i = sigmoid(s, sum(s, saved.add(k), from.add(k), m));
-                    let f = sigmoid(s, sum(s, saved.add(hidden + k), from.add(hidden + k), m));
-                    let g = tanh(s, sum(s, saved.add(2 * hidden + k), from.add(2 * hidden + k), m));
-                    let o =
-                        sigmoid(s, sum(s, saved.add(3 * hidden + k), from.add(3 * hidden + k), m));
-                    let old = load(s, c.add(k), m);
-                    let new = s.add(s.mul(f, old), s.mul(i, g));
-                    let out = s.mul(o, tanh(s, new));
-                    store(s, saved.add(k), i, m);
-                    store(s, saved.add(hidden + k), f, m);
-                    store(s, saved.add(2 * hidden + k), g, m);
-                    store(s, saved.add(3 * hidden + k), o, m);
-                    store(s, saved.add(4 * hidden + k), new, m);
-                    store(s, c.add(k), new, m);
-                    if projected {
-                        store(s, saved.add(5 * hidden + k), out, m);
+                    if active {
+                        self.active(s, [row, unit], m, saved.add(unit));
                     } else {
-                        store(s, y.add(k), out, m);
-                        store(s, h.add(k), out, m);
+                        self.idle(s, [row, unit], m, saved.add(unit));
                     }
                 }
-                k += m;
+                unit += m;
+            }
+        }
+    }
+}
+
+impl<T: Float> Forward<'_, T> {
+    /// The input's and the recurrent sum of `m` units' gate.
+    ///
+    /// # Safety
+    /// - They must be there.
+    #[inline(always)]
+    unsafe fn gate<S: Simd<T>>(
+        &self,
+        s: S,
+        gate: usize,
+        [row, unit]: [usize; 2],
+        m: usize,
+        saved: *const T,
+    ) -> S::V {
+        let (hidden, start) = (self.hidden, self.units.start);
+        // SAFETY: by the caller's contract.
+        unsafe {
+            let input = match &self.input {
+                Some(input) => input.load(s, [row, gate, unit], [hidden, start], m),
+                None => load(s, saved.add(gate * hidden), m),
+            };
+            s.add(input, self.recurrent.load(s, [row, gate, unit], [hidden, start], m))
+        }
+    }
+
+    /// `m` units of a row.
+    ///
+    /// # Safety
+    /// - The row must have `m` units from `unit` on, which are saved from `saved` on.
+    #[inline(always)]
+    unsafe fn active<S: Simd<T>>(&self, s: S, at: [usize; 2], m: usize, saved: *mut T) {
+        let (hidden, place) = (self.hidden, at[0] * self.hidden + at[1]);
+        // SAFETY: by the caller's contract.
+        unsafe {
+            let i = sigmoid(s, self.gate(s, 0, at, m, saved));
+            let f = sigmoid(s, self.gate(s, 1, at, m, saved));
+            let g = tanh(s, self.gate(s, 2, at, m, saved));
+            let o = sigmoid(s, self.gate(s, 3, at, m, saved));
+            let c = self.c.add(place);
+            let new = s.add(s.mul(f, load(s, c, m)), s.mul(i, g));
+            let out = s.mul(o, tanh(s, new));
+            store(s, saved, i, m);
+            store(s, saved.add(hidden), f, m);
+            store(s, saved.add(2 * hidden), g, m);
+            store(s, saved.add(3 * hidden), o, m);
+            store(s, saved.add(4 * hidden), new, m);
+            store(s, c, new, m);
+            if self.projected {
+                store(s, saved.add(5 * hidden), out, m);
+                return;
+            }
+            store(s, self.y.add(place), out, m);
+            if !self.h.is_null() {
+                store(s, self.h.add(place), out, m);
+            }
+        }
+    }
+
+    /// `m` units of a row that takes no part: its cell state is saved.
+    ///
+    /// # Safety
+    /// - As [`active`](Self::active).
+    #[inline(always)]
+    unsafe fn idle<S: Simd<T>>(&self, s: S, [row, unit]: [usize; 2], m: usize, saved: *mut T) {
+        let (hidden, place, zero) = (self.hidden, row * self.hidden + unit, s.splat(T::ZERO));
+        // SAFETY: by the caller's contract.
+        unsafe {
+            for gate in 0..4 {
+                store(s, saved.add(gate * hidden), zero, m);
+            }
+            store(s, saved.add(4 * hidden), load(s, self.c.add(place), m), m);
+            if self.projected {
+                store(s, saved.add(5 * hidden), zero, m);
+            } else {
+                store(s, self.y.add(place), zero, m);
             }
         }
     }
