@@ -73,7 +73,9 @@ fn main() -> Result<(), ferrotape_kernels::Error> {
         if names.is_empty() || names.iter().any(|wish| wish == name) {
             let worst = scan(op, 0..1 << 32)?;
             let Worst { distance, at, wrong, hash } = worst;
-            println!("{name:<8} {distance:.3} ULP at {at:e}, {wrong} special values wrong, hash {hash:016x}");
+            println!(
+                "{name:<8} {distance:.3} ULP at {at:e}, {wrong} special values wrong, hash {hash:016x}"
+            );
         }
     }
     Ok(())

@@ -164,39 +164,14 @@ unsafe fn store<T: Float, S: Simd<T>>(s: S, to: *mut T, x: S::V, m: usize) {
     unsafe { if m == S::LANES { s.store(to, x) } else { s.store_first(to, x, m) } }
 }
 
-/// A product's sums by rows and gates, and the bias `[gates * hidden]` that they still lack.
-#[derive(Debug)]
-struct Part<'a, T> {
-    sums: &'a [T],
-    /// Elements from row to row and from gate to gate.
-    strides: [usize; 2],
-    bias: Option<&'a [T]>,
-}
-
-impl<T: Float> Part<'_, T> {
-    /// `m` units from `unit` on of a gate; the sums begin with the unit `start`.
-    ///
-    /// # Safety
-    /// - They must be there, and `m <= S::LANES`.
-    #[inline(always)]
-    unsafe fn load<S: Simd<T>>(
-        &self,
-        s: S,
-        [row, gate, unit]: [usize; 3],
-        [hidden, start]: [usize; 2],
-        m: usize,
-    ) -> S::V {
-        let [row_stride, gate_stride] = self.strides;
-        let at = row * row_stride + gate * gate_stride + unit - start;
-        // SAFETY: the caller's guarantee.
-        unsafe {
-            let sums = load(s, self.sums.as_ptr().add(at), m);
-            match self.bias {
-                Some(bias) => s.add(sums, load(s, bias.as_ptr().add(gate * hidden + unit), m)),
-                None => sums,
-            }
-        }
-    }
+/// `m` elements of each, added.
+///
+/// # Safety
+/// - `a .. a + m` and `b .. b + m` must be readable and `m <= S::LANES`.
+#[inline(always)]
+unsafe fn sum<T: Float, S: Simd<T>>(s: S, a: *const T, b: *const T, m: usize) -> S::V {
+    // SAFETY: the caller's guarantee.
+    unsafe { s.add(load(s, a, m), load(s, b, m)) }
 }
 
 /// Rows of a matrix, `stride` apart.

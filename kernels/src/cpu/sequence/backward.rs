@@ -1,6 +1,6 @@
 //! The backward pass through time.
 
-use super::product::{Add, Chunks, Packed, ROWS, Sums};
+use super::product::{Add, Chunks, Packed, ROWS, Room};
 use super::{Active, RecurrentCell, SequenceShape, bytes, gru, lstm, packed, rnn, rows};
 use crate::buffer::Buffer;
 use crate::cpu::gemm::{Epilogue, gemm};
@@ -119,7 +119,7 @@ fn add_product<T: Float>(w: &Packed<T>, batch: usize, a: &[T], to: &mut [T]) {
     parallel::run(w.panels * chunks.pieces, (batch * w.k * columns) as u64 / 50, &|index| {
         let (panel, piece) = (index / chunks.pieces, index % chunks.pieces);
         for rows in chunks.of(piece) {
-            let mut sums = const { Sums::new() };
+            let mut sums = const { Room::new() };
             let sums = w.sums(panel, rows.len(), &a[rows.start * w.k..], w.k, &mut sums);
             let column = panel * w.width;
             let (width, stride) = (w.width, columns);

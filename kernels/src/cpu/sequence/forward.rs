@@ -1,7 +1,7 @@
 //! The forward pass.
 
 use super::{
-    Active, Part, RecurrentCell, SequenceShape, bytes, gru, lstm, packed, rnn, rows, transposed,
+    Active, RecurrentCell, SequenceShape, bytes, gru, lstm, packed, rnn, rows, transposed,
 };
 use crate::buffer::Buffer;
 use crate::cpu::gemm::{Bias, Epilogue, gemm};
@@ -162,48 +162,41 @@ impl<T: Float> Step<'_, T> {
         ];
         shape.pieces(&|first, count| {
             let own = if projected { 0 } else { hidden };
-            let at = |of: &Shared<'_, T>, width: usize| of.as_ptr().wrapping_add(first * width);
-            let (units, input) = (0..hidden, None);
-            let strides = [gates, hidden];
+            // SAFETY: pieces are disjoint rows.
+            let (saved, y, h, c) = unsafe {
+                (
+                    saved.part(first * width, count * width),
+                    y.part(first * own, count * own),
+                    h.part(first * own, count * own),
+                    c.part(first * hidden, count * hidden),
+                )
+            };
             let recurrent = &recurrent[first * gates..][..count * gates];
-            let part = Part { sums: recurrent, strides, bias: None };
             match shape.cell {
                 RecurrentCell::Lstm => T::dispatch(lstm::Forward {
                     hidden,
                     projected,
                     first,
                     count,
-                    units,
                     active,
-                    recurrent: part,
-                    input,
-                    saved: at(&saved, width),
-                    y: at(&y, own),
-                    h: at(&h, own),
-                    c: at(&c, hidden),
+                    recurrent,
+                    saved,
+                    y,
+                    h,
+                    c,
                 }),
                 RecurrentCell::Gru => T::dispatch(gru::Forward {
                     hidden,
                     first,
                     count,
-                    units,
                     active,
-                    recurrent: part,
-                    input,
-                    saved: at(&saved, width),
-                    y: at(&y, hidden),
-                    old: at(&h, hidden),
-                    h: at(&h, hidden),
+                    recurrent,
+                    saved,
+                    y,
+                    h,
                 }),
                 RecurrentCell::RnnTanh | RecurrentCell::RnnRelu => {
                     let relu = shape.cell == RecurrentCell::RnnRelu;
-                    // SAFETY: pieces are disjoint rows.
-                    let (y, h) = unsafe {
-                        (
-                            y.part(first * hidden, count * hidden),
-                            h.part(first * hidden, count * hidden),
-                        )
-                    };
                     T::dispatch(rnn::Forward {
                         hidden,
                         relu,

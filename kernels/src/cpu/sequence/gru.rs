@@ -2,7 +2,8 @@
 
 use std::ops::Range;
 
-use super::{Active, Part, load, store};
+use super::product::Sums;
+use super::{Active, load, store, sum};
 use crate::cpu::isa::Kernel;
 use crate::cpu::math::{sigmoid, tanh};
 use crate::cpu::simd::Simd;
@@ -10,103 +11,144 @@ use crate::element::Float;
 use crate::elementwise::BinaryFormula;
 use crate::elementwise::binary::{SigmoidGrad, TanhGrad};
 
-/// Gates and output of some units of `count` rows. Pointers are to the first row.
+/// Gates and output of `count` rows.
 pub(super) struct Forward<'a, T> {
     pub(super) hidden: usize,
     pub(super) first: usize,
     pub(super) count: usize,
-    pub(super) units: Range<usize>,
     pub(super) active: Active<'a>,
-    pub(super) recurrent: Part<'a, T>,
-    /// The input's sums, if they are not in `saved`.
-    pub(super) input: Option<Part<'a, T>>,
-    pub(super) saved: *mut T,
-    pub(super) y: *mut T,
-    /// The state before.
-    pub(super) old: *const T,
-    /// Null, or a state that is kept beside y.
-    pub(super) h: *mut T,
+    pub(super) recurrent: &'a [T],
+    pub(super) saved: &'a mut [T],
+    pub(super) y: &'a mut [T],
+    pub(super) h: &'a mut [T],
 }
 
 impl<T: Float> Kernel<T> for Forward<'_, T> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) {
-        let hidden = self.hidden;
-        for row in 0..self.count {
-            let active = self.active.row(self.first + row);
+        let Forward { hidden, first, count, active, .. } = self;
+        for row in 0..count {
+            let saved = &mut self.saved[row * 4 * hidden..][..4 * hidden];
+            let y = &mut self.y[row * hidden..][..hidden];
+            if !active.row(first + row) {
+                saved.fill(T::ZERO);
+                y.fill(T::ZERO);
+                continue;
+            }
+            let from = self.recurrent[row * 3 * hidden..][..3 * hidden].as_ptr();
+            let h = self.h[row * hidden..][..hidden].as_mut_ptr();
+            let (saved, y) = (saved.as_mut_ptr(), y.as_mut_ptr());
+            let mut k = 0;
+            while k < hidden {
+                let m = S::LANES.min(hidden - k);
+                // SAFETY: `k + m <= hidden`; every row was cut to as many elements as are touched.
+                unsafe {
+                    let r = sum(s, saved.add(k), from.add(k), m);
+                    let z = sum(s, saved.add(hidden + k), from.add(hidden + k), m);
+                    let of_n = [
+                        load(s, saved.add(2 * hidden + k), m),
+                        load(s, from.add(2 * hidden + k), m),
+                    ];
+                    let old = load(s, h.add(k), m);
+                    let new = cell(s, [r, z], of_n, old, saved.add(k), hidden, m);
+                    store(s, y.add(k), new, m);
+                    store(s, h.add(k), new, m);
+                }
+                k += m;
+            }
+        }
+    }
+}
+
+/// The new state from the sums of the gates, the input's and the recurrent one of n; what is saved goes to `saved`, gates
+/// `hidden` apart.
+///
+/// # Safety
+/// - `saved` must be writable for `m` elements at each of the four places.
+#[inline(always)]
+unsafe fn cell<T: Float, S: Simd<T>>(
+    s: S,
+    [r, z]: [S::V; 2],
+    [input_n, hidden_n]: [S::V; 2],
+    old: S::V,
+    saved: *mut T,
+    hidden: usize,
+    m: usize,
+) -> S::V {
+    let (r, z) = (sigmoid(s, r), sigmoid(s, z));
+    let n = tanh(s, s.add(input_n, s.mul(r, hidden_n)));
+    // SAFETY: by the caller's contract.
+    unsafe {
+        store(s, saved, r, m);
+        store(s, saved.add(hidden), z, m);
+        store(s, saved.add(2 * hidden), n, m);
+        store(s, saved.add(3 * hidden), hidden_n, m);
+    }
+    s.add(n, s.mul(z, s.sub(old, n)))
+}
+
+/// As [`Forward`], of the units of a panel whose sums were just made.
+pub(super) struct OfPanel<'a, T> {
+    pub(super) hidden: usize,
+    pub(super) rows: Range<usize>,
+    /// Units of a whole panel.
+    pub(super) gate: usize,
+    pub(super) units: Range<usize>,
+    pub(super) active: Active<'a>,
+    /// By rows, in them by gates.
+    pub(super) sums: Sums<'a, T>,
+    /// Of the whole step, as `y` and `old`.
+    pub(super) saved: *mut T,
+    pub(super) y: *mut T,
+    /// The state before.
+    pub(super) old: *const T,
+}
+
+impl<T: Float> Kernel<T> for OfPanel<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd<T>>(self, s: S) {
+        for (i, row) in self.rows.clone().enumerate() {
+            let active = self.active.row(row);
             let mut unit = self.units.start;
             while unit < self.units.end {
                 let m = S::LANES.min(self.units.end - unit);
-                // SAFETY: `unit + m <= hidden`; whoever makes this has all rows, and these units of them alone.
-                unsafe {
-                    let saved = self.saved.add(row * 4 * hidden + unit);
-                    if active {
-                        self.active(s, [row, unit], m, saved);
-                    } else {
-                        let zero = s.splat(T::ZERO);
-                        for place in 0..4 {
-                            store(s, saved.add(place * hidden), zero, m);
-                        }
-                        store(s, self.y.add(row * hidden + unit), zero, m);
-                    }
-                }
+                // SAFETY: `unit + m <= hidden`; whoever makes this has these rows, and these units of them alone.
+                unsafe { self.unit(s, i, [row, unit], m, active) };
                 unit += m;
             }
         }
     }
 }
 
-impl<T: Float> Forward<'_, T> {
-    /// The input's and the recurrent sum of `m` units' gate.
-    ///
+impl<T: Float> OfPanel<'_, T> {
     /// # Safety
-    /// - They must be there.
+    /// - The row must be there, with `m` units from `unit` on.
     #[inline(always)]
-    unsafe fn gate<S: Simd<T>>(
+    unsafe fn unit<S: Simd<T>>(
         &self,
         s: S,
-        gate: usize,
+        i: usize,
         [row, unit]: [usize; 2],
         m: usize,
-        saved: *const T,
-    ) -> [S::V; 2] {
-        let (hidden, start) = (self.hidden, self.units.start);
+        active: bool,
+    ) {
+        let (hidden, gate, at) = (self.hidden, self.gate, unit - self.units.start);
+        let place = row * hidden + unit;
         // SAFETY: by the caller's contract.
         unsafe {
-            let input = match &self.input {
-                Some(input) => input.load(s, [row, gate, unit], [hidden, start], m),
-                None => load(s, saved.add(gate * hidden), m),
-            };
-            [input, self.recurrent.load(s, [row, gate, unit], [hidden, start], m)]
-        }
-    }
-
-    /// `m` units of a row.
-    ///
-    /// # Safety
-    /// - The row must have `m` units from `unit` on, which are saved from `saved` on.
-    #[inline(always)]
-    unsafe fn active<S: Simd<T>>(&self, s: S, at: [usize; 2], m: usize, saved: *mut T) {
-        let (hidden, place) = (self.hidden, at[0] * self.hidden + at[1]);
-        // SAFETY: by the caller's contract.
-        unsafe {
-            let [input_r, hidden_r] = self.gate(s, 0, at, m, saved);
-            let [input_z, hidden_z] = self.gate(s, 1, at, m, saved);
-            let [input_n, hidden_n] = self.gate(s, 2, at, m, saved);
-            let r = sigmoid(s, s.add(input_r, hidden_r));
-            let z = sigmoid(s, s.add(input_z, hidden_z));
-            let n = tanh(s, s.add(input_n, s.mul(r, hidden_n)));
-            let old = load(s, self.old.add(place), m);
-            let new = s.add(n, s.mul(z, s.sub(old, n)));
-            store(s, saved, r, m);
-            store(s, saved.add(hidden), z, m);
-            store(s, saved.add(2 * hidden), n, m);
-            store(s, saved.add(3 * hidden), hidden_n, m);
-            store(s, self.y.add(place), new, m);
-            if !self.h.is_null() {
-                store(s, self.h.add(place), new, m);
+            let (saved, y) = (self.saved.add(row * 4 * hidden + unit), self.y.add(place));
+            if !active {
+                for gate in 0..4 {
+                    store(s, saved.add(gate * hidden), s.splat(T::ZERO), m);
+                }
+                return store(s, y, s.splat(T::ZERO), m);
             }
+            let gates = [self.sums.both(s, i, at), self.sums.both(s, i, gate + at)];
+            let of_n = self.sums.each(s, i, 2 * gate + at);
+            let old = load(s, self.old.add(place), m);
+            store(s, y, cell(s, gates, of_n, old, saved, hidden, m), m);
         }
     }
 }

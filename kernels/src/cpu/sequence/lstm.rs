@@ -2,7 +2,8 @@
 
 use std::ops::Range;
 
-use super::{Active, Part, load, store};
+use super::product::Sums;
+use super::{Active, load, store, sum};
 use crate::cpu::isa::Kernel;
 use crate::cpu::math::{sigmoid, tanh};
 use crate::cpu::simd::Simd;
@@ -10,127 +11,175 @@ use crate::element::Float;
 use crate::elementwise::BinaryFormula;
 use crate::elementwise::binary::{SigmoidGrad, TanhGrad};
 
-/// Gates, cell state and output of some units of `count` rows. Pointers are to the first row.
+/// Gates, cell state and output of `count` rows.
 pub(super) struct Forward<'a, T> {
     pub(super) hidden: usize,
     pub(super) projected: bool,
     pub(super) first: usize,
     pub(super) count: usize,
-    pub(super) units: Range<usize>,
     pub(super) active: Active<'a>,
-    pub(super) recurrent: Part<'a, T>,
-    /// The input's sums, if they are not in `saved`.
-    pub(super) input: Option<Part<'a, T>>,
-    pub(super) saved: *mut T,
-    /// Not used if projected, as `h`.
-    pub(super) y: *mut T,
-    /// Null, or a state that is kept beside y.
-    pub(super) h: *mut T,
-    pub(super) c: *mut T,
+    pub(super) recurrent: &'a [T],
+    pub(super) saved: &'a mut [T],
+    /// Empty if projected, as `h`.
+    pub(super) y: &'a mut [T],
+    pub(super) h: &'a mut [T],
+    pub(super) c: &'a mut [T],
 }
 
 impl<T: Float> Kernel<T> for Forward<'_, T> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) {
-        let hidden = self.hidden;
-        let width = if self.projected { 6 * hidden } else { 5 * hidden };
-        for row in 0..self.count {
-            let active = self.active.row(self.first + row);
-            let saved = self.saved.wrapping_add(row * width);
-            let mut unit = self.units.start;
-            while unit < self.units.end {
-                let m = S::LANES.min(self.units.end - unit);
-                // SAFETY: `unit + m <= hidden`; whoever makes this has all rows, and these units of them alone.
+        let Forward { hidden, projected, first, count, active, .. } = self;
+        let width = if projected { 6 * hidden } else { 5 * hidden };
+        for row in 0..count {
+            let recurrent = &self.recurrent[row * 4 * hidden..][..4 * hidden];
+            let saved = &mut self.saved[row * width..][..width];
+            let c = &mut self.c[row * hidden..][..hidden];
+            if !active.row(first + row) {
+                saved.fill(T::ZERO);
+                saved[4 * hidden..5 * hidden].copy_from_slice(c);
+                if !projected {
+                    self.y[row * hidden..][..hidden].fill(T::ZERO);
+                }
+                continue;
+            }
+            let (from, saved, c) = (recurrent.as_ptr(), saved.as_mut_ptr(), c.as_mut_ptr());
+            let (mut y, mut h) = (std::ptr::null_mut(), std::ptr::null_mut());
+            if !projected {
+                y = self.y[row * hidden..][..hidden].as_mut_ptr();
+                h = self.h[row * hidden..][..hidden].as_mut_ptr();
+            }
+            let mut k = 0;
+            while k < hidden {
+                let m = S::LANES.min(hidden - k);
+                // SAFETY: `k + m <= hidden`; every row was cut to as many elements as are touched.
                 unsafe {
-                    if active {
-                        self.active(s, [row, unit], m, saved.add(unit));
+                    let i = sum(s, saved.add(k), from.add(k), m);
+                    let f = sum(s, saved.add(hidden + k), from.add(hidden + k), m);
+                    let g = sum(s, saved.add(2 * hidden + k), from.add(2 * hidden + k), m);
+                    let o = sum(s, saved.add(3 * hidden + k), from.add(3 * hidden + k), m);
+                    let (new, out) =
+                        cell(s, [i, f, g, o], load(s, c.add(k), m), saved.add(k), hidden, m);
+                    store(s, c.add(k), new, m);
+                    if projected {
+                        store(s, saved.add(5 * hidden + k), out, m);
                     } else {
-                        self.idle(s, [row, unit], m, saved.add(unit));
+                        store(s, y.add(k), out, m);
+                        store(s, h.add(k), out, m);
                     }
                 }
-                unit += m;
+                k += m;
             }
         }
     }
 }
 
-impl<T: Float> Forward<'_, T> {
-    /// The input's and the recurrent sum of `m` units' gate.
-    ///
-    /// # Safety
-    /// - They must be there.
+/// Cell state and output from the sums of the gates; what is saved goes to `saved`, gates `hidden` apart.
+///
+/// # Safety
+/// - `saved` must be writable for `m` elements at each of the five places.
+#[inline(always)]
+unsafe fn cell<T: Float, S: Simd<T>>(
+    s: S,
+    [i, f, g, o]: [S::V; 4],
+    old: S::V,
+    saved: *mut T,
+    hidden: usize,
+    m: usize,
+) -> (S::V, S::V) {
+    let (i, f, g, o) = (sigmoid(s, i), sigmoid(s, f), tanh(s, g), sigmoid(s, o));
+    let new = s.add(s.mul(f, old), s.mul(i, g));
+    // SAFETY: by the caller's contract.
+    unsafe {
+        store(s, saved, i, m);
+        store(s, saved.add(hidden), f, m);
+        store(s, saved.add(2 * hidden), g, m);
+        store(s, saved.add(3 * hidden), o, m);
+        store(s, saved.add(4 * hidden), new, m);
+    }
+    (new, s.mul(o, tanh(s, new)))
+}
+
+/// As [`Forward`], of the units of a panel whose sums were just made.
+pub(super) struct OfPanel<'a, T> {
+    pub(super) hidden: usize,
+    pub(super) projected: bool,
+    pub(super) rows: Range<usize>,
+    pub(super) units: Range<usize>,
+    pub(super) active: Active<'a>,
+    /// By rows, in them by gates.
+    pub(super) sums: Sums<'a, T>,
+    /// Of the whole step, as `y` (not used if projected) and `c`.
+    pub(super) saved: *mut T,
+    pub(super) y: *mut T,
+    pub(super) c: *mut T,
+}
+
+impl<T: Float> Kernel<T> for OfPanel<'_, T> {
+    type Output = ();
     #[inline(always)]
-    unsafe fn gate<S: Simd<T>>(
-        &self,
-        s: S,
-        gate: usize,
-        [row, unit]: [usize; 2],
-        m: usize,
-        saved: *const T,
-    ) -> S::V {
-        let (hidden, start) = (self.hidden, self.units.start);
+    fn run<S: Simd<T>>(self, s: S) {
+        let whole = self.units.len() == S::LANES;
+        for (i, row) in self.rows.clone().enumerate() {
+            // SAFETY: whoever makes this has these rows, these units of them alone, and at most a vector of them.
+            unsafe {
+                match (self.active.row(row), whole) {
+                    (true, true) => self.row::<S, true>(s, i, row),
+                    (true, false) => self.row::<S, false>(s, i, row),
+                    _ => self.idle(s, row),
+                }
+            }
+        }
+    }
+}
+
+impl<T: Float> OfPanel<'_, T> {
+    /// # Safety
+    /// - The row must be there, with as many units, a whole vector of them if it says so.
+    #[inline(always)]
+    unsafe fn row<S: Simd<T>, const WHOLE: bool>(&self, s: S, i: usize, row: usize) {
+        let OfPanel { hidden, .. } = *self;
+        let m = if WHOLE { S::LANES } else { self.units.len() };
+        let width = if self.projected { 6 * hidden } else { 5 * hidden };
+        let place = row * hidden + self.units.start;
         // SAFETY: by the caller's contract.
         unsafe {
-            let input = match &self.input {
-                Some(input) => input.load(s, [row, gate, unit], [hidden, start], m),
-                None => load(s, saved.add(gate * hidden), m),
-            };
-            s.add(input, self.recurrent.load(s, [row, gate, unit], [hidden, start], m))
+            let saved = self.saved.add(row * width + self.units.start);
+            // A panel has one vector of units.
+            let sums = [
+                self.sums.both(s, i, 0),
+                self.sums.both(s, i, S::LANES),
+                self.sums.both(s, i, 2 * S::LANES),
+                self.sums.both(s, i, 3 * S::LANES),
+            ];
+            let old = self.c.add(place);
+            let (new, out) = cell(s, sums, load(s, old, m), saved, hidden, m);
+            store(s, old, new, m);
+            let to = if self.projected { saved.add(5 * hidden) } else { self.y.add(place) };
+            store(s, to, out, m);
         }
     }
 
-    /// `m` units of a row.
+    /// A row that takes no part: its cell state is saved.
     ///
     /// # Safety
-    /// - The row must have `m` units from `unit` on, which are saved from `saved` on.
+    /// - The row must be there, with as many units.
     #[inline(always)]
-    unsafe fn active<S: Simd<T>>(&self, s: S, at: [usize; 2], m: usize, saved: *mut T) {
-        let (hidden, place) = (self.hidden, at[0] * self.hidden + at[1]);
+    unsafe fn idle<S: Simd<T>>(&self, s: S, row: usize) {
+        let OfPanel { hidden, .. } = *self;
+        let width = if self.projected { 6 * hidden } else { 5 * hidden };
+        let (m, zero, place) =
+            (self.units.len(), s.splat(T::ZERO), row * hidden + self.units.start);
         // SAFETY: by the caller's contract.
         unsafe {
-            let i = sigmoid(s, self.gate(s, 0, at, m, saved));
-            let f = sigmoid(s, self.gate(s, 1, at, m, saved));
-            let g = tanh(s, self.gate(s, 2, at, m, saved));
-            let o = sigmoid(s, self.gate(s, 3, at, m, saved));
-            let c = self.c.add(place);
-            let new = s.add(s.mul(f, load(s, c, m)), s.mul(i, g));
-            let out = s.mul(o, tanh(s, new));
-            store(s, saved, i, m);
-            store(s, saved.add(hidden), f, m);
-            store(s, saved.add(2 * hidden), g, m);
-            store(s, saved.add(3 * hidden), o, m);
-            store(s, saved.add(4 * hidden), new, m);
-            store(s, c, new, m);
-            if self.projected {
-                store(s, saved.add(5 * hidden), out, m);
-                return;
-            }
-            store(s, self.y.add(place), out, m);
-            if !self.h.is_null() {
-                store(s, self.h.add(place), out, m);
-            }
-        }
-    }
-
-    /// `m` units of a row that takes no part: its cell state is saved.
-    ///
-    /// # Safety
-    /// - As [`active`](Self::active).
-    #[inline(always)]
-    unsafe fn idle<S: Simd<T>>(&self, s: S, [row, unit]: [usize; 2], m: usize, saved: *mut T) {
-        let (hidden, place, zero) = (self.hidden, row * self.hidden + unit, s.splat(T::ZERO));
-        // SAFETY: by the caller's contract.
-        unsafe {
+            let saved = self.saved.add(row * width + self.units.start);
             for gate in 0..4 {
                 store(s, saved.add(gate * hidden), zero, m);
             }
             store(s, saved.add(4 * hidden), load(s, self.c.add(place), m), m);
-            if self.projected {
-                store(s, saved.add(5 * hidden), zero, m);
-            } else {
-                store(s, self.y.add(place), zero, m);
-            }
+            let to = if self.projected { saved.add(5 * hidden) } else { self.y.add(place) };
+            store(s, to, zero, m);
         }
     }
 }

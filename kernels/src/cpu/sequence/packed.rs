@@ -4,10 +4,10 @@
 use std::ops::Range;
 
 use super::forward::{Forward, keep_states, project};
-use super::product::{Chunks, Packed, Sums};
-use super::{Active, Part, RecurrentCell, SequenceShape, bytes, gru, lstm, rows, transposed};
+use super::product::{Chunks, Packed, Room, Sums};
+use super::{Active, RecurrentCell, SequenceShape, bytes, gru, lstm, rows, transposed};
 use crate::buffer::Buffer;
-use crate::cpu::gemm::{Bias, Epilogue, gemm};
+use crate::cpu::gemm::{Epilogue, gemm};
 use crate::cpu::parallel::{self, Shared};
 use crate::element::Float;
 use crate::error::Result;
@@ -40,12 +40,11 @@ pub(super) fn forward<T: Float>(shape: &SequenceShape, f: Forward<'_, T>) -> Res
     let inputs = if input <= NARROW || batch >= TALL {
         Some(Packed::by_units(f.w_ih, cell.gates(), hidden, input)?)
     } else {
-        let bias = f.biases.map_or(Bias::None, |[bias, _]| Bias::Column(bias));
         let (x, w) = (rows(f.x, 0, input), transposed(f.w_ih, input));
-        let epilogue = Epilogue { bias, ..Epilogue::default() };
-        gemm([steps * batch, input, gates], x, w, epilogue, f.saved, width)?;
+        gemm([steps * batch, input, gates], x, w, Epilogue::default(), f.saved, width)?;
         None
     };
+    let biases = pack_biases(&recurrent, hidden, f.biases)?;
     let mut projection = Buffer::new(if projected { bytes::<T>(batch * output) } else { 0 })?;
     // States are read where y keeps them, unless rows end early.
     let kept = projected || f.lengths.is_some();
@@ -64,7 +63,7 @@ pub(super) fn forward<T: Float>(shape: &SequenceShape, f: Forward<'_, T>) -> Res
         let step = Step {
             shape,
             active,
-            biases: f.biases,
+            bias: biases.as_slice(),
             recurrent: &recurrent,
             inputs: inputs.as_ref(),
             x,
@@ -95,7 +94,7 @@ fn around<T>(data: &mut [T], start: usize, len: usize) -> (&[T], &mut [T], &[T])
 struct Step<'a, T> {
     shape: &'a SequenceShape,
     active: Active<'a>,
-    biases: Option<[&'a [T]; 2]>,
+    bias: &'a [T],
     recurrent: &'a Packed<T>,
     inputs: Option<&'a Packed<T>>,
     x: &'a [T],
@@ -118,56 +117,63 @@ impl<T: Float> Step<'_, T> {
         });
     }
 
-    /// At most [`ROWS`] rows of a panel's units.
+    /// One chunk of rows of a panel's units.
     fn rows(&self, panel: usize, rows: Range<usize>, [saved, y, c]: [&Shared<'_, T>; 3]) {
-        let SequenceShape { hidden, input, output, projected, .. } = *self.shape;
-        let width = self.shape.saved();
-        let Packed { units, width: columns, .. } = *self.recurrent;
+        let SequenceShape { cell, hidden, input, output, projected, .. } = *self.shape;
+        let Packed { units: step, width, .. } = *self.recurrent;
+        let units = panel * step..hidden.min((panel + 1) * step);
+        let [mut recurrent, mut inputs] = [const { Room::new() }; 2];
         let (first, count) = (rows.start, rows.len());
-        let units_here = panel * units..hidden.min((panel + 1) * units);
-        let [mut recurrent, mut inputs] = [const { Sums::new() }; 2];
-        let bias = |which: usize| self.biases.map(|biases| biases[which]);
-        let strides = [columns, units];
-        let sums =
-            self.recurrent.sums(panel, count, &self.old[first * output..], output, &mut recurrent);
-        let recurrent = Part { sums, strides, bias: bias(1) };
-        let input = self.inputs.map(|weights| {
-            let sums = weights.sums(panel, count, &self.x[first * input..], input, &mut inputs);
-            Part { sums, strides, bias: bias(0) }
-        });
-        let saved = saved.as_ptr().wrapping_add(first * width);
-        let [y, c] = [y, c].map(|of| of.as_ptr().wrapping_add(first * hidden));
-        let (units, active, h) = (units_here, self.active, std::ptr::null_mut());
-        if self.shape.cell == RecurrentCell::Lstm {
-            T::dispatch(lstm::Forward {
+        let old = &self.old[first * output..];
+        let recurrent = self.recurrent.sums(panel, count, old, output, &mut recurrent);
+        let input = match self.inputs {
+            Some(weights) => {
+                weights.sums(panel, count, &self.x[first * input..], input, &mut inputs)
+            }
+            None => {
+                let stride = self.shape.saved();
+                let from = saved.as_ptr().wrapping_add(first * stride + units.start);
+                let sizes = [count, cell.gates(), units.len()];
+                // SAFETY: these rows and units, which nobody else writes.
+                unsafe { inputs.copy(sizes, from, [stride, hidden, step]) }
+            }
+        };
+        let bias = &self.bias[panel * 2 * width..][..2 * width];
+        let sums = Sums { input, recurrent, bias, width };
+        let (active, saved, y) = (self.active, saved.as_ptr(), y.as_ptr());
+        if cell == RecurrentCell::Lstm {
+            let c = c.as_ptr();
+            T::dispatch(lstm::OfPanel {
                 hidden,
                 projected,
-                first,
-                count,
+                rows,
                 units,
                 active,
-                recurrent,
-                input,
+                sums,
                 saved,
                 y,
-                h,
                 c,
             });
         } else {
-            let old = self.old[first * hidden..].as_ptr();
-            T::dispatch(gru::Forward {
-                hidden,
-                first,
-                count,
-                units,
-                active,
-                recurrent,
-                input,
-                saved,
-                y,
-                old,
-                h,
-            });
+            let (gate, old) = (step, self.old.as_ptr());
+            T::dispatch(gru::OfPanel { hidden, rows, gate, units, active, sums, saved, y, old });
         }
     }
+}
+
+/// The biases as panels lie: for each, the input's and the state's. Where there are none, -0, which changes no sum.
+fn pack_biases<T: Float>(
+    packed: &Packed<T>,
+    hidden: usize,
+    biases: Option<[&[T]; 2]>,
+) -> Result<Buffer> {
+    let Packed { panels, units, width, .. } = *packed;
+    let mut buffer = Buffer::new(bytes::<T>(panels * 2 * width))?;
+    for (i, to) in buffer.as_mut_slice::<T>().iter_mut().enumerate() {
+        let (panel, which, column) = (i / (2 * width), i / width % 2, i % width);
+        let (gate, unit) = (column / units, panel * units + column % units);
+        let bias = biases.map(|biases| biases[which][gate * hidden + unit.min(hidden - 1)]);
+        *to = bias.unwrap_or(-T::ZERO);
+    }
+    Ok(buffer)
 }

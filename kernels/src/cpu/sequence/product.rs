@@ -47,14 +47,74 @@ impl Chunks {
 /// Columns of the widest panel.
 pub(super) const COLUMNS: usize = 64;
 
-/// Sums of some rows and one panel.
+/// Room for the sums of some rows and one panel.
 #[repr(align(64))]
-pub(super) struct Sums<T>([MaybeUninit<T>; ROWS * COLUMNS]);
+pub(super) struct Room<T>([MaybeUninit<T>; ROWS * COLUMNS]);
 
-impl<T: Float> Sums<T> {
-    /// Room for them.
+impl<T: Float> Room<T> {
     pub(super) const fn new() -> Self {
-        Sums([const { MaybeUninit::uninit() }; ROWS * COLUMNS])
+        Room([const { MaybeUninit::uninit() }; ROWS * COLUMNS])
+    }
+
+    /// Copies `rows` rows, `stride` apart, of some gates, `gate_stride` apart; each gate has `step` places.
+    ///
+    /// # Safety
+    /// - `units` elements of each gate of each row must be readable.
+    pub(super) unsafe fn copy(
+        &mut self,
+        [rows, gates, units]: [usize; 3],
+        from: *const T,
+        [stride, gate_stride, step]: [usize; 3],
+    ) -> &[T] {
+        let (width, rows) = (gates * step, rows.min(ROWS));
+        for (row, to) in self.0.chunks_exact_mut(width).take(rows).enumerate() {
+            for (i, to) in to.iter_mut().enumerate() {
+                let (gate, unit) = (i / step, (i % step).min(units - 1));
+                // SAFETY: by the caller's contract.
+                to.write(unsafe { *from.add(row * stride + gate * gate_stride + unit) });
+            }
+        }
+        // SAFETY: as many were just written: the room has that many rows.
+        unsafe { std::slice::from_raw_parts(self.0.as_ptr().cast(), rows * width) }
+    }
+}
+
+/// The sums of some rows and one panel: of the input and of the state, and their biases.
+pub(super) struct Sums<'a, T> {
+    pub(super) input: &'a [T],
+    pub(super) recurrent: &'a [T],
+    /// A panel's: of the input, then of the state.
+    pub(super) bias: &'a [T],
+    /// Elements of a row.
+    pub(super) width: usize,
+}
+
+impl<T: Float> Sums<'_, T> {
+    /// A vector of each, with its bias.
+    ///
+    /// # Safety
+    /// - `row` must be one of the rows, and a vector from `at` on in it.
+    #[inline(always)]
+    pub(super) unsafe fn each<S: Simd<T>>(&self, s: S, row: usize, at: usize) -> [S::V; 2] {
+        let place = row * self.width + at;
+        // SAFETY: by the caller's contract.
+        unsafe {
+            let bias = self.bias.as_ptr().add(at);
+            let input = s.load(self.input.as_ptr().add(place));
+            let recurrent = s.load(self.recurrent.as_ptr().add(place));
+            [s.add(input, s.load(bias)), s.add(recurrent, s.load(bias.add(self.width)))]
+        }
+    }
+
+    /// A vector of both, added.
+    ///
+    /// # Safety
+    /// - As [`each`](Self::each).
+    #[inline(always)]
+    pub(super) unsafe fn both<S: Simd<T>>(&self, s: S, row: usize, at: usize) -> S::V {
+        // SAFETY: handed on.
+        let [input, recurrent] = unsafe { self.each(s, row, at) };
+        s.add(input, recurrent)
     }
 }
 
@@ -148,7 +208,7 @@ impl<T: Float> Packed<T> {
         rows: usize,
         a: &[T],
         stride: usize,
-        sums: &'s mut Sums<T>,
+        sums: &'s mut Room<T>,
     ) -> &'s [T] {
         let (k, width, panel) = (self.k, self.width, self.panel(panel));
         let rows = rows.min(ROWS);
