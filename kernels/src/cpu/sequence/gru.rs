@@ -46,12 +46,11 @@ impl<T: Float> Kernel<T> for Forward<'_, T> {
                 unsafe {
                     let r = sum(s, saved.add(k), from.add(k), m);
                     let z = sum(s, saved.add(hidden + k), from.add(hidden + k), m);
-                    let of_n = [
-                        load(s, saved.add(2 * hidden + k), m),
-                        load(s, from.add(2 * hidden + k), m),
-                    ];
+                    let hidden_n = load(s, from.add(2 * hidden + k), m);
+                    let input_n = load(s, saved.add(2 * hidden + k), m);
+                    gates(s, [r, z, hidden_n], saved.add(k), hidden, m);
                     let old = load(s, h.add(k), m);
-                    let new = cell(s, [r, z], of_n, old, saved.add(k), hidden, m);
+                    let new = state(s, input_n, old, saved.add(k), hidden, m);
                     store(s, y.add(k), new, m);
                     store(s, h.add(k), new, m);
                 }
@@ -61,31 +60,47 @@ impl<T: Float> Kernel<T> for Forward<'_, T> {
     }
 }
 
-/// The new state from the sums of the gates, the input's and the recurrent one of n; what is saved goes to `saved`, gates
-/// `hidden` apart.
+/// The gates r and z from their sums, and the recurrent sum of n, to `saved`, `hidden` apart.
 ///
 /// # Safety
 /// - `saved` must be writable for `m` elements at each of the four places.
 #[inline(always)]
-unsafe fn cell<T: Float, S: Simd<T>>(
+unsafe fn gates<T: Float, S: Simd<T>>(
     s: S,
-    [r, z]: [S::V; 2],
-    [input_n, hidden_n]: [S::V; 2],
+    [r, z, hidden_n]: [S::V; 3],
+    saved: *mut T,
+    hidden: usize,
+    m: usize,
+) {
+    // SAFETY: by the caller's contract.
+    unsafe {
+        store(s, saved, sigmoid(s, r), m);
+        store(s, saved.add(hidden), sigmoid(s, z), m);
+        store(s, saved.add(3 * hidden), hidden_n, m);
+    }
+}
+
+/// The new state from what [`gates`] saved and the input's sum of n, which is saved.
+///
+/// # Safety
+/// - As `gates`, which must have run.
+#[inline(always)]
+unsafe fn state<T: Float, S: Simd<T>>(
+    s: S,
+    input_n: S::V,
     old: S::V,
     saved: *mut T,
     hidden: usize,
     m: usize,
 ) -> S::V {
-    let (r, z) = (sigmoid(s, r), sigmoid(s, z));
-    let n = tanh(s, s.add(input_n, s.mul(r, hidden_n)));
     // SAFETY: by the caller's contract.
     unsafe {
-        store(s, saved, r, m);
-        store(s, saved.add(hidden), z, m);
+        let r = load(s, saved, m);
+        let hidden_n = load(s, saved.add(3 * hidden), m);
+        let n = tanh(s, s.add(input_n, s.mul(r, hidden_n)));
         store(s, saved.add(2 * hidden), n, m);
-        store(s, saved.add(3 * hidden), hidden_n, m);
+        s.add(n, s.mul(load(s, saved.add(hidden), m), s.sub(old, n)))
     }
-    s.add(n, s.mul(z, s.sub(old, n)))
 }
 
 /// As [`Forward`], of the units of a panel whose sums were just made.
@@ -109,14 +124,19 @@ impl<T: Float> Kernel<T> for OfPanel<'_, T> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) {
-        for (i, row) in self.rows.clone().enumerate() {
-            let active = self.active.row(row);
-            let mut unit = self.units.start;
-            while unit < self.units.end {
-                let m = S::LANES.min(self.units.end - unit);
-                // SAFETY: `unit + m <= hidden`; whoever makes this has these rows, and these units of them alone.
-                unsafe { self.unit(s, i, [row, unit], m, active) };
-                unit += m;
+        let rows = || self.rows.clone().enumerate();
+        // SAFETY: whoever makes this has these rows, and these units of them alone.
+        unsafe {
+            for (i, row) in rows() {
+                if self.active.row(row) {
+                    self.gates(s, i, row);
+                } else {
+                    self.idle(s, row);
+                }
+            }
+            // The state waits for the gates, so it gets a loop of its own, whose rows overlap.
+            for (i, row) in rows().filter(|(_, row)| self.active.row(*row)) {
+                self.state(s, i, row);
             }
         }
     }
@@ -124,31 +144,60 @@ impl<T: Float> Kernel<T> for OfPanel<'_, T> {
 
 impl<T: Float> OfPanel<'_, T> {
     /// # Safety
-    /// - The row must be there, with `m` units from `unit` on.
+    /// - The row must be there, with these units.
     #[inline(always)]
-    unsafe fn unit<S: Simd<T>>(
-        &self,
-        s: S,
-        i: usize,
-        [row, unit]: [usize; 2],
-        m: usize,
-        active: bool,
-    ) {
-        let (hidden, gate, at) = (self.hidden, self.gate, unit - self.units.start);
-        let place = row * hidden + unit;
-        // SAFETY: by the caller's contract.
-        unsafe {
-            let (saved, y) = (self.saved.add(row * 4 * hidden + unit), self.y.add(place));
-            if !active {
-                for gate in 0..4 {
-                    store(s, saved.add(gate * hidden), s.splat(T::ZERO), m);
-                }
-                return store(s, y, s.splat(T::ZERO), m);
+    unsafe fn gates<S: Simd<T>>(&self, s: S, i: usize, row: usize) {
+        let (hidden, gate, count) = (self.hidden, self.gate, self.units.len());
+        let mut at = 0;
+        while at < count {
+            let m = S::LANES.min(count - at);
+            // SAFETY: by the caller's contract: `m` units from `at` on.
+            unsafe {
+                let saved = self.saved.add(row * 4 * hidden + self.units.start + at);
+                let (r, z) = (self.sums.both(s, i, at), self.sums.both(s, i, gate + at));
+                let [_, hidden_n] = self.sums.each(s, i, 2 * gate + at);
+                gates(s, [r, z, hidden_n], saved, hidden, m);
             }
-            let gates = [self.sums.both(s, i, at), self.sums.both(s, i, gate + at)];
-            let of_n = self.sums.each(s, i, 2 * gate + at);
-            let old = load(s, self.old.add(place), m);
-            store(s, y, cell(s, gates, of_n, old, saved, hidden, m), m);
+            at += m;
+        }
+    }
+
+    /// # Safety
+    /// - As [`gates`](Self::gates), which must have run.
+    #[inline(always)]
+    unsafe fn state<S: Simd<T>>(&self, s: S, i: usize, row: usize) {
+        let (hidden, gate, count) = (self.hidden, self.gate, self.units.len());
+        let mut at = 0;
+        while at < count {
+            let m = S::LANES.min(count - at);
+            let place = row * hidden + self.units.start + at;
+            // SAFETY: by the caller's contract: `m` units from `at` on.
+            unsafe {
+                let saved = self.saved.add(row * 4 * hidden + self.units.start + at);
+                let [input_n, _] = self.sums.each(s, i, 2 * gate + at);
+                let old = load(s, self.old.add(place), m);
+                store(s, self.y.add(place), state(s, input_n, old, saved, hidden, m), m);
+            }
+            at += m;
+        }
+    }
+
+    /// A row that takes no part.
+    ///
+    /// # Safety
+    /// - The row must be there, with these units.
+    #[inline(always)]
+    unsafe fn idle<S: Simd<T>>(&self, s: S, row: usize) {
+        let (hidden, count, zero) = (self.hidden, self.units.len(), s.splat(T::ZERO));
+        for at in (0..count).step_by(S::LANES) {
+            let (m, unit) = (S::LANES.min(count - at), self.units.start + at);
+            // SAFETY: by the caller's contract: `m` units from `at` on.
+            unsafe {
+                for gate in 0..4 {
+                    store(s, self.saved.add((row * 4 + gate) * hidden + unit), zero, m);
+                }
+                store(s, self.y.add(row * hidden + unit), zero, m);
+            }
         }
     }
 }

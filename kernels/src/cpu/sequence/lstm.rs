@@ -1,8 +1,9 @@
 //! The passes of an LSTM. A saved row is `i f g o c`, and `o * tanh(c)` before a projection.
 
+use std::mem::MaybeUninit;
 use std::ops::Range;
 
-use super::product::Sums;
+use super::product::{ROWS, Sums};
 use super::{Active, load, store, sum};
 use crate::cpu::isa::Kernel;
 use crate::cpu::math::{sigmoid, tanh};
@@ -59,8 +60,9 @@ impl<T: Float> Kernel<T> for Forward<'_, T> {
                     let f = sum(s, saved.add(hidden + k), from.add(hidden + k), m);
                     let g = sum(s, saved.add(2 * hidden + k), from.add(2 * hidden + k), m);
                     let o = sum(s, saved.add(3 * hidden + k), from.add(3 * hidden + k), m);
-                    let (new, out) =
-                        cell(s, [i, f, g, o], load(s, c.add(k), m), saved.add(k), hidden, m);
+                    let old = load(s, c.add(k), m);
+                    let [o, new] = gates(s, [i, f, g, o], old, saved.add(k), hidden, m);
+                    let out = s.mul(o, tanh(s, new));
                     store(s, c.add(k), new, m);
                     if projected {
                         store(s, saved.add(5 * hidden + k), out, m);
@@ -75,19 +77,20 @@ impl<T: Float> Kernel<T> for Forward<'_, T> {
     }
 }
 
-/// Cell state and output from the sums of the gates; what is saved goes to `saved`, gates `hidden` apart.
+/// The gates and the cell state from the gates' sums, to `saved`, `hidden` apart. Returns what the output is made of: the gate o and
+/// the state.
 ///
 /// # Safety
 /// - `saved` must be writable for `m` elements at each of the five places.
 #[inline(always)]
-unsafe fn cell<T: Float, S: Simd<T>>(
+unsafe fn gates<T: Float, S: Simd<T>>(
     s: S,
     [i, f, g, o]: [S::V; 4],
     old: S::V,
     saved: *mut T,
     hidden: usize,
     m: usize,
-) -> (S::V, S::V) {
+) -> [S::V; 2] {
     let (i, f, g, o) = (sigmoid(s, i), sigmoid(s, f), tanh(s, g), sigmoid(s, o));
     let new = s.add(s.mul(f, old), s.mul(i, g));
     // SAFETY: by the caller's contract.
@@ -98,8 +101,12 @@ unsafe fn cell<T: Float, S: Simd<T>>(
         store(s, saved.add(3 * hidden), o, m);
         store(s, saved.add(4 * hidden), new, m);
     }
-    (new, s.mul(o, tanh(s, new)))
+    [o, new]
 }
+
+/// For each row of a panel what its output is made of: reading it back from where it is saved would wait for that memory.
+#[repr(align(64))]
+struct Kept<T>([MaybeUninit<T>; ROWS * 32]);
 
 /// As [`Forward`], of the units of a panel whose sums were just made.
 pub(super) struct OfPanel<'a, T> {
@@ -121,43 +128,64 @@ impl<T: Float> Kernel<T> for OfPanel<'_, T> {
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) {
         let whole = self.units.len() == S::LANES;
-        for (i, row) in self.rows.clone().enumerate() {
-            // SAFETY: whoever makes this has these rows, these units of them alone, and at most a vector of them.
-            unsafe {
+        let rows = || self.rows.clone().enumerate();
+        let mut kept = Kept::<T>([MaybeUninit::uninit(); ROWS * 32]);
+        let kept: *mut T = kept.0.as_mut_ptr().cast();
+        // SAFETY: whoever makes this has these rows, these units of them alone, and at most a vector of them.
+        unsafe {
+            for (i, row) in rows() {
                 match (self.active.row(row), whole) {
-                    (true, true) => self.row::<S, true>(s, i, row),
-                    (true, false) => self.row::<S, false>(s, i, row),
+                    (true, true) => self.gates::<S, true>(s, [i, row], kept.add(i * 32)),
+                    (true, false) => self.gates::<S, false>(s, [i, row], kept.add(i * 32)),
                     _ => self.idle(s, row),
                 }
+            }
+            // The output waits for the cell state, so it gets a loop of its own, whose rows overlap.
+            for (i, row) in rows().filter(|(_, row)| self.active.row(*row)) {
+                let (o, c) = (s.load(kept.add(i * 32)), s.load(kept.add(i * 32 + S::LANES)));
+                store(s, self.places(row).1, s.mul(o, tanh(s, c)), self.units.len());
             }
         }
     }
 }
 
 impl<T: Float> OfPanel<'_, T> {
-    /// # Safety
-    /// - The row must be there, with as many units, a whole vector of them if it says so.
+    /// Where a row's units are saved, and their output; their place in a state.
     #[inline(always)]
-    unsafe fn row<S: Simd<T>, const WHOLE: bool>(&self, s: S, i: usize, row: usize) {
-        let OfPanel { hidden, .. } = *self;
-        let m = if WHOLE { S::LANES } else { self.units.len() };
-        let width = if self.projected { 6 * hidden } else { 5 * hidden };
+    fn places(&self, row: usize) -> (*mut T, *mut T, usize) {
+        let OfPanel { hidden, projected, .. } = *self;
+        let width = if projected { 6 * hidden } else { 5 * hidden };
         let place = row * hidden + self.units.start;
-        // SAFETY: by the caller's contract.
+        let saved = self.saved.wrapping_add(row * width + self.units.start);
+        let to =
+            if projected { saved.wrapping_add(5 * hidden) } else { self.y.wrapping_add(place) };
+        (saved, to, place)
+    }
+
+    /// # Safety
+    /// - The row must be there, with as many units, a whole vector of them if it says so; `kept` must be writable for two vectors.
+    #[inline(always)]
+    unsafe fn gates<S: Simd<T>, const WHOLE: bool>(
+        &self,
+        s: S,
+        [i, row]: [usize; 2],
+        kept: *mut T,
+    ) {
+        let m = if WHOLE { S::LANES } else { self.units.len() };
+        let (saved, _, place) = self.places(row);
+        // SAFETY: by the caller's contract; a panel has one vector of units.
         unsafe {
-            let saved = self.saved.add(row * width + self.units.start);
-            // A panel has one vector of units.
             let sums = [
                 self.sums.both(s, i, 0),
                 self.sums.both(s, i, S::LANES),
                 self.sums.both(s, i, 2 * S::LANES),
                 self.sums.both(s, i, 3 * S::LANES),
             ];
-            let old = self.c.add(place);
-            let (new, out) = cell(s, sums, load(s, old, m), saved, hidden, m);
-            store(s, old, new, m);
-            let to = if self.projected { saved.add(5 * hidden) } else { self.y.add(place) };
-            store(s, to, out, m);
+            let c = self.c.add(place);
+            let [o, new] = gates(s, sums, load(s, c, m), saved, self.hidden, m);
+            store(s, c, new, m);
+            s.store(kept, o);
+            s.store(kept.add(S::LANES), new);
         }
     }
 
@@ -167,18 +195,14 @@ impl<T: Float> OfPanel<'_, T> {
     /// - The row must be there, with as many units.
     #[inline(always)]
     unsafe fn idle<S: Simd<T>>(&self, s: S, row: usize) {
-        let OfPanel { hidden, .. } = *self;
-        let width = if self.projected { 6 * hidden } else { 5 * hidden };
-        let (m, zero, place) =
-            (self.units.len(), s.splat(T::ZERO), row * hidden + self.units.start);
+        let (m, zero) = (self.units.len(), s.splat(T::ZERO));
+        let (saved, to, place) = self.places(row);
         // SAFETY: by the caller's contract.
         unsafe {
-            let saved = self.saved.add(row * width + self.units.start);
             for gate in 0..4 {
-                store(s, saved.add(gate * hidden), zero, m);
+                store(s, saved.add(gate * self.hidden), zero, m);
             }
-            store(s, saved.add(4 * hidden), load(s, self.c.add(place), m), m);
-            let to = if self.projected { saved.add(5 * hidden) } else { self.y.add(place) };
+            store(s, saved.add(4 * self.hidden), load(s, self.c.add(place), m), m);
             store(s, to, zero, m);
         }
     }
