@@ -7,6 +7,8 @@ mod backward;
 mod forward;
 mod gru;
 mod lstm;
+mod packed;
+mod product;
 mod rnn;
 #[cfg(test)]
 mod tests;

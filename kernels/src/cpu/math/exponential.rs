@@ -97,7 +97,12 @@ pub(super) fn clamp_exponent<T: Float, S: Simd<T>>(s: S, x: S::V) -> S::V {
 /// `e^x`.
 #[inline(always)]
 pub fn exp<T: Float, S: Simd<T>>(s: S, x: S::V) -> S::V {
-    let x = clamp_exponent(s, x);
+    exp_held(s, clamp_exponent(s, x))
+}
+
+/// `e^x` of what [`clamp_exponent`] would leave alone.
+#[inline(always)]
+fn exp_held<T: Float, S: Simd<T>>(s: S, x: S::V) -> S::V {
     let n = quotient(s, x);
     s.scale(exp_reduced(s, reduce(s, x, n)), n)
 }
@@ -123,33 +128,49 @@ pub fn expm1<T: Float, S: Simd<T>>(s: S, x: S::V) -> S::V {
 #[inline(always)]
 pub fn tanh<T: Float, S: Simd<T>>(s: S, x: S::V) -> S::V {
     let a = s.min_second(either(s, 10.0, 22.0), s.abs(x));
-    let biased = s.add(magic(s), either(s, 127.0, 1023.0));
+    let value = if single::<T>() { tanh_single(s, a) } else { tanh_double(s, a) };
+    s.copysign(value, x)
+}
+
+/// `tanh(a)` of f32 for `a` of 0 to 10. The parts are halved: `2^n / 2` is as easily made as `2^n`, and the sums with 1/2 need no
+/// multiplier.
+#[inline(always)]
+fn tanh_single<T: Float, S: Simd<T>>(s: S, a: S::V) -> S::V {
+    let biased = s.add(magic(s), s.splat(T::from_f64(126.0)));
+    let t = s.fma(a, constant(s, -2.0 * LOG2_E), biased);
+    let n = s.sub(t, biased);
+    let half_power = s.low_bits_to_exponent(t);
+    // The sign of -2a keeps the numerator below 1/2.
+    let q = expm1_reduced(s, reduce(s, s.neg(s.add(a, a)), n));
+    let half = constant(s, 0.5);
+    let (start, end) = (s.sub(half, half_power), s.add(half, half_power));
+    s.div(s.fnma(half_power, q, start), s.fma(half_power, q, end))
+}
+
+/// `tanh(a)` of f64 for `a` of 0 to 22.
+#[inline(always)]
+fn tanh_double<T: Float, S: Simd<T>>(s: S, a: S::V) -> S::V {
+    let biased = s.add(magic(s), s.splat(T::from_f64(1023.0)));
     let t = s.fma(a, constant(s, -2.0 * LOG2_E), biased);
     let n = s.sub(t, biased);
     let power = s.low_bits_to_exponent(t);
-    // h = (-2a - n ln 2) / 2; q = expm1(2h) / 2. The sign keeps the numerator below 1/2.
+    // h = (-2a - n ln 2) / 2; q = expm1(2h) / 2.
     let half = constant(s, 0.5);
     let half_n = s.mul(n, half);
     let h = s.fnma(half_n, ln2_tail(s), s.fnma(half_n, ln2_head(s), s.neg(a)));
-    let q = s.fma(s.mul(h, h), expm1_tail_doubled(s, h), h);
-    let one = s.splat(T::ONE);
-    let (start, end) = (s.mul(s.sub(one, power), half), s.mul(s.add(one, power), half));
-    let value = if single::<T>() {
-        s.div(s.fnma(power, q, start), s.fma(power, q, end))
-    } else {
-        // With what q and all sums were rounded by: without it, 2.0 units.
-        let q_low = s.fma(s.mul(h, h), expm1_tail_doubled(s, h), s.sub(h, q));
-        let (shift, shift_low) = (s.mul(power, q), s.mul(power, q_low));
-        let (start, start_low) = fast_two_sum(s, half, s.neg(s.mul(power, half)));
-        let (end, end_low) = fast_two_sum(s, half, s.mul(power, half));
-        let (above, above_low) = two_sum(s, start, s.neg(shift));
-        let (below, below_low) = two_sum(s, end, shift);
-        let above = (above, s.add(s.sub(above_low, shift_low), start_low));
-        let below = (below, s.add(s.add(below_low, shift_low), end_low));
-        let (value, low) = divide(s, above, below);
-        s.add(value, low)
-    };
-    s.copysign(value, x)
+    let tail = expm1_tail_doubled(s, h);
+    let q = s.fma(s.mul(h, h), tail, h);
+    // With what q and all sums were rounded by: without it, 2.0 units.
+    let q_low = s.fma(s.mul(h, h), tail, s.sub(h, q));
+    let (shift, shift_low) = (s.mul(power, q), s.mul(power, q_low));
+    let (start, start_low) = fast_two_sum(s, half, s.neg(s.mul(power, half)));
+    let (end, end_low) = fast_two_sum(s, half, s.mul(power, half));
+    let (above, above_low) = two_sum(s, start, s.neg(shift));
+    let (below, below_low) = two_sum(s, end, shift);
+    let above = (above, s.add(s.sub(above_low, shift_low), start_low));
+    let below = (below, s.add(s.add(below_low, shift_low), end_low));
+    let (value, low) = divide(s, above, below);
+    s.add(value, low)
 }
 
 /// `2 P(2h)` for `P(r) = (e^r - 1 - r) / r^2`.
@@ -165,18 +186,14 @@ fn expm1_tail_doubled<T: Float, S: Simd<T>>(s: S, h: S::V) -> S::V {
         }
         c
     }
-    if single::<T>() {
-        polynomial(s, h, const { doubled(TAIL_F32) })
-    } else {
-        polynomial(s, h, const { doubled(TAIL_F64) })
-    }
+    polynomial(s, h, const { doubled(TAIL_F64) })
 }
 
 /// `1 / (1 + e^-x)`, right down to denormal results.
 #[inline(always)]
 pub fn sigmoid<T: Float, S: Simd<T>>(s: S, x: S::V) -> S::V {
     let one = s.splat(T::ONE);
-    let e = exp(s, s.neg(s.abs(x)));
+    let e = exp_held(s, s.max_second(either(s, -105.0, -746.0), s.neg(s.abs(x))));
     let zero = s.splat(T::ZERO);
     let numerator = s.select(s.lt(x, zero), e, one);
     if single::<T>() {

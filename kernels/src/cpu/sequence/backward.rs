@@ -1,9 +1,10 @@
 //! The backward pass through time.
 
-use super::{Active, RecurrentCell, SequenceShape, bytes, gru, lstm, rnn, rows};
+use super::product::{Add, Chunks, Packed, ROWS, Room};
+use super::{Active, RecurrentCell, SequenceShape, bytes, gru, lstm, packed, rnn, rows};
 use crate::buffer::Buffer;
 use crate::cpu::gemm::{Epilogue, gemm};
-use crate::cpu::parallel::Shared;
+use crate::cpu::parallel::{self, Shared};
 use crate::element::Float;
 use crate::error::{Result, require};
 
@@ -60,6 +61,8 @@ pub fn backward<T: Float>(shape: &SequenceShape, b: Backward<'_, T>) -> Result<(
     }
     let mut projection = Buffer::new(if shape.projected { bytes::<T>(batch * hidden) } else { 0 })?;
     let projection = projection.as_mut_slice::<T>();
+    let pack = || Packed::by_columns(b.w_hh, gates, output);
+    let weights = packed::suits(shape).then(pack).transpose()?;
     for t in shape.order().rev() {
         let active = Active { lengths, t };
         let at = |size: usize| t * batch * size..(t + 1) * batch * size;
@@ -97,11 +100,34 @@ pub fn backward<T: Float>(shape: &SequenceShape, b: Backward<'_, T>) -> Result<(
         };
         step.run();
         let all = if shape.cell == RecurrentCell::Gru { &*b.hidden_gates } else { &*b.gates };
+        if let Some(weights) = &weights {
+            add_product(weights, batch, &all[at(gates)], b.dh);
+            continue;
+        }
         let (a, w) = (rows(&all[at(gates)], 0, gates), rows(b.w_hh, 0, output));
         let epilogue = Epilogue { accumulate: true, ..Epilogue::default() };
         gemm([batch, gates, output], a, w, epilogue, b.dh, output)?;
     }
     Ok(())
+}
+
+/// `to += a w` for `batch` rows.
+fn add_product<T: Float>(w: &Packed<T>, batch: usize, a: &[T], to: &mut [T]) {
+    let columns = to.len() / batch;
+    let chunks = Chunks::new(batch, ROWS);
+    let to = Shared::new(to);
+    parallel::run(w.panels * chunks.pieces, (batch * w.k * columns) as u64 / 50, &|index| {
+        let (panel, piece) = (index / chunks.pieces, index % chunks.pieces);
+        for rows in chunks.of(piece) {
+            let mut sums = const { Room::new() };
+            let sums = w.sums(panel, rows.len(), &a[rows.start * w.k..], w.k, &mut sums);
+            let column = panel * w.width;
+            let (width, stride) = (w.width, columns);
+            let to = to.as_ptr().wrapping_add(rows.start * columns + column);
+            let columns = width.min(columns - column);
+            T::dispatch(Add { sums, width, rows: rows.len(), columns, to, stride });
+        }
+    });
 }
 
 /// The states that step `t` started from.

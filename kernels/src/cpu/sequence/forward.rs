@@ -1,6 +1,8 @@
 //! The forward pass.
 
-use super::{Active, RecurrentCell, SequenceShape, bytes, gru, lstm, rnn, rows, transposed};
+use super::{
+    Active, RecurrentCell, SequenceShape, bytes, gru, lstm, packed, rnn, rows, transposed,
+};
 use crate::buffer::Buffer;
 use crate::cpu::gemm::{Bias, Epilogue, gemm};
 use crate::cpu::parallel::Shared;
@@ -45,13 +47,16 @@ pub struct Forward<'a, T> {
 pub fn forward<T: Float>(shape: &SequenceShape, f: Forward<'_, T>) -> Result<()> {
     shape.check(f.lengths)?;
     f.check(shape)?;
-    let SequenceShape { steps, batch, input, hidden, output, .. } = *shape;
+    let SequenceShape { steps, batch, input, output, .. } = *shape;
     let (gates, width) = (shape.gates(), shape.saved());
     if batch == 0 {
         return Ok(());
     }
     f.h.copy_from_slice(f.h0);
     f.c.copy_from_slice(f.c0);
+    if packed::suits(shape) {
+        return packed::forward(shape, f);
+    }
     let bias = |place: usize| Epilogue {
         bias: f.biases.map_or(Bias::None, |biases| Bias::Column(biases[place])),
         ..Epilogue::default()
@@ -73,24 +78,44 @@ pub fn forward<T: Float>(shape: &SequenceShape, f: Forward<'_, T>) -> Result<()>
         let step = Step { shape, active, recurrent, saved, y, h: f.h, c: f.c };
         step.run();
         if shape.projected {
-            let projection = projection.as_mut_slice::<T>();
             let saved = &f.saved[t * batch * width..][..batch * width];
-            let (m, w) = (rows(saved, 5 * hidden, width), transposed(f.w_hr, hidden));
-            gemm([batch, hidden, output], m, w, Epilogue::default(), projection, output)?;
-            for (row, from) in projection.chunks_exact(output).enumerate() {
-                let place = row * output..(row + 1) * output;
-                let y = &mut f.y[t * batch * output..][place.clone()];
-                match active.row(row) {
-                    true => {
-                        y.copy_from_slice(from);
-                        f.h[place].copy_from_slice(from);
-                    }
-                    false => y.fill(T::ZERO),
-                }
-            }
+            let y = &mut f.y[t * batch * output..][..batch * output];
+            project(shape, active, f.w_hr, saved, projection.as_mut_slice(), y, f.h)?;
         }
     }
     Ok(())
+}
+
+/// The output of a step from what it saved, to y and to the states.
+pub(super) fn project<T: Float>(
+    shape: &SequenceShape,
+    active: Active<'_>,
+    w_hr: &[T],
+    saved: &[T],
+    projection: &mut [T],
+    y: &mut [T],
+    h: &mut [T],
+) -> Result<()> {
+    let SequenceShape { batch, hidden, output, .. } = *shape;
+    let (m, w) = (rows(saved, 5 * hidden, shape.saved()), transposed(w_hr, hidden));
+    gemm([batch, hidden, output], m, w, Epilogue::default(), projection, output)?;
+    let rows = projection.chunks_exact(output).zip(y.chunks_exact_mut(output));
+    for (row, (from, y)) in rows.enumerate() {
+        match active.row(row) {
+            true => y.copy_from_slice(from),
+            false => y.fill(T::ZERO),
+        }
+    }
+    keep_states(active, output, y, h);
+    Ok(())
+}
+
+/// The states of rows that take part.
+pub(super) fn keep_states<T: Float>(active: Active<'_>, output: usize, y: &[T], h: &mut [T]) {
+    let rows = y.chunks_exact(output).zip(h.chunks_exact_mut(output)).enumerate();
+    for (_, (y, h)) in rows.filter(|(row, _)| active.row(*row)) {
+        h.copy_from_slice(y);
+    }
 }
 
 impl<T> Forward<'_, T> {

@@ -1,5 +1,9 @@
 //! The passes of an LSTM. A saved row is `i f g o c`, and `o * tanh(c)` before a projection.
 
+use std::mem::MaybeUninit;
+use std::ops::Range;
+
+use super::product::{ROWS, Sums};
 use super::{Active, load, store, sum};
 use crate::cpu::isa::Kernel;
 use crate::cpu::math::{sigmoid, tanh};
@@ -52,19 +56,13 @@ impl<T: Float> Kernel<T> for Forward<'_, T> {
                 let m = S::LANES.min(hidden - k);
                 // SAFETY: `k + m <= hidden`; every row was cut to as many elements as are touched.
                 unsafe {
-                    let i = sigmoid(s, sum(s, saved.add(k), from.add(k), m));
-                    let f = sigmoid(s, sum(s, saved.add(hidden + k), from.add(hidden + k), m));
-                    let g = tanh(s, sum(s, saved.add(2 * hidden + k), from.add(2 * hidden + k), m));
-                    let o =
-                        sigmoid(s, sum(s, saved.add(3 * hidden + k), from.add(3 * hidden + k), m));
+                    let i = sum(s, saved.add(k), from.add(k), m);
+                    let f = sum(s, saved.add(hidden + k), from.add(hidden + k), m);
+                    let g = sum(s, saved.add(2 * hidden + k), from.add(2 * hidden + k), m);
+                    let o = sum(s, saved.add(3 * hidden + k), from.add(3 * hidden + k), m);
                     let old = load(s, c.add(k), m);
-                    let new = s.add(s.mul(f, old), s.mul(i, g));
+                    let [o, new] = gates(s, [i, f, g, o], old, saved.add(k), hidden, m);
                     let out = s.mul(o, tanh(s, new));
-                    store(s, saved.add(k), i, m);
-                    store(s, saved.add(hidden + k), f, m);
-                    store(s, saved.add(2 * hidden + k), g, m);
-                    store(s, saved.add(3 * hidden + k), o, m);
-                    store(s, saved.add(4 * hidden + k), new, m);
                     store(s, c.add(k), new, m);
                     if projected {
                         store(s, saved.add(5 * hidden + k), out, m);
@@ -75,6 +73,137 @@ impl<T: Float> Kernel<T> for Forward<'_, T> {
                 }
                 k += m;
             }
+        }
+    }
+}
+
+/// The gates and the cell state from the gates' sums, to `saved`, `hidden` apart. Returns what the output is made of: the gate o and
+/// the state.
+///
+/// # Safety
+/// - `saved` must be writable for `m` elements at each of the five places.
+#[inline(always)]
+unsafe fn gates<T: Float, S: Simd<T>>(
+    s: S,
+    [i, f, g, o]: [S::V; 4],
+    old: S::V,
+    saved: *mut T,
+    hidden: usize,
+    m: usize,
+) -> [S::V; 2] {
+    let (i, f, g, o) = (sigmoid(s, i), sigmoid(s, f), tanh(s, g), sigmoid(s, o));
+    let new = s.add(s.mul(f, old), s.mul(i, g));
+    // SAFETY: by the caller's contract.
+    unsafe {
+        store(s, saved, i, m);
+        store(s, saved.add(hidden), f, m);
+        store(s, saved.add(2 * hidden), g, m);
+        store(s, saved.add(3 * hidden), o, m);
+        store(s, saved.add(4 * hidden), new, m);
+    }
+    [o, new]
+}
+
+/// For each row of a panel what its output is made of: reading it back from where it is saved would wait for that memory.
+#[repr(align(64))]
+struct Kept<T>([MaybeUninit<T>; ROWS * 32]);
+
+/// As [`Forward`], of the units of a panel whose sums were just made.
+pub(super) struct OfPanel<'a, T> {
+    pub(super) hidden: usize,
+    pub(super) projected: bool,
+    pub(super) rows: Range<usize>,
+    pub(super) units: Range<usize>,
+    pub(super) active: Active<'a>,
+    /// By rows, in them by gates.
+    pub(super) sums: Sums<'a, T>,
+    /// Of the whole step, as `y` (not used if projected) and `c`.
+    pub(super) saved: *mut T,
+    pub(super) y: *mut T,
+    pub(super) c: *mut T,
+}
+
+impl<T: Float> Kernel<T> for OfPanel<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd<T>>(self, s: S) {
+        let whole = self.units.len() == S::LANES;
+        let rows = || self.rows.clone().enumerate();
+        let mut kept = Kept::<T>([MaybeUninit::uninit(); ROWS * 32]);
+        let kept: *mut T = kept.0.as_mut_ptr().cast();
+        // SAFETY: whoever makes this has these rows, these units of them alone, and at most a vector of them.
+        unsafe {
+            for (i, row) in rows() {
+                match (self.active.row(row), whole) {
+                    (true, true) => self.gates::<S, true>(s, [i, row], kept.add(i * 32)),
+                    (true, false) => self.gates::<S, false>(s, [i, row], kept.add(i * 32)),
+                    _ => self.idle(s, row),
+                }
+            }
+            // The output waits for the cell state, so it gets a loop of its own, whose rows overlap.
+            for (i, row) in rows().filter(|(_, row)| self.active.row(*row)) {
+                let (o, c) = (s.load(kept.add(i * 32)), s.load(kept.add(i * 32 + S::LANES)));
+                store(s, self.places(row).1, s.mul(o, tanh(s, c)), self.units.len());
+            }
+        }
+    }
+}
+
+impl<T: Float> OfPanel<'_, T> {
+    /// Where a row's units are saved, and their output; their place in a state.
+    #[inline(always)]
+    fn places(&self, row: usize) -> (*mut T, *mut T, usize) {
+        let OfPanel { hidden, projected, .. } = *self;
+        let width = if projected { 6 * hidden } else { 5 * hidden };
+        let place = row * hidden + self.units.start;
+        let saved = self.saved.wrapping_add(row * width + self.units.start);
+        let to =
+            if projected { saved.wrapping_add(5 * hidden) } else { self.y.wrapping_add(place) };
+        (saved, to, place)
+    }
+
+    /// # Safety
+    /// - The row must be there, with as many units, a whole vector of them if it says so; `kept` must be writable for two vectors.
+    #[inline(always)]
+    unsafe fn gates<S: Simd<T>, const WHOLE: bool>(
+        &self,
+        s: S,
+        [i, row]: [usize; 2],
+        kept: *mut T,
+    ) {
+        let m = if WHOLE { S::LANES } else { self.units.len() };
+        let (saved, _, place) = self.places(row);
+        // SAFETY: by the caller's contract; a panel has one vector of units.
+        unsafe {
+            let sums = [
+                self.sums.both(s, i, 0),
+                self.sums.both(s, i, S::LANES),
+                self.sums.both(s, i, 2 * S::LANES),
+                self.sums.both(s, i, 3 * S::LANES),
+            ];
+            let c = self.c.add(place);
+            let [o, new] = gates(s, sums, load(s, c, m), saved, self.hidden, m);
+            store(s, c, new, m);
+            s.store(kept, o);
+            s.store(kept.add(S::LANES), new);
+        }
+    }
+
+    /// A row that takes no part: its cell state is saved.
+    ///
+    /// # Safety
+    /// - The row must be there, with as many units.
+    #[inline(always)]
+    unsafe fn idle<S: Simd<T>>(&self, s: S, row: usize) {
+        let (m, zero) = (self.units.len(), s.splat(T::ZERO));
+        let (saved, to, place) = self.places(row);
+        // SAFETY: by the caller's contract.
+        unsafe {
+            for gate in 0..4 {
+                store(s, saved.add(gate * self.hidden), zero, m);
+            }
+            store(s, saved.add(4 * self.hidden), load(s, self.c.add(place), m), m);
+            store(s, to, zero, m);
         }
     }
 }
