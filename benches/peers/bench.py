@@ -3,6 +3,7 @@
 import argparse
 import csv
 import datetime
+import importlib.metadata
 import math
 import os
 import pathlib
@@ -33,7 +34,9 @@ def program(name):
         place, chosen = TARGET, ["-p", OURS[name]]
     else:
         place, chosen = TARGET / "peers", ["--manifest-path", HERE / name / "Cargo.toml", "--target-dir", TARGET / "peers"]
-    subprocess.run(["cargo", "build", "--quiet", "--locked", "--release", "--bin", f"peer-{name}", *chosen], cwd=ROOT, check=True)
+    # The rivals' crates ask for the machine's own instructions; we choose ours when we run.
+    flags = {} if name in OURS else {"RUSTFLAGS": "-C target-cpu=native"}
+    subprocess.run(["cargo", "build", "--quiet", "--locked", "--release", "--bin", f"peer-{name}", *chosen], cwd=ROOT, check=True, env=os.environ | flags)
     return [place / "release" / f"peer-{name}"]
 
 
@@ -95,6 +98,8 @@ class Peers(dict):
         if case.name.startswith("sgemm/"):
             process = self["sgemm" + held]
             return (process, case.name), (process, f"{case.name}@{contender}")
+        if rival in ("operations", "system"):
+            return (self["ours"], case.name), (self["ours"], case.name)
         contender, _, variant = contender.partition("@")
         return (self["ours" + held], case.name), (self[contender + held], case.name + f"@{variant}" * bool(variant))
 
@@ -108,8 +113,36 @@ def interval(ratios):
     return ordered[max(rank - 1, 0)], ordered[n - max(rank, 1)]
 
 
+def version(process, contender):
+    """Of a rival: what it says itself, or what a package or our lock file says of a library beside us."""
+    wheel = {"mkl": "mkl", "openblas": "scipy-openblas32"}.get(contender)
+    if wheel:
+        return f"{contender} {importlib.metadata.version(wheel)}"
+    if contender in ("gemm", "matrixmultiply"):
+        return f"{contender} " + re.search(rf'name = "{contender}"\nversion = "(.*)"', (ROOT / "Cargo.lock").read_text())[1]
+    return process.ask("facts") or ""
+
+
+def row_of(case, rival, peers, values, ratios, pairs):
+    ours, theirs = peers.sides(case, rival)
+    numbers = [f"{value:.4g}" for value in (*values, *ratios)]
+    versions = [version(ours[0], ""), version(theirs[0], rival)]
+    return dict(zip(FIELDS, [case.name, str(peers.threads), rival, case.unit, *numbers, str(pairs), *versions]))
+
+
+def count(case, rival, peers):
+    """Heap allocations of a step beside a rival's, or beside what they are to be no more than."""
+    (ours, name), (theirs, _) = peers.sides(case, rival)
+    name = name.removeprefix("allocations/")
+    allocations, _, operations, requests = map(int, ours.ask("allocations", name).split())
+    if rival == "system":
+        return row_of(case, rival, peers, (requests, 0), [float(requests == 0)] * 3, 1)
+    others = operations if rival == "operations" else int((theirs.ask("allocations", name) or "0").split()[0])
+    return row_of(case, rival, peers, (allocations, others), [others / allocations] * 3, 1) if others else None
+
+
 def measure(case, rival, peers, pairs):
-    ours, theirs = sides = peers.sides(case, rival)
+    sides = peers.sides(case, rival)
     counts = [process.count(name) for process, name in sides]
     if None in counts:
         return None
@@ -127,48 +160,57 @@ def measure(case, rival, peers, pairs):
     medians = [statistics.median(side) for side in zip(*times)]
     values = [case.value(time) for time in medians]
     low, high = interval(ratios)
-    versions = [process.ask("facts") or "" for process, _ in sides]
-    numbers = [f"{value:.4g}" for value in (*values, statistics.median(ratios), low, high)]
-    return dict(zip(FIELDS, [case.name, str(peers.threads), rival, case.unit, *numbers, str(pairs), *versions]))
+    return row_of(case, rival, peers, values, (statistics.median(ratios), low, high), pairs)
 
 
 def key(row):
     return row["case"], row["threads"], row["rival"]
 
 
+def load(path):
+    return {key(row): row for row in csv.DictReader(path.open())} if path.exists() else {}
+
+
+def save(path, rows):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows[name] for name in sorted(rows))
+
+
+def run(wanted, threads, pairs):
+    """The rows of all cases whose `NAME RIVAL` is wanted, as they come."""
+    peers = Peers(threads)
+    for case in CASES:
+        for rival in case.rivals:
+            if not wanted.search(f"{case.name} {rival}"):
+                continue
+            row = count(case, rival, peers) if case.unit == "allocations" else measure(case, rival, peers, pairs)
+            if row:
+                print(f"{case.name:40} {threads} {rival:16}", "{ours:>9} {theirs:>9} {unit:8} {ratio:>7} ({low} to {high})".format(**row), flush=True)
+                yield row
+            else:
+                print(f"{case.name:40} {threads} {rival:16} not measured", flush=True)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("filter", nargs="?", default="", help="cases whose `NAME rival` matches this regular expression")
-    parser.add_argument("--threads", type=int, action="append", help="1 and 2 unless given")
+    parser.add_argument("filter", nargs="?", default="", help="a regular expression over `CASE RIVAL`")
+    parser.add_argument("--threads", type=int, choices=[1, 2], help="both unless given")
     parser.add_argument("--pairs", type=int, default=31)
     parser.add_argument("--quick", action="store_true", help="5 pairs, nothing recorded")
     parser.add_argument("--record", help="CPU/DATE below record/, if not this machine's and today's")
     arguments = parser.parse_args()
     if "avx512f" not in pathlib.Path("/proc/cpuinfo").read_text():
         print("this machine has no AVX-512: the figures are AVX2's")
-    name = arguments.record or f"{report.cpu()}/{datetime.date.today()}"
-    path = HERE.parent / "record" / f"{name}-peers.csv"
-    rows = {key(row): row for row in csv.DictReader(path.open())} if path.exists() and not arguments.quick else {}
-    pairs = 5 if arguments.quick else arguments.pairs
-    for threads in arguments.threads or [1, 2]:
-        peers = Peers(threads)
-        for case in CASES:
-            for rival in case.rivals:
-                if not re.search(arguments.filter, f"{case.name} {rival}"):
-                    continue
-                row = measure(case, rival, peers, pairs)
-                if not row:
-                    print(f"{case.name:40} {threads} {rival:16} not measured", flush=True)
-                    continue
-                rows[key(row)] = row
-                print("{case:40} {threads} {rival:16} {ours:>8} {theirs:>8} {unit:8} {ratio:>7} ({low} .. {high})".format(**row), flush=True)
-    if not arguments.quick:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("w", newline="") as file:
-            writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows[name] for name in sorted(rows))
-        report.write(path, rows.values())
+    path = HERE.parent / "record" / f"{arguments.record or f'{report.cpu()}/{datetime.date.today()}'}-peers.csv"
+    for threads in [arguments.threads] if arguments.threads else [1, 2]:
+        for row in run(re.compile(arguments.filter), threads, 5 if arguments.quick else arguments.pairs):
+            if not arguments.quick:
+                save(path, load(path) | {key(row): row})
+    if path.exists() and not arguments.quick:
+        report.write(path, load(path).values())
 
 
 if __name__ == "__main__":

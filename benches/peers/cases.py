@@ -2,7 +2,8 @@
 
 A name holds all that a peer needs: `sgemm/NN/MxKxN` (layouts of the operands, T: stored transposed), `OP/COUNT`, `OP/ROWSxCOLUMNS`,
 `conv_fwd/NxCxHxW_oO_kK_pP`, `NETWORK/train_bBATCH`; `_xN` says that a run does it N times. `RIVAL@out` writes into a kept tensor,
-`RIVAL-avx2` and our side of that pair are held to AVX2. `best` is the rival with the smallest ratio.
+`RIVAL-avx2` and our side of that pair are held to AVX2. `best` is the rival with the smallest ratio. `allocations/CASE` counts a run's
+heap allocations, beside the operations of the run (`operations`) and, in ten runs, what asks the system for tensor memory (`system`).
 """
 
 import csv
@@ -15,6 +16,7 @@ GROUPS = {
     "blas": ["mkl", "openblas", "gemm", "matrixmultiply"],
     "frameworks": FRAMEWORKS,
     "tapes": ["torch", "candle", "burn"],
+    "heap": ["operations", "system", "candle", "burn"],
 }
 # Floats that go in and out for each element.
 FLOATS = dict(add=3, mul=3, relu=2, exp=2, tanh=2, gelu=2, sigmoid=2, chain_tanh_xwb=4, sum=1, softmax=2, layer_norm=2, transpose=2)
@@ -34,6 +36,8 @@ def conv_flops(shape):
 def counted_in(name):
     """The unit, and how much of it a nanosecond's share of a run is: value = amount / nanoseconds, or nanoseconds / amount of a time."""
     family, _, shape = name.partition("/")
+    if family == "allocations":
+        return "allocations", 1
     if family == "sgemm":
         return "GFLOP/s", 2 * prod(numbers(shape.split("/")[1]))
     if family.startswith("conv_"):
