@@ -57,6 +57,14 @@ fn vectors(op: &str, n: usize) -> Result<Option<Run>> {
         "add" => run(move || x.add(&w)),
         "mul" => run(move || x.mul(&w)),
         "relu" => run(move || x.relu()),
+        // Given away, so that the result takes its place.
+        "relu_inplace" => {
+            let mut kept = Some(x);
+            run(move || {
+                kept = kept.take().map(|x| Ok(x).relu()).transpose()?;
+                Ok(())
+            })
+        }
         "exp" => run(move || x.exp()),
         "tanh" => run(move || x.tanh()),
         "gelu" => run(move || x.gelu()),

@@ -33,7 +33,8 @@ def program(name):
     if name in OURS:
         place, chosen = TARGET, ["-p", OURS[name]]
     else:
-        place, chosen = TARGET / "peers", ["--manifest-path", HERE / name / "Cargo.toml", "--target-dir", TARGET / "peers"]
+        place = TARGET / "peers" / name
+        chosen = ["--manifest-path", HERE / name / "Cargo.toml", "--target-dir", place]
     # The rivals' crates ask for the machine's own instructions; we choose ours when we run.
     flags = {} if name in OURS else {"RUSTFLAGS": "-C target-cpu=native"}
     subprocess.run(["cargo", "build", "--quiet", "--locked", "--release", "--bin", f"peer-{name}", *chosen], cwd=ROOT, check=True, env=os.environ | flags)

@@ -19,7 +19,7 @@ GROUPS = {
     "heap": ["operations", "system", "candle", "burn"],
 }
 # Floats that go in and out for each element.
-FLOATS = dict(add=3, mul=3, relu=2, exp=2, tanh=2, gelu=2, sigmoid=2, chain_tanh_xwb=4, sum=1, softmax=2, layer_norm=2, transpose=2)
+FLOATS = dict(add=3, mul=3, relu=2, relu_inplace=2, exp=2, tanh=2, gelu=2, sigmoid=2, chain_tanh_xwb=4, sum=1, softmax=2, layer_norm=2, transpose=2)
 
 
 def numbers(text):

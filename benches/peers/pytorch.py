@@ -11,7 +11,7 @@ torch.set_num_threads(THREADS)
 torch.manual_seed(0)
 
 BINARY = {"add": torch.add, "mul": torch.mul}
-UNARY = {"relu": torch.relu, "exp": torch.exp, "tanh": torch.tanh, "gelu": F.gelu, "sigmoid": torch.sigmoid, "sum": torch.sum}
+UNARY = {"relu": torch.relu, "relu_inplace": torch.relu_, "exp": torch.exp, "tanh": torch.tanh, "gelu": F.gelu, "sigmoid": torch.sigmoid, "sum": torch.sum}
 
 
 def elementwise(op, n, kept):
@@ -23,9 +23,7 @@ def elementwise(op, n, kept):
         f = BINARY[op]
         return (lambda: f(x, w, out=y)) if kept else (lambda: f(x, w))
     f = UNARY[op]
-    if kept:
-        return (lambda: torch.relu_(x)) if op == "relu" else (lambda: f(x, out=y))
-    return lambda: f(x)
+    return (lambda: f(x, out=y)) if kept else (lambda: f(x))
 
 
 def rows(op, r, c):
