@@ -3,10 +3,7 @@
 use std::time::Duration;
 
 use ferrotape::prelude::*;
-use ferrotape_benches::{
-    Clock, Contender, Record, cnn, cross_entropy, data, done, interleaved_by, mlp, mse, once,
-    recurrent, xor,
-};
+use ferrotape_benches::{Clock, Contender, Record, Training, data, done, interleaved_by, once};
 
 /// A contender that waits for the device after its runs, and how many bytes each of them must read and write at least.
 struct Case<'a> {
@@ -60,15 +57,18 @@ fn memory_bound<'a>(device: Device) -> Result<Vec<Case<'a>>> {
     Ok(cases)
 }
 
+/// Network, what is timed of it, batch.
+const STEPS: [(&str, &str, usize); 7] = [
+    ("xor", "train", 4),
+    ("mlp", "train", 64),
+    ("mnist_cnn", "train", 64),
+    ("mnist_cnn", "infer", 1),
+    ("mnist_cnn", "infer", 64),
+    ("lstm_flights", "train", 132),
+    ("lstm_big", "train", 32),
+];
+
 fn steps<'a>(device: Device) -> Result<Vec<Contender<'a>>> {
-    let (mut xor, mut mlp, mut train) =
-        (xor()?.to(device)?, mlp()?.to(device)?, cnn()?.to(device)?);
-    let mut flights = recurrent([12, 132, 1], 32)?.to(device)?;
-    let mut big = recurrent([32, 32, 128], 256)?.to(device)?;
-    let (mut flights_adam, mut big_adam) = (Adam::new(0.01), Adam::new(1e-3));
-    let (mut sgd, mut mlp_sgd, mut adam) = (SGD::new(0.5), SGD::new(0.01), Adam::new(1e-3));
-    let (one, many) = (cnn()?.to(device)?, cnn()?.to(device)?);
-    let first = one.x.narrow(0, 0, 1)?;
     let tiny = Tensor::from_vec(vec![1f32], [1]).to_device(device)?;
     let case = |name: &str, mut step: Box<dyn FnMut() -> Result<()>>| {
         Contender::new(name, move || {
@@ -78,16 +78,17 @@ fn steps<'a>(device: Device) -> Result<Vec<Contender<'a>>> {
             done(device.synchronize());
         })
     };
-    Ok(vec![
-        case("launch", Box::new(move || tiny.add(&tiny).map(drop))),
-        case("xor_epoch", Box::new(move || xor.step(&mut sgd, mse))),
-        case("mlp/train_b64", Box::new(move || mlp.step(&mut mlp_sgd, cross_entropy))),
-        case("mnist_cnn/train_b64", Box::new(move || train.step(&mut adam, cross_entropy))),
-        case("mnist_cnn/infer_b1", Box::new(move || one.infer(&first).map(drop))),
-        case("mnist_cnn/infer_b64", Box::new(move || many.infer(&many.x).map(drop))),
-        case("lstm_flights/train_b132", Box::new(move || flights.step(&mut flights_adam, mse))),
-        case("lstm_big/train_b32", Box::new(move || big.step(&mut big_adam, mse))),
-    ])
+    let mut all = vec![case("launch", Box::new(move || tiny.add(&tiny).map(drop)))];
+    for (name, what, batch) in STEPS {
+        let net = Training::named(name, batch)?;
+        let Some(mut net) = net.map(|net| net.to(device)).transpose()? else { continue };
+        let step: Box<dyn FnMut() -> Result<()>> = match what {
+            "train" => Box::new(move || net.step()),
+            _ => Box::new(move || net.infer().map(drop)),
+        };
+        all.push(case(&format!("{name}/{what}_b{batch}"), step));
+    }
+    Ok(all)
 }
 
 fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {

@@ -1,10 +1,12 @@
 //! What the benches share: data, interleaved timing, tables, the record.
 
 mod networks;
+mod ours;
 mod profile;
 
-pub use networks::{Training, cnn, cross_entropy, done, mlp, mse, recurrent, xor};
-pub use profile::profile;
+pub use networks::Training;
+pub use ours::{case, done, names};
+pub use profile::{operations, profile};
 
 use std::io::Write;
 use std::path::PathBuf;

@@ -33,6 +33,13 @@ impl Observer for Profile {
     }
 }
 
+/// How many operations a run is.
+pub fn operations(mut run: impl FnMut()) -> usize {
+    let profile = Rc::new(Profile::default());
+    observe(profile.clone(), &mut run);
+    profile.sums.take().values().map(|(count, _)| count).sum()
+}
+
 /// Prints the operations of `runs` runs, the dearest first.
 pub fn profile(runs: usize, mut run: impl FnMut()) {
     let profile = Rc::new(Profile::default());

@@ -1,66 +1,76 @@
-//! Safe doors to the products of other crates, for the benches. They stand in `kernels/` because calling them is `unsafe`.
+//! Safe doors to the products of other libraries, for the benches. They stand in `kernels/` because calling them is `unsafe`.
 
-mod mkl;
+mod blas;
 
-pub use mkl::{Int8Product, mkl_int8};
+pub use blas::{Blas, Int8Product, mkl_int8};
 
-/// `c[m, n] = a[m, k] b[k, n]`, all row-major and dense.
-pub type Product = fn([usize; 3], &[f32], &[f32], &mut [f32]);
-
-/// The rivals by name. Whichever instructions a crate was built for, it falls back to what the CPU has.
-pub const RIVALS: [(&str, Product); 3] = [
-    ("matrixmultiply", matrixmultiply),
-    ("gemm 0.18 (AVX2)", gemm_avx2),
-    ("gemm 0.19 (AVX-512)", gemm_avx512),
-];
-
-/// Panics unless the slices hold the matrices.
-fn check([m, k, n]: [usize; 3], a: &[f32], b: &[f32], c: &[f32]) {
-    assert!(a.len() >= m * k && b.len() >= k * n && c.len() >= m * n, "a slice is too short");
+/// `c[m, n] = a[m, k] b[k, n]`, dense and row-major, but for operands that are stored transposed.
+#[derive(Debug, Clone, Copy)]
+pub struct Product {
+    /// m, k, n.
+    pub size: [usize; 3],
+    /// True for an operand that is stored transposed.
+    pub transposed: [bool; 2],
 }
 
-/// The crate `matrixmultiply`, one thread.
-pub fn matrixmultiply([m, k, n]: [usize; 3], a: &[f32], b: &[f32], c: &mut [f32]) {
-    check([m, k, n], a, b, c);
-    let (a, b, c) = (a.as_ptr(), b.as_ptr(), c.as_mut_ptr());
-    let (ks, ns) = (k as isize, n as isize);
-    // SAFETY: the slices hold the matrices with these strides, as checked.
-    unsafe { matrixmultiply::sgemm(m, k, n, 1.0, a, ks, 1, b, ns, 1, 0.0, c, ns, 1) }
-}
+impl Product {
+    /// Row and column strides of the operands.
+    pub fn strides(&self) -> [[isize; 2]; 2] {
+        let ([m, k, n], [a, b]) = (self.size.map(|size| size as isize), self.transposed);
+        [if a { [1, m] } else { [k, 1] }, if b { [1, k] } else { [n, 1] }]
+    }
 
-/// The crate `gemm` without its AVX-512 feature, one thread.
-pub fn gemm_avx2([m, k, n]: [usize; 3], a: &[f32], b: &[f32], c: &mut [f32]) {
-    check([m, k, n], a, b, c);
-    let (a, b, c) = (a.as_ptr(), b.as_ptr(), c.as_mut_ptr());
-    let (ks, ns, one_thread) = (k as isize, n as isize, gemm_avx2::Parallelism::None);
-    let f = false;
-    // SAFETY: the slices hold the matrices with these strides, as checked.
-    unsafe {
-        gemm_avx2::gemm(m, n, k, c, 1, ns, f, a, 1, ks, b, 1, ns, 0., 1., f, f, f, one_thread);
+    /// Panics unless the slices hold the matrices.
+    fn check(&self, a: &[f32], b: &[f32], c: &[f32]) {
+        let [m, k, n] = self.size;
+        assert!(a.len() >= m * k && b.len() >= k * n && c.len() >= m * n, "a slice is too short");
     }
 }
 
-/// The crate `gemm` with its AVX-512 feature, one thread.
-pub fn gemm_avx512([m, k, n]: [usize; 3], a: &[f32], b: &[f32], c: &mut [f32]) {
-    check([m, k, n], a, b, c);
-    let (a, b, c) = (a.as_ptr(), b.as_ptr(), c.as_mut_ptr());
-    let (ks, ns, one_thread) = (k as isize, n as isize, gemm_avx512::Parallelism::None);
-    let f = false;
+/// The crate `matrixmultiply`; it has the threads of `MATMUL_NUM_THREADS`.
+pub fn matrixmultiply(product: Product, a: &[f32], b: &[f32], c: &mut [f32]) {
+    product.check(a, b, c);
+    let ([m, k, n], [sa, sb]) = (product.size, product.strides());
+    let (a, b, c, ns) = (a.as_ptr(), b.as_ptr(), c.as_mut_ptr(), n as isize);
     // SAFETY: the slices hold the matrices with these strides, as checked.
     unsafe {
-        gemm_avx512::gemm(m, n, k, c, 1, ns, f, a, 1, ks, b, 1, ns, 0., 1., f, f, f, one_thread);
+        matrixmultiply::sgemm(m, k, n, 1., a, sa[0], sa[1], b, sb[0], sb[1], 0., c, ns, 1);
     }
+}
+
+/// The crate `gemm` with its AVX-512 feature.
+pub fn gemm(threads: usize, product: Product, a: &[f32], b: &[f32], c: &mut [f32]) {
+    product.check(a, b, c);
+    let ([m, k, n], [[ar, ac], [br, bc]]) = (product.size, product.strides());
+    let (a, b, c, ns, f) = (a.as_ptr(), b.as_ptr(), c.as_mut_ptr(), n as isize, false);
+    let team =
+        if threads > 1 { gemm::Parallelism::Rayon(threads) } else { gemm::Parallelism::None };
+    // SAFETY: the slices hold the matrices with these strides, as checked.
+    unsafe { gemm::gemm(m, n, k, c, 1, ns, f, a, ac, ar, b, bc, br, 0., 1., f, f, f, team) }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
     #[test]
     fn rivals_compute_the_product() {
-        let (a, b) = ([1., 2., 3., 4., 5., 6.], [1., 0., 2., 0., 1., 3.]);
-        for (name, product) in super::RIVALS {
-            let mut c = [f32::NAN; 4];
-            product([2, 3, 2], &a, &b, &mut c);
-            assert_eq!(c, [8., 9., 20., 18.], "{name}");
+        // a = [1 2 3; 4 5 6], b = [1 0; 2 0; 1 3], each also stored transposed.
+        let a = [[1., 2., 3., 4., 5., 6.], [1., 4., 2., 5., 3., 6.]];
+        let b = [[1., 0., 2., 0., 1., 3.], [1., 2., 1., 0., 0., 3.]];
+        let (mkl, openblas) = (Blas::mkl(1), Blas::openblas(1));
+        for (i, j) in [(0, 0), (0, 1), (1, 0)] {
+            let product = Product { size: [2, 3, 2], transposed: [i == 1, j == 1] };
+            let is_right = |run: &dyn Fn(&[f32], &[f32], &mut [f32])| {
+                let mut c = [f32::NAN; 4];
+                run(&a[i], &b[j], &mut c);
+                assert_eq!(c, [8., 9., 20., 18.], "{product:?}");
+            };
+            is_right(&|a, b, c| matrixmultiply(product, a, b, c));
+            is_right(&|a, b, c| gemm(1, product, a, b, c));
+            for blas in mkl.iter().chain(&openblas) {
+                is_right(&|a, b, c| blas.sgemm(product, a, b, c));
+            }
         }
     }
 

@@ -34,6 +34,18 @@ impl Kernel<f32> for Chains {
     }
 }
 
+/// At least so many floating-point operations of this thread's FMAs, from registers alone, under `isa` (or the strongest available
+/// one below it): what a product of as many operations is held against.
+pub fn fma_burst(isa: Isa, operations: f64) {
+    let mut done = 0.0;
+    while done < operations {
+        let (factor, term) = (black_box(0.999_f32), black_box(1e-3_f32));
+        let (more, value) = dispatch_on(isa, Chains { rounds: 1_000, factor, term });
+        black_box(value);
+        done += more;
+    }
+}
+
 /// f32 FMAs of this thread from registers alone under `isa` (or the strongest available one below it), in GFLOP/s: the best of
 /// the short runs that fit into `time`.
 pub fn fma_peak(isa: Isa, time: Duration) -> f64 {
