@@ -1,12 +1,12 @@
 //! One operation where an expression of several would do has the expression's bits.
 
 use ferrotape::prelude::*;
-use ferrotape::{Op, Tape, apply};
+use ferrotape::{Op, apply};
 
 use crate::cnn::bits;
 
 fn drawn(shape: &[usize], dtype: DType, seed: u64) -> Tensor {
-    Tensor::randn(shape, dtype, &mut Generator::new(seed)).unwrap()
+    Generator::new(seed).normal(shape, 0.0, 1.0, dtype).unwrap()
 }
 
 const SHAPES: [&[usize]; 6] = [&[], &[1], &[4, 1], &[3, 1000], &[70_001], &[2, 3, 5, 7]];
