@@ -194,7 +194,6 @@ impl Place {
     }
 }
 
-
 /// The elements are named `0`, `1`, ..., as in PyTorch's `ModuleList`.
 impl<M: Module> Module for Vec<M> {
     fn visit<'a>(&'a self, visitor: &mut dyn Visitor<'a>) {

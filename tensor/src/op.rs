@@ -21,8 +21,8 @@ pub use int8::{
     Encoding, Int8Call, Int8Dynamic, Int8Op, Int8Recurrent, Int8RecurrentWeights, Int8Weights,
 };
 pub(crate) use int8::{PackedThere, PackedWeights, PlacedWeights};
-pub(crate) use metas::{Metas, has_integer_form, usual};
 pub use metas::output_metas;
+pub(crate) use metas::{Metas, has_integer_form, usual};
 pub use parameters::{Diagonal, IndexOp, OptimizeOp, RandomOp, ReduceDims, ViewOp};
 pub use quantize::{FakeQuantizeOp, QuantizeOp};
 pub use sequence::{SequenceOp, SequencePlaces};

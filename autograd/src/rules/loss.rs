@@ -6,14 +6,11 @@ use ferrotape_tensor::{Op, Result, Tensor, apply_one};
 use super::{Rule, rule};
 
 /// The mean of `(a - b)^2`.
-pub(super) const MSE_LOSS: &Rule = rule!(
-    [a, b] | g | input(a, b, g), input(a, b, g).neg()
-);
+pub(super) const MSE_LOSS: &Rule = rule!([a, b] | g | input(a, b, g), input(a, b, g).neg());
 
 /// `2 (a - b) c / n`
-pub(super) const MSE_LOSS_INPUT: &Rule = rule!(
-    [a, b, c] | g, cx | scaled(g, c), scaled(g, c).neg(), a.sub(b).mul(g).mean(..).mul(2.0)
-);
+pub(super) const MSE_LOSS_INPUT: &Rule =
+    rule!([a, b, c] | g, cx | scaled(g, c), scaled(g, c).neg(), a.sub(b).mul(g).mean(..).mul(2.0));
 
 fn input(a: &Tensor, b: &Tensor, g: &Tensor) -> Result<Tensor> {
     apply_one(&Op::MseLossInput, &mut [a.into(), b.into(), g.into()])

@@ -1,7 +1,7 @@
 //! The cases that nearly every operation of a training step is, told without copies and lists.
 
-use crate::dtype::DType;
 use super::Metas;
+use crate::dtype::DType;
 use crate::op::{Meta, Op};
 use crate::shape::Dims;
 use crate::tensor::Tensor;
