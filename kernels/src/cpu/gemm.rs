@@ -319,12 +319,12 @@ unsafe fn unchecked<T: Float>(
     c_stride: usize,
 ) -> Result<()> {
     if small::suits(d, [m, k, n]) {
-        let (sizes, add) = ([m, k, n], epilogue.accumulate);
+        let add = epilogue.accumulate;
         let finish = match (&epilogue.bias, epilogue.activation) {
             (Bias::None, Activation::None) => None,
             _ => Some(Finish { accumulate: false, ..epilogue.finish(false) }),
         };
-        let product = small::Small { sizes, a, b, c, c_stride, add, finish };
+        let product = small::Small { m, k, n, a, b, c, c_stride, add, finish };
         // SAFETY: by the caller's contract.
         unsafe { product.compute(d) };
         return Ok(());

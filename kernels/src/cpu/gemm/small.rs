@@ -19,7 +19,9 @@ const SMALL_VECTOR: usize = 1 << 10;
 
 /// A product of one block of k. The operands are the caller's own: copies of what was just written would wait for it.
 pub(super) struct Small<'a, T> {
-    pub(super) sizes: [usize; 3],
+    pub(super) m: usize,
+    pub(super) k: usize,
+    pub(super) n: usize,
     pub(super) a: &'a Matrix<'a, T>,
     pub(super) b: &'a Matrix<'a, T>,
     pub(super) c: *mut T,
@@ -52,7 +54,7 @@ impl<T: Float> Small<'_, T> {
     /// - The operands must hold `k` rows of `m` and `n` columns, c the product, the biases `m` and `n` elements.
     #[inline]
     pub(super) unsafe fn compute(&self, d: Dispatch) {
-        let [_, k, n] = self.sizes;
+        let (k, n) = (self.k, self.n);
         let bytes = vector_bytes::<T>(d);
         let lanes = bytes / size_of::<T>();
         let widest = lanes * if bytes == 32 { 2 } else { 4 };
@@ -86,7 +88,7 @@ impl<T: Float> Small<'_, T> {
         let columns = width.columns;
         // SAFETY: columns of B, as many as the panel holds.
         unsafe {
-            self.b.strided().pack_on(width.d, 0..self.sizes[1], j..j + columns, b, columns);
+            self.b.strided().pack_on(width.d, 0..self.k, j..j + columns, b, columns);
             self.panel(width, j, b, columns as isize);
         }
     }
@@ -97,7 +99,7 @@ impl<T: Float> Small<'_, T> {
     /// - The columns must lie inside the product.
     #[inline(never)]
     unsafe fn panel(&self, width: &Width, j: usize, b: *const T, b_stride: isize) {
-        let [m, k, _] = self.sizes;
+        let (m, k) = (self.m, self.k);
         let Width { d, lanes, vectors, columns } = *width;
         let highest = match (lanes * size_of::<T>(), vectors) {
             (64, 4) => 6,
@@ -151,7 +153,7 @@ impl<T: Float> Small<'_, T> {
         let from = self.c.wrapping_add(rows[0] * from_stride + columns[0]).cast_const();
         // SAFETY: a part of C.
         unsafe {
-            let to = &Output::new(self.c, self.c_stride, self.sizes[2], 0);
+            let to = &Output::new(self.c, self.c_stride, self.n, 0);
             let (earlier, finish) = (None, Some(finish));
             settle_on(d, Settle { rows, columns, from, from_stride, earlier, to, finish });
         }
