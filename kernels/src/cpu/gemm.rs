@@ -242,6 +242,24 @@ impl<T> Matrix<'_, T> {
             offset.ok_or(Error::Contract("gemm_batched: an offset lies before the data"))?;
         Ok(Matrix { offset, ..self })
     }
+
+    /// Address of element (0, 0).
+    #[inline]
+    fn start(&self) -> *const T {
+        self.data.as_ptr().wrapping_add(self.offset)
+    }
+
+    /// As a product's B.
+    fn strided(&self) -> Strided<T> {
+        let (k_stride, column_stride) = (self.row_stride, self.column_stride);
+        Strided { start: self.start(), k_stride, column_stride }
+    }
+
+    /// As a product's A.
+    fn transposed(&self) -> Strided<T> {
+        let (k_stride, column_stride) = (self.column_stride, self.row_stride);
+        Strided { start: self.start(), k_stride, column_stride }
+    }
 }
 
 /// That every element lies in the data. Small products feel how long this takes.
@@ -300,27 +318,36 @@ unsafe fn unchecked<T: Float>(
     c: *mut T,
     c_stride: usize,
 ) -> Result<()> {
-    let at = Strided {
-        start: a.data.as_ptr().wrapping_add(a.offset),
-        k_stride: a.column_stride,
-        column_stride: a.row_stride,
-    };
-    let b = Strided {
-        start: b.data.as_ptr().wrapping_add(b.offset),
-        k_stride: b.row_stride,
-        column_stride: b.column_stride,
-    };
     if small::suits(d, [m, k, n]) {
-        let (sizes, add) = ([m, k, n], epilogue.accumulate);
+        let add = epilogue.accumulate;
         let finish = match (&epilogue.bias, epilogue.activation) {
             (Bias::None, Activation::None) => None,
             _ => Some(Finish { accumulate: false, ..epilogue.finish(false) }),
         };
-        let product = small::Small { sizes, a: at, b, c, c_stride, add, finish };
+        let product = small::Small { m, k, n, a, b, c, c_stride, add, finish };
         // SAFETY: by the caller's contract.
         unsafe { product.compute(d) };
         return Ok(());
     }
+    // SAFETY: by the caller's contract.
+    unsafe { planned(d, [m, k, n], a, b, epilogue, c, c_stride) }
+}
+
+/// [`unchecked`] for all but small products.
+///
+/// # Safety
+/// - As there.
+#[inline(never)]
+unsafe fn planned<T: Float>(
+    d: Dispatch,
+    [m, k, n]: [usize; 3],
+    a: &Matrix<'_, T>,
+    b: &Matrix<'_, T>,
+    epilogue: &Epilogue<'_, T>,
+    c: *mut T,
+    c_stride: usize,
+) -> Result<()> {
+    let (at, b) = (a.transposed(), b.strided());
     let swapped = n == 1 && m > 1;
     let finish = epilogue.finish(swapped);
     // SAFETY: by the caller's contract.

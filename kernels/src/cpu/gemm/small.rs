@@ -2,12 +2,12 @@
 
 use std::mem::MaybeUninit;
 
-use super::Dispatch;
 use super::blocking::{KC, Width, vector_bytes, width};
 use super::microkernel::{Tile, tile};
 use super::output::Output;
-use super::panels::{Packs, Strided};
+use super::panels::Packs;
 use super::settle::{Finish, Settle, settle_on};
+use super::{Dispatch, Matrix};
 use crate::element::Float;
 
 /// Multiply-adds of a small product. A team pays earlier.
@@ -17,12 +17,13 @@ const SMALL_FOR_A_TEAM: usize = 150_000;
 /// Multiply-adds up to which a product of one row or column is small.
 const SMALL_VECTOR: usize = 1 << 10;
 
-/// A product of one block of k.
-pub(super) struct Small<T> {
-    pub(super) sizes: [usize; 3],
-    /// The transpose of A, `[k, m]`.
-    pub(super) a: Strided<T>,
-    pub(super) b: Strided<T>,
+/// A product of one block of k. The operands are the caller's own: copies of what was just written would wait for it.
+pub(super) struct Small<'a, T> {
+    pub(super) m: usize,
+    pub(super) k: usize,
+    pub(super) n: usize,
+    pub(super) a: &'a Matrix<'a, T>,
+    pub(super) b: &'a Matrix<'a, T>,
     pub(super) c: *mut T,
     pub(super) c_stride: usize,
     /// Add the product to C.
@@ -46,14 +47,14 @@ pub(super) fn suits(d: Dispatch, [m, k, n]: [usize; 3]) -> bool {
 #[repr(align(64))]
 struct Panel([MaybeUninit<u8>; KC * 256]);
 
-impl<T: Float> Small<T> {
+impl<T: Float> Small<'_, T> {
     /// Computes it.
     ///
     /// # Safety
     /// - The operands must hold `k` rows of `m` and `n` columns, c the product, the biases `m` and `n` elements.
     #[inline]
     pub(super) unsafe fn compute(&self, d: Dispatch) {
-        let [_, k, n] = self.sizes;
+        let (k, n) = (self.k, self.n);
         let bytes = vector_bytes::<T>(d);
         let lanes = bytes / size_of::<T>();
         let widest = lanes * if bytes == 32 { 2 } else { 4 };
@@ -68,7 +69,7 @@ impl<T: Float> Small<T> {
             // SAFETY: a panel of the product.
             unsafe {
                 match self.b.column_stride {
-                    1 => self.panel(&width, j, self.b.at(0, j), self.b.k_stride),
+                    1 => self.panel(&width, j, self.b.start().wrapping_add(j), self.b.row_stride),
                     _ => self.packed(&width, j),
                 }
             }
@@ -87,7 +88,7 @@ impl<T: Float> Small<T> {
         let columns = width.columns;
         // SAFETY: columns of B, as many as the panel holds.
         unsafe {
-            self.b.pack_on(width.d, 0..self.sizes[1], j..j + columns, b, columns);
+            self.b.strided().pack_on(width.d, 0..self.k, j..j + columns, b, columns);
             self.panel(width, j, b, columns as isize);
         }
     }
@@ -98,7 +99,7 @@ impl<T: Float> Small<T> {
     /// - The columns must lie inside the product.
     #[inline(never)]
     unsafe fn panel(&self, width: &Width, j: usize, b: *const T, b_stride: isize) {
-        let [m, k, _] = self.sizes;
+        let (m, k) = (self.m, self.k);
         let Width { d, lanes, vectors, columns } = *width;
         let highest = match (lanes * size_of::<T>(), vectors) {
             (64, 4) => 6,
@@ -107,11 +108,12 @@ impl<T: Float> Small<T> {
             (_, _) => 4,
         };
         let height = if m <= highest { m } else { m.div_ceil(m.div_ceil(highest)) };
+        let a = self.a.start();
         let mut t = Tile {
             k,
-            a: self.a.start,
-            row_stride: self.a.column_stride,
-            k_stride: self.a.k_stride,
+            a,
+            row_stride: self.a.row_stride,
+            k_stride: self.a.column_stride,
             b,
             b_stride,
             last: columns - (vectors - 1) * lanes,
@@ -119,7 +121,7 @@ impl<T: Float> Small<T> {
             to_stride: self.c_stride,
             add: self.add,
             fetch: false,
-            ahead: self.a.start,
+            ahead: a,
             ahead_stride: 0,
         };
         let mut start = 0;
@@ -136,7 +138,7 @@ impl<T: Float> Small<T> {
             if start == m {
                 return;
             }
-            t.a = self.a.at(0, start);
+            t.a = t.a.wrapping_offset((rows as isize).wrapping_mul(t.row_stride));
             t.to = t.to.wrapping_add(rows * self.c_stride);
         }
     }
@@ -151,7 +153,7 @@ impl<T: Float> Small<T> {
         let from = self.c.wrapping_add(rows[0] * from_stride + columns[0]).cast_const();
         // SAFETY: a part of C.
         unsafe {
-            let to = &Output::new(self.c, self.c_stride, self.sizes[2], 0);
+            let to = &Output::new(self.c, self.c_stride, self.n, 0);
             let (earlier, finish) = (None, Some(finish));
             settle_on(d, Settle { rows, columns, from, from_stride, earlier, to, finish });
         }
