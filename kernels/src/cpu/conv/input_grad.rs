@@ -46,7 +46,8 @@ impl Conv2dShape {
         for (row, from) in weight.chunks_exact(taps).enumerate() {
             let (group, o, c) = (row / inputs / outputs, row / inputs % outputs, row % inputs);
             let place = ((group * inputs + c) * outputs + o) * taps;
-            to[place..place + taps].copy_from_slice(from);
+            // Too few for a call.
+            to[place..place + taps].iter_mut().zip(from).for_each(|(to, from)| *to = *from);
         }
         Ok(buffer)
     }

@@ -95,23 +95,25 @@ impl<T: Float> Kernel<T> for Pad<'_, T> {
     fn run<S: Simd<T>>(self, s: S) {
         let Pad { frame, plane, rows, columns, out } = self;
         let (width, padded) = (frame.plane[1], frame.padded[1]);
-        fill(s, out);
-        if columns.is_empty() {
-            return;
-        }
-        for y in rows {
+        let mut done = 0;
+        for y in if columns.is_empty() { 0..0 } else { rows } {
             let row = (frame.origin[0] + (y * frame.step[0]) as isize) as usize;
             let start = (frame.origin[1] + (columns.start * frame.step[1]) as isize) as usize;
+            let start = row * padded + start;
+            fill(s, &mut out[done..start]);
             let from = &plane[y * width..][columns.clone()];
-            let to = &mut out[row * padded + start..(row + 1) * padded];
+            done = start + (from.len() - 1) * frame.step[1] + 1;
+            let to = &mut out[start..done];
             if frame.step[1] == 1 {
-                copy(s, from, &mut to[..from.len()]);
+                copy(s, from, to);
             } else {
+                fill(s, to);
                 for (to, from) in to.iter_mut().step_by(frame.step[1]).zip(from) {
                     *to = *from;
                 }
             }
         }
+        fill(s, &mut out[done..]);
     }
 }
 
@@ -119,6 +121,9 @@ impl<T: Float> Kernel<T> for Pad<'_, T> {
 #[inline(always)]
 fn fill<T: Float, S: Simd<T>>(s: S, to: &mut [T]) {
     let zero = s.splat(T::ZERO);
+    if to.len() < 4 {
+        return to.iter_mut().for_each(|to| *to = T::ZERO);
+    }
     for part in to.chunks_mut(S::LANES) {
         // SAFETY: the elements of the part.
         unsafe {

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use super::classes::Class;
 use super::lines;
-use super::tiles::{Cut, ROWS, Strip, Turn, pack};
+use super::tiles::{Cut, PANEL_BYTES, ROWS, Strip, Turn, ask_for, pack};
 use crate::buffer::Buffer;
 use crate::cpu::gemm::{Activation, Dispatch, KC, Strided, work_ns};
 use crate::cpu::parallel::{self, Shared};
@@ -86,18 +86,20 @@ impl<T: Float> PatchProduct<'_, T> {
         if let Some(from) = self.bias {
             bias.as_mut_slice()[..self.rows].copy_from_slice(&from[..self.rows]);
         }
-        let job = Job { d, product: self, cut, packed: packed.as_slice(), bias: bias.as_slice() };
-        let work = work_ns(self.rows, places, taps.len());
+        let job = Job { d, product: self, packed: packed.as_slice(), bias: bias.as_slice() };
+        let panels: Vec<_> = cut.panels().collect();
         let chunks = places.div_ceil(CHUNK);
-        // Pieces of some 20 us.
-        let images = (20_000 / work.max(1)).clamp(1, 64) as usize;
+        let chunk = places.div_ceil(chunks).next_multiple_of(ROWS);
+        let work = work_ns(self.rows, places, taps.len());
+        // Pieces of some 20 us. A panel stays in the cache while all images are multiplied with it.
+        let images = (20_000 * panels.len() as u64 / work.max(1)).clamp(1, 64) as usize;
         let pieces = self.count.div_ceil(images) * chunks;
         let out = Shared::new(out);
-        parallel::run(pieces, work.saturating_mul(self.count as u64), &|piece| {
-            let (first, chunk) = (piece / chunks * images, piece % chunks);
+        parallel::run(pieces * panels.len(), work.saturating_mul(self.count as u64), &|piece| {
+            let (panel, piece) = (panels[piece / pieces], piece % pieces);
+            let (first, start) = (piece / chunks * images, piece % chunks * chunk);
             for image in first..self.count.min(first + images) {
-                let places = chunk * CHUNK..places.min((chunk + 1) * CHUNK);
-                job.compute(image, places, out.as_ptr());
+                job.compute(image, start..places.min(start + chunk), panel, out.as_ptr());
             }
         });
         Ok(())
@@ -165,38 +167,30 @@ impl<T: Float> PatchProduct<'_, T> {
     }
 }
 
-/// Places that are computed at a time: their sums stay in the first level of the cache.
-const CHUNK: usize = 16 * ROWS;
+/// Places that are computed at a time, at most: their sums, and what they read, stay in the cache.
+const CHUNK: usize = 34 * ROWS;
 
 /// Room for the sums of a chunk, and one panel.
 #[repr(align(64))]
-struct Sums([MaybeUninit<u8>; CHUNK * 256]);
-
-/// Asks for the cache lines of `len` elements, so that they arrive while sums are made.
-#[inline]
-fn ask_for<T>(start: *const T, len: usize) {
-    #[cfg(target_arch = "x86_64")]
-    for i in (0..len).step_by(64 / size_of::<T>()) {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        // SAFETY: a hint, which never faults.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(start.wrapping_add(i).cast()) };
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = (start, len);
-}
+struct Sums([MaybeUninit<u8>; CHUNK * PANEL_BYTES]);
 
 /// A product whose operands were checked, with its weights packed.
 struct Job<'a, T> {
     d: Dispatch,
     product: &'a PatchProduct<'a, T>,
-    cut: Cut,
     packed: &'a [T],
     bias: &'a [T],
 }
 
 impl<T: Float> Job<'_, T> {
-    /// At most [`CHUNK`] places of one image.
-    fn compute(&self, image: usize, places: Range<usize>, out: *mut T) {
+    /// At most [`CHUNK`] places of one image, and one panel of channels.
+    fn compute(
+        &self,
+        image: usize,
+        places: Range<usize>,
+        [start, channels, width]: [usize; 3],
+        out: *mut T,
+    ) {
         let p = self.product;
         let taps = p.taps.len();
         let mut offsets = [0; CHUNK];
@@ -209,49 +203,38 @@ impl<T: Float> Job<'_, T> {
                 (y, x) = (y + 1, 0);
             }
         }
-        let mut sums = Sums([MaybeUninit::uninit(); CHUNK * 256]);
+        let mut sums = Sums([MaybeUninit::uninit(); CHUNK * PANEL_BYTES]);
         let sums: *mut T = sums.0.as_mut_ptr().cast();
         let plane = p.places[0] * p.places[1];
-        for [start, channels, width] in self.cut.panels() {
-            let to = out.wrapping_add(image * p.out_image + start * plane + places.start);
-            for row in 0..channels {
-                ask_for(to.wrapping_add(row * plane), places.len());
-            }
-            for c in 0..channels {
-                for i in (0..places.len()).step_by(16) {
-                    unsafe {
-                        std::arch::x86_64::_mm_prefetch::<3>(out.wrapping_add(
-                            image * p.out_image + (start + c) * plane + places.start + i,
-                        ) as *const i8)
-                    };
-                }
-            }
-            for block in 0..p.ends.len() {
-                let steps = p.block(block);
-                let last = block + 1 == p.ends.len();
-                let has_bias = last && p.bias.is_some();
-                let bias = if has_bias { self.bias[start..].as_ptr() } else { std::ptr::null() };
-                let strip = Strip {
-                    a: p.images.as_ptr(),
-                    rows: offsets,
-                    steps: &p.taps[steps.clone()],
-                    b: self.packed.as_ptr().wrapping_add(start * taps + steps.start * width),
-                    width,
-                    to: sums,
-                    to_stride: width,
-                    add: block > 0,
-                    bias,
-                    relu: last && p.activation == Activation::Relu,
-                };
-                // SAFETY: places and taps lie inside of the images, as was checked; the panel is one of the packed ones, and
-                // the sums have room for a chunk.
-                unsafe { strip.compute(self.d) };
-            }
-            let places = places.len();
-            let turn = Turn { from: sums, width, places, channels, to, to_stride: plane };
-            // SAFETY: these channels' and places' elements of the output, which are this piece's.
-            unsafe { turn.compute(self.d) };
+        let to = out.wrapping_add(image * p.out_image + start * plane + places.start);
+        for row in 0..channels {
+            ask_for(to.wrapping_add(row * plane), places.len());
         }
+        for block in 0..p.ends.len() {
+            let steps = p.block(block);
+            let last = block + 1 == p.ends.len();
+            let has_bias = last && p.bias.is_some();
+            let bias = if has_bias { self.bias[start..].as_ptr() } else { std::ptr::null() };
+            let strip = Strip {
+                a: p.images.as_ptr(),
+                rows: offsets,
+                steps: &p.taps[steps.clone()],
+                b: self.packed.as_ptr().wrapping_add(start * taps + steps.start * width),
+                width,
+                to: sums,
+                to_stride: width,
+                add: block > 0,
+                bias,
+                relu: last && p.activation == Activation::Relu,
+            };
+            // SAFETY: places and taps lie inside of the images, as was checked; the panel is one of the packed ones, and
+            // the sums have room for a chunk.
+            unsafe { strip.compute(self.d) };
+        }
+        let places = places.len();
+        let turn = Turn { from: sums, width, places, channels, to, to_stride: plane };
+        // SAFETY: these channels' and places' elements of the output, which are this piece's.
+        unsafe { turn.compute(self.d) };
     }
 }
 

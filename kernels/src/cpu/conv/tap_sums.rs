@@ -3,7 +3,7 @@
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
-use super::tiles::{Cut, ROWS, Strip};
+use super::tiles::{Cut, PANEL_BYTES, ROWS, Strip};
 use crate::buffer::Buffer;
 use crate::cpu::gemm::{Dispatch, KC, Packs, work_ns};
 use crate::cpu::parallel::{self, Shared};
@@ -35,7 +35,7 @@ pub(super) struct TapSums<'a, T> {
 
 /// Room for one panel.
 #[repr(align(64))]
-struct Panel([MaybeUninit<u8>; KC * 256]);
+struct Panel([MaybeUninit<u8>; KC * PANEL_BYTES]);
 
 impl<T: Float> TapSums<'_, T> {
     /// Adds the blocks' sums to `sums`, rows of the cut's width; place 0's block is stored.
@@ -101,7 +101,7 @@ impl<T: Float> TapSums<'_, T> {
                 // SAFETY: each piece has the sums of its own block; panels and taps are those of the product.
                 unsafe {
                     let to = shared.as_ptr().add(index * sums.len());
-                    let mut panel = Panel([MaybeUninit::uninit(); KC * 256]);
+                    let mut panel = Panel([MaybeUninit::uninit(); KC * PANEL_BYTES]);
                     let panel: *mut T = panel.0.as_mut_ptr().cast();
                     for [start, columns, width] in self.cut.panels() {
                         let (k, columns) = (self.block(first + index), start..start + columns);

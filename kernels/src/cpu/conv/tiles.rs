@@ -5,7 +5,7 @@
 //! taps, and the columns are the channels of the output, of the input, of the output.
 
 use crate::buffer::Buffer;
-use crate::cpu::gemm::{Dispatch, Packs};
+use crate::cpu::gemm::{Dispatch, Packs, Strided};
 use crate::cpu::isa::Kernel;
 use crate::cpu::parallel::{self, Shared};
 use crate::cpu::simd::Simd;
@@ -16,10 +16,23 @@ use crate::strided::checked_len;
 /// Rows of a tile.
 pub(super) const ROWS: usize = 6;
 
-/// Vectors of columns that a panel has at most: with 16 registers 2, with 32 registers 4.
+/// Vectors of columns that a panel has at most: what 16 registers have room for, and enough chains to hide the latency of an FMA.
+pub(super) const VECTORS: usize = 2;
+
+/// Bytes of a panel's row, at most.
+pub(super) const PANEL_BYTES: usize = VECTORS * 64;
+
+/// Asks for the cache lines of `len` elements, so that they arrive while sums are made.
 #[inline(always)]
-const fn most<T, S: Simd<T>>() -> usize {
-    2
+pub(super) fn ask_for<T>(start: *const T, len: usize) {
+    #[cfg(target_arch = "x86_64")]
+    for i in (0..len).step_by(64 / size_of::<T>()) {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: a hint, which never faults.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(start.wrapping_add(i).cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (start, len);
 }
 
 /// How columns are cut into panels.
@@ -35,8 +48,8 @@ pub(super) struct Cut {
 impl Cut {
     /// For the ISA that `d` runs.
     pub(super) fn new<T: Float>(d: Dispatch, columns: usize) -> Self {
-        let [lanes, vectors] = d.call::<T, _>(Lookup);
-        Cut { columns, lanes, widest: lanes * vectors }
+        let lanes = d.call::<T, _>(Lookup);
+        Cut { columns, lanes, widest: lanes * VECTORS }
     }
 
     /// The first column, the columns and the width of each panel: all but the last are the widest; that one is as narrow as
@@ -62,24 +75,22 @@ impl Cut {
 struct Lookup;
 
 impl<T: Float> Kernel<T> for Lookup {
-    type Output = [usize; 2];
+    type Output = usize;
     const WIDE: bool = true;
     #[inline(always)]
-    fn run<S: Simd<T>>(self, _: S) -> [usize; 2] {
-        [S::LANES, most::<T, S>()]
+    fn run<S: Simd<T>>(self, _: S) -> usize {
+        S::LANES
     }
 }
 
-/// Rows of `k` elements of all panels, panel after panel.
+/// Rows of columns that are asked for ahead.
+const AHEAD: usize = 32;
+
+/// All panels of `k` rows, of an operand whose columns are contiguous, panel after panel.
 ///
 /// # Errors
 /// [`OutOfMemory`](Error::OutOfMemory) if there is no room for them.
-pub(super) fn pack<T: Float>(
-    d: Dispatch,
-    cut: Cut,
-    k: usize,
-    from: &dyn Packs<T>,
-) -> Result<Buffer> {
+pub(super) fn pack<T: Float>(d: Dispatch, cut: Cut, k: usize, from: &Strided<T>) -> Result<Buffer> {
     let size = checked_len(&[cut.width(), k, size_of::<T>()])
         .ok_or(Error::Contract("conv2d: the size of a workspace overflows"))?;
     let mut buffer = Buffer::new(size)?;
@@ -88,8 +99,18 @@ pub(super) fn pack<T: Float>(
     parallel::run(panels.len(), (size / size_of::<T>()) as u64 / 4, &|index| {
         let [start, columns, width] = panels[index];
         let to = to.as_ptr().wrapping_add(start * k);
-        // SAFETY: a panel inside of the operand, to its place in the buffer.
-        unsafe { from.pack_on(d, 0..k, start..start + columns, to, width) };
+        // So many streams are too many for the processor to foresee.
+        let ask = |step: usize| {
+            let len = AHEAD.min(k - step.min(k));
+            (start..start + columns).for_each(|column| ask_for(from.at(step, column), len));
+        };
+        ask(0);
+        for step in (0..k).step_by(AHEAD) {
+            ask(step + AHEAD);
+            let (steps, to) = (step..k.min(step + AHEAD), to.wrapping_add(step * width));
+            // SAFETY: a part of a panel inside of the operand, to its place in the buffer.
+            unsafe { from.pack_on(d, steps, start..start + columns, to, width) };
+        }
     });
     Ok(buffer)
 }
@@ -134,12 +155,7 @@ impl<T: Float> Kernel<T> for Strip<'_, T> {
         unsafe {
             match self.width / S::LANES {
                 1 => self.tiles::<S, 1>(s),
-                2 => self.tiles::<S, 2>(s),
-                _ => {
-                    if const { most::<T, S>() == 4 } {
-                        self.tiles::<S, 4>(s);
-                    }
-                }
+                _ => self.tiles::<S, VECTORS>(s),
             }
         }
     }

@@ -7,7 +7,7 @@ use std::ops::Range;
 use super::finite::AllFinite;
 use super::pad::{Frame, pad};
 use super::tap_sums::TapSums;
-use super::tiles::{Cut, Turn};
+use super::tiles::{Cut, Turn, ask_for};
 use super::{Conv2dShape, WINDOW_ELEMENTS};
 use crate::buffer::Buffer;
 use crate::cpu::gemm::{Dispatch, KC, Panels, Strided};
@@ -74,6 +74,10 @@ impl<T: Float> Panels<T> for ByPlaces<'_, T> {
                 k_stride: 1,
                 column_stride: self.places as isize,
             };
+            // So many streams are too many for the processor to foresee.
+            for column in columns.clone() {
+                ask_for(part.at(0, column), len);
+            }
             // SAFETY: places of one image; the caller's contract is handed on.
             unsafe {
                 let to = to.add((place - k.start) * width);
