@@ -164,6 +164,19 @@ unsafe fn store<T: Float, S: Simd<T>>(s: S, to: *mut T, x: S::V, m: usize) {
     unsafe { if m == S::LANES { s.store(to, x) } else { s.store_first(to, x, m) } }
 }
 
+/// `m` elements of a gradient from `k` on, or 0 where none is given.
+///
+/// # Safety
+/// - `from + k .. from + k + m` must be readable, if there is one, and `m <= S::LANES`.
+#[inline(always)]
+unsafe fn given<T: Float, S: Simd<T>>(s: S, from: Option<*const T>, k: usize, m: usize) -> S::V {
+    match from {
+        // SAFETY: the caller's guarantee.
+        Some(from) => unsafe { load(s, from.add(k), m) },
+        None => s.splat(T::ZERO),
+    }
+}
+
 /// `m` elements of each, added.
 ///
 /// # Safety

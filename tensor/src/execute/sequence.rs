@@ -94,8 +94,11 @@ fn backward<T: Float>(
     let w_hr = if settings.projection { Some(dense(take()?)?) } else { None };
     let y = take()?;
     let shape = shape_of(settings, y.shape(), w_hh.shape());
-    let (w_hh, y, saved, grad, last) =
-        (dense(w_hh)?, dense(y)?, dense(take()?)?, dense(take()?)?, dense(take()?)?);
+    let (w_hh, y, saved) = (dense(w_hh)?, dense(y)?, dense(take()?)?);
+    let grad = take()?;
+    let spared = settings.cell.gates() > 1 && !settings.projection && is_zero::<T>(grad);
+    let grad = if spared { None } else { Some(dense(grad)?) };
+    let last = dense(take()?)?;
     let last_cell = if lstm { Some(dense(take()?)?) } else { None };
     let lengths = if settings.lengths { Some(Dense::<i64>::new(op, take()?)?) } else { None };
 
@@ -116,7 +119,7 @@ fn backward<T: Float>(
         lengths: lengths.as_ref().map(Dense::slice),
         y: y.slice(),
         saved: saved.slice(),
-        grad: grad.slice(),
+        grad: grad.as_ref().map_or(&[], Dense::slice),
         gates,
         before,
         dh,
@@ -125,4 +128,11 @@ fn backward<T: Float>(
         states,
     };
     told(op, sequence::backward(&shape, operands))
+}
+
+/// True of one 0 that is expanded to a shape: what the gradient of a result that nobody uses is.
+fn is_zero<T: Float>(x: &Tensor) -> bool {
+    let layout = x.layout();
+    layout.strides().iter().all(|&stride| stride == 0)
+        && x.0.storage.buffer().as_slice::<T>().get(layout.offset()) == Some(&T::ZERO)
 }

@@ -25,7 +25,7 @@ pub struct Backward<'a, T> {
     pub y: &'a [T],
     /// What it saved
     pub saved: &'a [T],
-    /// The gradient of y; what lies beyond a row's length is not read
+    /// The gradient of y, or empty, as 0, for cells with gates and without a projection; what lies beyond a row's length is not read
     pub grad: &'a [T],
     /// Result `[steps, batch, gates * hidden]`: the gradient of the gates' sums; 0 beyond a row's length
     pub gates: &'a mut [T],
@@ -66,7 +66,7 @@ pub fn backward<T: Float>(shape: &SequenceShape, b: Backward<'_, T>) -> Result<(
     for t in shape.order().rev() {
         let active = Active { lengths, t };
         let at = |size: usize| t * batch * size..(t + 1) * batch * size;
-        let mut grad = &b.grad[at(output)];
+        let mut grad = b.grad.get(at(output)).unwrap_or_default();
         if shape.projected {
             let states = &mut b.states[at(output)];
             add_state(active, output, grad, b.dh, states);
@@ -188,7 +188,9 @@ impl<T> Backward<'_, T> {
         require(self.c0.len() == cells && self.dc.len() == cells, "sequence: lengths of cells")?;
         require(gates.checked_mul(s.output) == Some(self.w_hh.len()), "sequence: length of w_hh")?;
         require(projection == Some(self.w_hr.len()), "sequence: length of w_hr")?;
-        require(self.y.len() == output && self.grad.len() == output, "sequence: length of y")?;
+        let none = self.grad.is_empty() && s.cell.gates() > 1 && !s.projected;
+        require(self.y.len() == output, "sequence: length of y")?;
+        require(none || self.grad.len() == output, "sequence: length of its gradient")?;
         require(self.saved.len() == rows * s.saved(), "sequence: length of what was saved")?;
         require(self.gates.len() == rows * gates, "sequence: length of the gates")?;
         require(self.before.len() == output, "sequence: length of the states before")?;
@@ -233,7 +235,7 @@ impl<T: Float> Step<'_, T> {
                     dc.part(first * hidden, count * hidden),
                 )
             };
-            let grad = &grad[first * hidden..][..count * hidden];
+            let grad = grad.get(first * hidden..(first + count) * hidden).unwrap_or_default();
             let saved = &saved[first * width..][..count * width];
             match shape.cell {
                 RecurrentCell::Lstm => T::dispatch(lstm::Backward {

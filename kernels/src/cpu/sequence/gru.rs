@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::product::Sums;
-use super::{Active, load, store, sum};
+use super::{Active, given, load, store, sum};
 use crate::cpu::isa::Kernel;
 use crate::cpu::math::{sigmoid, tanh};
 use crate::cpu::simd::Simd;
@@ -211,6 +211,7 @@ pub(super) struct Backward<'a, T> {
     pub(super) saved: &'a [T],
     /// The state before.
     pub(super) before: &'a [T],
+    /// Empty: 0.
     pub(super) grad: &'a [T],
     pub(super) dh: &'a mut [T],
     pub(super) gates: &'a mut [T],
@@ -232,7 +233,7 @@ impl<T: Float> Kernel<T> for Backward<'_, T> {
             }
             let saved = self.saved[row * 4 * hidden..][..4 * hidden].as_ptr();
             let before = self.before[row * hidden..][..hidden].as_ptr();
-            let grad = self.grad[row * hidden..][..hidden].as_ptr();
+            let grad = self.grad.get(row * hidden..(row + 1) * hidden).map(<[T]>::as_ptr);
             let dh = self.dh[row * hidden..][..hidden].as_mut_ptr();
             let (gates, hidden_gates) = (gates.as_mut_ptr(), hidden_gates.as_mut_ptr());
             let mut k = 0;
@@ -244,7 +245,7 @@ impl<T: Float> Kernel<T> for Backward<'_, T> {
                     let z = load(s, saved.add(hidden + k), m);
                     let n = load(s, saved.add(2 * hidden + k), m);
                     let hidden_n = load(s, saved.add(3 * hidden + k), m);
-                    let out = s.add(load(s, grad.add(k), m), load(s, dh.add(k), m));
+                    let out = s.add(given(s, grad, k, m), load(s, dh.add(k), m));
                     let old = load(s, before.add(k), m);
                     let direct = s.mul(out, z);
                     let dn = TanhGrad::apply(s, s.sub(out, direct), n);

@@ -4,7 +4,7 @@ use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use super::product::{ROWS, Sums};
-use super::{Active, load, store, sum};
+use super::{Active, given, load, store, sum};
 use crate::cpu::isa::Kernel;
 use crate::cpu::math::{sigmoid, tanh};
 use crate::cpu::simd::Simd;
@@ -219,7 +219,7 @@ pub(super) struct Backward<'a, T> {
     /// The cell state before: `count` rows, `before_stride` apart.
     pub(super) before: &'a [T],
     pub(super) before_stride: usize,
-    /// Of `o * tanh(c)`: the sum of both.
+    /// Of `o * tanh(c)`: the sum of both. Empty: 0.
     pub(super) grad: &'a [T],
     /// Set to 0 where it was used; empty if projected.
     pub(super) dh: &'a mut [T],
@@ -241,7 +241,7 @@ impl<T: Float> Kernel<T> for Backward<'_, T> {
             }
             let saved = self.saved[row * width..][..width].as_ptr();
             let before = self.before[row * self.before_stride..][..hidden].as_ptr();
-            let grad = self.grad[row * hidden..][..hidden].as_ptr();
+            let grad = self.grad.get(row * hidden..(row + 1) * hidden).map(<[T]>::as_ptr);
             let dc = self.dc[row * hidden..][..hidden].as_mut_ptr();
             let dh = match state {
                 true => self.dh[row * hidden..][..hidden].as_mut_ptr(),
@@ -258,7 +258,7 @@ impl<T: Float> Kernel<T> for Backward<'_, T> {
                     let g = load(s, saved.add(2 * hidden + k), m);
                     let o = load(s, saved.add(3 * hidden + k), m);
                     let c = load(s, saved.add(4 * hidden + k), m);
-                    let mut out = load(s, grad.add(k), m);
+                    let mut out = given(s, grad, k, m);
                     if state {
                         out = s.add(out, load(s, dh.add(k), m));
                         store(s, dh.add(k), s.splat(T::ZERO), m);

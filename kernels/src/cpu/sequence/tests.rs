@@ -105,8 +105,18 @@ where
 #[test]
 fn every_cell_is_the_reference() {
     use RecurrentCell::*;
-    let sizes =
-        [(1, 1, 1, 1), (4, 3, 2, 5), (3, 2, 0, 17), (5, 4, 3, 33), (2, 70, 1, 64), (3, 1, 300, 2)];
+    let sizes = [
+        (1, 1, 1, 1),
+        (4, 3, 2, 5),
+        (3, 2, 0, 17),
+        (4, 2, 0, 17),
+        (5, 4, 3, 33),
+        (2, 70, 1, 64),
+        (3, 1, 300, 2),
+        // Packed weights: the input's product ahead; several blocks of k.
+        (9, 1, 40, 20),
+        (2, 9, 270, 300),
+    ];
     for (steps, batch, input, hidden) in sizes {
         let lengths: Vec<i64> = (0..batch).map(|row| (row * 5 % steps + 1) as i64).collect();
         for (cell, reverse) in
