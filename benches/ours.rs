@@ -88,9 +88,11 @@ fn rows(op: &str, [rows, columns]: [usize; 2]) -> Result<Option<Run>> {
     }
 }
 
+type Binary = fn(&Tensor, &Tensor) -> Result<Tensor>;
+
 /// One small operation, or many on one tape.
 fn tiny(op: &str, times: Option<usize>) -> Result<Option<Run>> {
-    let (shape, op): (&[usize], fn(&Tensor, &Tensor) -> Result<Tensor>) = match op {
+    let (shape, op): (&[usize], Binary) = match op {
         "add_1" => (&[1], |a, b| a.add(b)),
         "add_16" => (&[16], |a, b| a.add(b)),
         "matmul_4x4" => (&[4, 4], |a, b| a.matmul(b)),

@@ -53,6 +53,8 @@ pub fn gemm(threads: usize, product: Product, a: &[f32], b: &[f32], c: &mut [f32
 mod tests {
     use super::*;
 
+    type Sgemm<'a> = &'a dyn Fn(&[f32], &[f32], &mut [f32]);
+
     #[test]
     fn rivals_compute_the_product() {
         // a = [1 2 3; 4 5 6], b = [1 0; 2 0; 1 3], each also stored transposed.
@@ -61,7 +63,7 @@ mod tests {
         let (mkl, openblas) = (Blas::mkl(1), Blas::openblas(1));
         for (i, j) in [(0, 0), (0, 1), (1, 0)] {
             let product = Product { size: [2, 3, 2], transposed: [i == 1, j == 1] };
-            let is_right = |run: &dyn Fn(&[f32], &[f32], &mut [f32])| {
+            let is_right = |run: Sgemm<'_>| {
                 let mut c = [f32::NAN; 4];
                 run(&a[i], &b[j], &mut c);
                 assert_eq!(c, [8., 9., 20., 18.], "{product:?}");
