@@ -277,6 +277,8 @@ pub trait Float:
     fn dispatch<K: Kernel<Self>>(kernel: K) -> K::Output;
     /// [`dispatch`](Self::dispatch) under a given ISA, or the strongest available one below it.
     fn dispatch_on<K: Kernel<Self>>(isa: Isa, kernel: K) -> K::Output;
+    /// The same with AVX2's instance in AVX-512's place.
+    fn dispatch_narrow<K: Kernel<Self>>(isa: Isa, kernel: K) -> K::Output;
 }
 
 macro_rules! float {
@@ -300,6 +302,10 @@ macro_rules! float {
             #[inline]
             fn dispatch_on<K: Kernel<Self>>(isa: Isa, kernel: K) -> K::Output {
                 crate::cpu::isa::dispatch_on(isa, kernel)
+            }
+            #[inline]
+            fn dispatch_narrow<K: Kernel<Self>>(isa: Isa, kernel: K) -> K::Output {
+                crate::cpu::isa::dispatch_narrow(isa, kernel)
             }
         }
     )*};

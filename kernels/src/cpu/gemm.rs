@@ -34,6 +34,8 @@ use settle::Finish;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Dispatch {
     isa: Isa,
+    /// True for AVX2 in AVX-512's place.
+    narrow: bool,
     /// True if there is a team, for which more pieces are worth more memory traffic.
     team: bool,
 }
@@ -42,24 +44,33 @@ impl Dispatch {
     /// The ISA and the team in force.
     #[inline]
     pub(crate) fn in_force() -> Self {
-        Dispatch { isa: isa(), team: parallel::threads() > 1 }
+        Dispatch { isa: isa(), narrow: false, team: parallel::threads() > 1 }
     }
 
     /// A given ISA, and whether to take the paths for a team.
     pub(crate) fn forced(isa: Isa, team: bool) -> Self {
-        Dispatch { isa: isa.min(strongest()), team }
+        Dispatch { isa: isa.min(strongest()), narrow: false, team }
     }
 
     /// The same with AVX2 in AVX-512's place.
     #[inline]
     fn narrow(self) -> Self {
-        Dispatch { isa: self.isa.min(Isa::Avx2), ..self }
+        Dispatch { narrow: true, ..self }
+    }
+
+    /// The one whose vectors are computed with.
+    #[inline]
+    fn isa(self) -> Isa {
+        if self.narrow { self.isa.min(Isa::Avx2) } else { self.isa }
     }
 
     /// Runs the kernel.
     #[inline]
     pub(crate) fn call<T: Float, K: Kernel<T>>(self, kernel: K) -> K::Output {
-        T::dispatch_on(self.isa, kernel)
+        match self.narrow {
+            true => T::dispatch_narrow(self.isa, kernel),
+            false => T::dispatch_on(self.isa, kernel),
+        }
     }
 }
 

@@ -128,6 +128,17 @@ where
     <Tokens as HasTokens<T>>::call(isa, kernel)
 }
 
+/// As [`dispatch_on`], but AVX2's instance in AVX-512's place, for what half a vector holds: what counts is the ISA in force.
+#[inline]
+pub(crate) fn dispatch_narrow<T, K: Kernel<T>>(isa: Isa, kernel: K) -> K::Output
+where
+    Tokens: HasTokens<T>,
+{
+    let isa = isa.min(strongest_cached());
+    count(isa);
+    <Tokens as HasTokens<T>>::call(isa.min(Isa::Avx2), kernel)
+}
+
 /// Counting every dispatch exactly would cost a contended add; a relaxed load and store is enough to show what ran.
 #[inline]
 fn count(isa: Isa) {
