@@ -2,8 +2,10 @@
 //!
 //! Two shapes of the same five loops. *Streamed*: one row block covers all of m, so every panel of
 //! B is used by one piece alone, which packs it on its own stack just before use (or reads it in
-//! place). *Blocked*: several row blocks share packed panels of B, so B and A are packed by all,
-//! then multiplied by all. A is packed unless it is small and lies well.
+//! place) and fetches the next one while it multiplies. *Blocked*, for a team with few columns and
+//! for very many rows: several row blocks share packed panels of B, so B and A are packed by all,
+//! then multiplied by all. A is packed unless it is small and lies well. [Small](super::small)
+//! products come by none of this.
 
 use std::mem::MaybeUninit;
 use std::ops::Range;
@@ -94,7 +96,7 @@ pub(crate) unsafe fn multiply<T: Float>(d: Dispatch, p: &Product<'_, T>) -> Resu
         .map(|b| unsafe { Output::new(b.as_mut_slice::<T>().as_mut_ptr(), p.n, p.n, 0) });
     let small_b = |b: &Strided<T>| b.column_stride == 1 && b.k_stride.unsigned_abs() <= 256;
     let b = p.b.strided().filter(|b| b.column_stride == 1 && (p.m <= blocking.mr || small_b(b)));
-    let fair = PIECE / (p.m * p.k.len().max(1)).max(1);
+    let fair = PIECE / p.m.saturating_mul(p.k.len()).max(1);
     let fair = if d.team { fair } else { PIECE_COLUMNS };
     let chunk = fair.clamp(1, PIECE_COLUMNS).next_multiple_of(blocking.nr);
     let plan = Plan { blocking, a, b, sums, chunk, apart: false };
@@ -255,7 +257,8 @@ pub(super) fn stream_piece<T: Float>(
     let end = p.n.min((piece + 1) * plan.chunk);
     let start = piece * plan.chunk;
     // B beyond L2, in rows that are contiguous: the next panel is fetched while this one is multiplied.
-    let by_rows = p.b.strided().filter(|b| b.column_stride == 1 && p.n * p.k.len() >= L2);
+    let by_rows =
+        p.b.strided().filter(|b| b.column_stride == 1 && p.n.saturating_mul(p.k.len()) >= L2);
     let step = |block: usize, j: usize| {
         let k = p.block(block);
         let a = match plan.a {
@@ -283,7 +286,7 @@ pub(super) fn stream_piece<T: Float>(
         // SAFETY: a panel inside the product.
         unsafe { sliver.compute(d, &plan.blocking) };
     };
-    if by_rows.is_none() && p.m * p.k.len() <= A_RESIDENT {
+    if by_rows.is_none() && p.m.saturating_mul(p.k.len()) <= A_RESIDENT {
         (start..end).step_by(nr).for_each(|j| blocks.clone().for_each(|block| step(block, j)));
     } else {
         blocks.clone().for_each(|block| (start..end).step_by(nr).for_each(|j| step(block, j)));
