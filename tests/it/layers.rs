@@ -211,6 +211,37 @@ fn layers_compute_what_they_say() {
     assert_eq!((buffers(&net).len(), state_dict(&net).len()), (3, 7));
 }
 
+/// Layers that are computed together where nobody listens give the bits of the same layers one by one, in training and in evaluation.
+#[test]
+fn joined_layers_are_those_layers() {
+    struct Listener;
+    impl ferrotape::Observer for Listener {}
+    let run = || {
+        let mut rng = Generator::new(3);
+        let conv = |i, o| Conv2dConfig::new(i, o, [3, 3]).padding([1, 1]);
+        let mut net = Sequential::new()
+            .then(conv(1, 20).build(&mut rng).unwrap())
+            .then(ReLU)
+            .then(MaxPool2d::new([3, 3]).stride([2, 2]).padding([1, 1]))
+            .then(conv(20, 5).padding_same().build(&mut rng).unwrap())
+            .then(ReLU)
+            .then(conv(5, 3).stride([2, 2]).build(&mut rng).unwrap())
+            .then(ReLU)
+            .then(ReLU)
+            .then(MaxPool2d::new([2, 2]));
+        let x = rng.normal([3, 1, 17, 15], 0., 1., DType::F32).unwrap();
+        let mut adam = Adam::new(0.01);
+        for _ in 0..3 {
+            let step =
+                value_and_grad(&net, &mut rng, |net, ctx| net.forward(&x, ctx)?.square().mean(..));
+            adam.step(&mut net, &step.unwrap()).unwrap();
+        }
+        (hash_model(&net), bits(&net.forward(&x, &mut Ctx::eval()).unwrap()))
+    };
+    let joined = run();
+    assert_eq!(joined, ferrotape::observe(std::rc::Rc::new(Listener), run));
+}
+
 /// An inner training step inside an outer one, and an evaluation inside training.
 #[test]
 fn steps_nest_and_evaluation_nests_in_training() {

@@ -73,6 +73,32 @@ fn channels_and_images() {
     check(plain(1, [2, 3], [1, 1]));
 }
 
+/// Few channels or taps go another way than many, and lines longer than a vector are read in several.
+#[test]
+fn both_ways_with_lines_of_any_length() {
+    for width in [1, 7, 15, 16, 17, 33] {
+        check(plain(2, [40, 2], [3, width]));
+        check(plain(2, [2, 21], [3, width]));
+        check(Conv2dShape { groups: 5, ..plain(2, [5, 5], [4, width]) });
+        check(plain(2, [33, 37], [6, width]));
+    }
+}
+
+/// Strides leave out taps of blocks, and all taps of some.
+#[test]
+fn strides_with_several_blocks_of_taps() {
+    for stride in [[2, 2], [1, 3], [4, 1], [5, 5]] {
+        check(Conv2dShape { stride, ..plain(2, [35, 34], [9, 10]) });
+        check(Conv2dShape { stride, kernel: [1, 1], ..plain(2, [260, 3], [9, 10]) });
+    }
+    check(Conv2dShape {
+        stride: [2, 2],
+        kernel: [20, 20],
+        padding: [9, 9],
+        ..plain(1, [1, 2], [9, 8])
+    });
+}
+
 #[test]
 fn no_channels() {
     check(plain(2, [0, 3], [4, 4]));
