@@ -6,6 +6,7 @@ use ferrotape_kernels::cpu::sequence::{self, Backward, Forward, RecurrentCell, S
 use super::{Dense, Input, Output, float_type, tensor};
 use crate::error::{Error, Result};
 use crate::op::{Op, SequenceOp};
+use crate::tensor::Tensor;
 
 pub(super) fn execute(op: &Op, inputs: &[Input<'_>], outputs: &mut [Output<'_>]) -> Result<()> {
     float_type!(op, outputs[0].meta.dtype, T => match op {
@@ -48,7 +49,11 @@ fn forward<T: Float>(
     let maybe = |place: Option<usize>| place.map(dense).transpose();
     let shape =
         shape_of(settings, tensor(op, inputs, 0)?.shape(), tensor(op, inputs, at.w_hh)?.shape());
-    let (x, h0, c0) = (dense(0)?, dense(1)?, maybe(at.c0)?);
+    let (x, c0) = (dense(0)?, maybe(at.c0)?);
+    let h0 = match is_zero::<T>(tensor(op, inputs, 1)?) {
+        true => None,
+        false => Some(dense(1)?),
+    };
     let (w_ih, w_hh, w_hr) = (dense(at.w_ih)?, dense(at.w_hh)?, maybe(at.w_hr)?);
     let biases = match at.biases {
         Some(first) => Some((dense(first)?, dense(first + 1)?)),
@@ -63,7 +68,7 @@ fn forward<T: Float>(
     let (y, saved, h, c) = (result(), result(), result(), result());
     let operands = Forward {
         x: x.slice(),
-        h0: h0.slice(),
+        h0: h0.as_ref().map_or(&[], Dense::slice),
         c0: c0.as_ref().map_or(&[], Dense::slice),
         w_ih: w_ih.slice(),
         w_hh: w_hh.slice(),
@@ -130,9 +135,10 @@ fn backward<T: Float>(
     told(op, sequence::backward(&shape, operands))
 }
 
-/// True of one 0 that is expanded to a shape: what the gradient of a result that nobody uses is.
+/// True of one +0 that is expanded to a shape: a state that is none, the gradient of a result that nobody uses.
 fn is_zero<T: Float>(x: &Tensor) -> bool {
     let layout = x.layout();
+    let zero = |x: &T| *x == T::ZERO && T::ONE / *x > T::ZERO;
     layout.strides().iter().all(|&stride| stride == 0)
-        && x.0.storage.buffer().as_slice::<T>().get(layout.offset()) == Some(&T::ZERO)
+        && x.0.storage.buffer().as_slice::<T>().get(layout.offset()).is_some_and(zero)
 }

@@ -14,7 +14,7 @@ use crate::error::{Result, require};
 pub struct Forward<'a, T> {
     /// `[steps, batch, input]`
     pub x: &'a [T],
-    /// `[batch, output]`
+    /// `[batch, output]`, or empty: 0
     pub h0: &'a [T],
     /// `[batch, hidden]` for an LSTM, else empty
     pub c0: &'a [T],
@@ -52,7 +52,10 @@ pub fn forward<T: Float>(shape: &SequenceShape, f: Forward<'_, T>) -> Result<()>
     if batch == 0 {
         return Ok(());
     }
-    f.h.copy_from_slice(f.h0);
+    match f.h0 {
+        [] => f.h.fill(T::ZERO),
+        h0 => f.h.copy_from_slice(h0),
+    }
     f.c.copy_from_slice(f.c0);
     if packed::suits(shape) {
         return packed::forward(shape, f);
@@ -124,7 +127,8 @@ impl<T> Forward<'_, T> {
         let cells = if s.cell == RecurrentCell::Lstm { s.batch * s.hidden } else { 0 };
         let projection = if s.projected { s.output.checked_mul(s.hidden) } else { Some(0) };
         require(self.x.len() == rows * s.input, "sequence: length of x")?;
-        require(self.h0.len() == s.batch * s.output, "sequence: length of h0")?;
+        let states = s.batch * s.output;
+        require(self.h0.is_empty() || self.h0.len() == states, "sequence: length of h0")?;
         require(self.c0.len() == cells, "sequence: length of c0")?;
         require(gates.checked_mul(s.input) == Some(self.w_ih.len()), "sequence: length of w_ih")?;
         require(gates.checked_mul(s.output) == Some(self.w_hh.len()), "sequence: length of w_hh")?;
@@ -133,7 +137,7 @@ impl<T> Forward<'_, T> {
         require(projection == Some(self.w_hr.len()), "sequence: length of w_hr")?;
         require(self.y.len() == rows * s.output, "sequence: length of y")?;
         require(self.saved.len() == rows * s.saved(), "sequence: length of what is saved")?;
-        require(self.h.len() == self.h0.len(), "sequence: length of h")?;
+        require(self.h.len() == states, "sequence: length of h")?;
         require(self.c.len() == cells, "sequence: length of c")
     }
 }

@@ -48,12 +48,14 @@ pub(super) fn forward<T: Float>(shape: &SequenceShape, f: Forward<'_, T>) -> Res
     let mut projection = Buffer::new(if projected { bytes::<T>(batch * output) } else { 0 })?;
     // States are read where y keeps them, unless rows end early.
     let kept = projected || f.lengths.is_some();
+    // A product with 0 is 0, unless a weight is infinite or NaN.
+    let rests = f.h0.is_empty() && are_finite(f.w_hh);
     for t in shape.order() {
         let active = Active { lengths: f.lengths, t };
         let (done, y, later) = around(f.y, t * batch * output, batch * output);
         let old = match shape.before(t) {
             _ if kept => &*f.h,
-            None => f.h0,
+            None => &*f.h,
             Some(before) if before < t => &done[before * batch * output..],
             Some(_) => &*later,
         };
@@ -64,6 +66,7 @@ pub(super) fn forward<T: Float>(shape: &SequenceShape, f: Forward<'_, T>) -> Res
             shape,
             active,
             bias: biases.as_slice(),
+            rests: rests && shape.before(t).is_none(),
             recurrent: &recurrent,
             inputs: inputs.as_ref(),
             x,
@@ -100,6 +103,20 @@ struct Step<'a, T> {
     x: &'a [T],
     /// The states before.
     old: &'a [T],
+    /// They are 0, and so is their product.
+    rests: bool,
+}
+
+/// True if all are; in a form that compilers vectorize.
+fn are_finite<T: Float>(x: &[T]) -> bool {
+    let mut lanes = [T::ZERO; 16];
+    for chunk in x.chunks(16) {
+        for (lane, &x) in lanes.iter_mut().zip(chunk) {
+            // 0, or NaN.
+            *lane = *lane + x * T::ZERO;
+        }
+    }
+    lanes.iter().all(|lane| !lane.is_nan())
 }
 
 impl<T: Float> Step<'_, T> {
@@ -125,7 +142,10 @@ impl<T: Float> Step<'_, T> {
         let [mut recurrent, mut inputs] = [const { Room::new() }; 2];
         let (first, count) = (rows.start, rows.len());
         let old = &self.old[first * output..];
-        let recurrent = self.recurrent.sums(panel, count, old, output, &mut recurrent);
+        let recurrent = match self.rests {
+            true => recurrent.zeros(count * width),
+            false => self.recurrent.sums(panel, count, old, output, &mut recurrent),
+        };
         let input = match self.inputs {
             Some(weights) => {
                 weights.sums(panel, count, &self.x[first * input..], input, &mut inputs)

@@ -56,6 +56,14 @@ impl<T: Float> Room<T> {
         Room([const { MaybeUninit::uninit() }; ROWS * COLUMNS])
     }
 
+    /// Sums of nothing.
+    pub(super) fn zeros(&mut self, count: usize) -> &[T] {
+        let here = &mut self.0[..count];
+        here.fill(MaybeUninit::new(T::ZERO));
+        // SAFETY: all were just written.
+        unsafe { std::slice::from_raw_parts(here.as_ptr().cast(), count) }
+    }
+
     /// Copies `rows` rows, `stride` apart, of some gates, `gate_stride` apart; each gate has `step` places.
     ///
     /// # Safety

@@ -138,6 +138,78 @@ fn every_cell_is_the_reference() {
     }
 }
 
+/// What both passes give, from this state and this gradient of y.
+fn results(shape: &SequenceShape, h0: &[f32], grad: &[f32], w_hh: &[f32]) -> Vec<Vec<f32>> {
+    let SequenceShape { steps, batch, input, hidden, .. } = *shape;
+    let (gates, width, rows) = (shape.gates(), shape.saved(), steps * batch);
+    let states = numbers::<f32>(batch * hidden, 3);
+    let cells = if shape.cell == RecurrentCell::Lstm { &states[..] } else { &[] };
+    let (x, w_ih) = (numbers::<f32>(rows * input, 1), numbers::<f32>(gates * input, 4));
+    let mut results = [rows * hidden, rows * width, states.len(), cells.len()].map(stale::<f32>);
+    let [y, saved, h, c] = results.each_mut().map(|result| &mut result[..]);
+    let given = Forward {
+        x: &x,
+        h0,
+        c0: cells,
+        w_ih: &w_ih,
+        w_hh,
+        biases: None,
+        w_hr: &[],
+        lengths: None,
+        y,
+        saved,
+        h,
+        c,
+    };
+    forward(shape, given).unwrap();
+    let of_gru = if shape.cell == RecurrentCell::Gru { rows * gates } else { 0 };
+    let mut back = [rows * gates, rows * hidden, of_gru].map(stale::<f32>);
+    let [gates, before, hidden_gates] = back.each_mut().map(|result| &mut result[..]);
+    let (mut dh, mut dc) = (states.clone(), cells.to_vec());
+    let given = Backward {
+        h0: &vec![0.0; states.len()],
+        c0: cells,
+        w_hh,
+        w_hr: &[],
+        lengths: None,
+        y: &results[0],
+        saved: &results[1],
+        grad,
+        gates,
+        before,
+        dh: &mut dh,
+        dc: &mut dc,
+        hidden_gates,
+        states: &mut [],
+    };
+    backward(shape, given).unwrap();
+    results.into_iter().chain(back).chain([dh, dc]).collect()
+}
+
+#[test]
+fn nothing_is_zeros() {
+    for (cell, batch) in
+        [(RecurrentCell::Lstm, 9), (RecurrentCell::Gru, 9), (RecurrentCell::Gru, 1)]
+    {
+        let (steps, input, hidden) = (3, 2, 21);
+        let (reverse, output, projected) = (false, hidden, false);
+        let shape = SequenceShape { cell, reverse, steps, batch, input, hidden, output, projected };
+        let mut w_hh = numbers::<f32>(shape.gates() * hidden, 5);
+        // An infinite weight makes NaN of 0.
+        for weight in [0.5, f32::INFINITY] {
+            w_hh[7] = weight;
+            let zeros = (vec![0.0; batch * hidden], vec![0.0; steps * batch * hidden]);
+            let expected = results(&shape, &zeros.0, &zeros.1, &w_hh);
+            let found = results(&shape, &[], &[], &w_hh);
+            let bits = |all: &[Vec<f32>]| -> Vec<u32> {
+                all.concat().iter().map(|x| if x.is_nan() { 0 } else { x.to_bits() }).collect()
+            };
+            assert_eq!(bits(&found), bits(&expected), "{shape:?}, a weight of {weight}");
+            assert_eq!(weight.is_infinite(), found[0].iter().any(|y| y.is_nan()));
+        }
+    }
+}
+
 #[test]
 fn wrong_sizes_are_refused() {
     let cell = RecurrentCell::Gru;

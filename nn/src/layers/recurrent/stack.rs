@@ -328,7 +328,9 @@ impl States {
                 true => Some(Tensor::zeros([batch, settings.hidden], like)?),
                 false => None,
             };
-            return Ok(States::Zero(Tensor::zeros([batch, settings.output()], like)?, c));
+            // One expanded 0: the layer knows it for no state, and saves the first step's product.
+            let h = Tensor::zeros([], like).expand([batch, settings.output()])?;
+            return Ok(States::Zero(h, c));
         };
         let count = settings.layers * settings.directions;
         let fit = |what: &str, state: &Tensor, size: usize| {
