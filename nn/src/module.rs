@@ -1,5 +1,6 @@
 //! Modules: what holds parameters, and how they are visited under their state-dict names.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::Deref;
 
@@ -80,6 +81,14 @@ pub trait Forward: Module {
     /// # Errors
     /// An input that does not fit.
     fn forward(&self, x: &Tensor, ctx: &mut Ctx<'_>) -> Result<Tensor>;
+
+    /// As [`forward`](Self::forward), of a value that is given away: its memory may become the output's.
+    ///
+    /// # Errors
+    /// As `forward`.
+    fn forward_owned(&self, x: Tensor, ctx: &mut Ctx<'_>) -> Result<Tensor> {
+        self.forward(&x, ctx)
+    }
 
     /// What neighbours in a row of layers may be computed together with; of no use to a caller.
     #[doc(hidden)]
@@ -168,30 +177,10 @@ impl Module for Buffer {
     }
 }
 
-/// A place's number as a name, without an allocation: every step of a training names every layer.
-struct Place {
-    digits: [u8; 20],
-    start: usize,
-}
-
-impl Place {
-    fn new(mut number: usize) -> Place {
-        let mut place = Place { digits: [b'0'; 20], start: 20 };
-        for digit in place.digits.iter_mut().rev() {
-            *digit = b'0' + (number % 10) as u8;
-            number /= 10;
-            place.start -= 1;
-            if number == 0 {
-                break;
-            }
-        }
-        place
-    }
-
-    fn name(&self) -> &str {
-        let digits = self.digits.get(self.start..).unwrap_or_default();
-        std::str::from_utf8(digits).unwrap_or_default()
-    }
+/// A place's number as a name; the usual ones need no allocation, for every step of a training names every layer.
+fn place_name(place: usize) -> Cow<'static, str> {
+    let digit = "0123456789".get(place..place.saturating_add(1));
+    digit.map_or_else(|| Cow::Owned(place.to_string()), Cow::Borrowed)
 }
 
 /// The elements are named `0`, `1`, ..., as in PyTorch's `ModuleList`.
@@ -199,14 +188,14 @@ impl<M: Module> Module for Vec<M> {
     fn visit<'a>(&'a self, visitor: &mut dyn Visitor<'a>) {
         visitor.module(std::any::type_name::<Self>());
         for (i, module) in self.iter().enumerate() {
-            visitor.enter(Place::new(i).name());
+            visitor.enter(&place_name(i));
             module.visit(visitor);
             visitor.leave();
         }
     }
     fn visit_mut(&mut self, visitor: &mut dyn VisitorMut) {
         for (i, module) in self.iter_mut().enumerate() {
-            visitor.enter(Place::new(i).name());
+            visitor.enter(&place_name(i));
             module.visit_mut(visitor);
             visitor.leave();
         }

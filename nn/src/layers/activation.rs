@@ -17,6 +17,9 @@ macro_rules! activations {
             fn forward(&self, x: &Tensor, _: &mut Ctx<'_>) -> Result<Tensor> {
                 x.$method()
             }
+            fn forward_owned(&self, x: Tensor, _: &mut Ctx<'_>) -> Result<Tensor> {
+                Result::Ok(x).$method()
+            }
             $(
                 fn joint(&self) -> Joint<'_> {
                     $joint

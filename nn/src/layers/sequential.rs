@@ -76,7 +76,7 @@ impl Forward for Sequential {
             let next = rest.first().map_or(Joint::None, |next| next.joint());
             layers = rest;
             match layer.joint() {
-                _ if !joins => y = layer.forward(&y, ctx)?,
+                _ if !joins => y = layer.forward_owned(y, ctx)?,
                 first => match (first, next) {
                     // A maximum of what is cut at 0 is the maximum cut at 0, and so is what flows back; there are fewer of them.
                     (Joint::Relu, Joint::MaxPool2d(pool)) => {
@@ -88,9 +88,7 @@ impl Forward for Sequential {
                         y = y.conv2d_relu(&conv.weight, conv.bias.as_deref(), conv.settings)?;
                         layers = rest.get(1..).unwrap_or_default();
                     }
-                    // In place, unless somebody else needs what was there.
-                    (Joint::Relu, _) => y = Result::Ok(y).relu()?,
-                    _ => y = layer.forward(&y, ctx)?,
+                    _ => y = layer.forward_owned(y, ctx)?,
                 },
             }
         }
