@@ -1,5 +1,6 @@
 //! Activations and flattening, as layers with PyTorch's names and defaults.
 
+use ferrotape_tensor::chain::{ActivationChain as _, UnaryChain as _};
 use ferrotape_tensor::{DType, Error, ErrorKind, Result, Tensor};
 
 use crate::Module;
@@ -54,17 +55,19 @@ activations! {
     Softsign => softsign;
     /// `x - tanh(x)`
     Tanhshrink => tanhshrink;
-    /// `x` itself: a place that holds nothing yet.
-    Identity => clone_of;
 }
 
-trait CloneOf {
-    fn clone_of(&self) -> Result<Tensor>;
-}
+/// `x` itself: a place that holds nothing yet.
+#[derive(Debug, Clone, Copy, Default, Module)]
+#[module(crate = crate)]
+pub struct Identity;
 
-impl CloneOf for Tensor {
-    fn clone_of(&self) -> Result<Tensor> {
-        Ok(self.clone())
+impl Forward for Identity {
+    fn forward(&self, x: &Tensor, _: &mut Ctx<'_>) -> Result<Tensor> {
+        Ok(x.clone())
+    }
+    fn forward_owned(&self, x: Tensor, _: &mut Ctx<'_>) -> Result<Tensor> {
+        Ok(x)
     }
 }
 

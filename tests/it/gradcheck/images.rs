@@ -1,9 +1,8 @@
 //! Cases of convolution, its adjoints, and pooling.
 
 use ferrotape::prelude::*;
-use ferrotape::{Activation, Op};
 
-use super::{Cases, one};
+use super::Cases;
 
 /// Settings, input, weight.
 type Convolution = (Conv2dOp, [usize; 4], [usize; 4]);
@@ -54,7 +53,7 @@ fn forward(cases: &mut Cases, (settings, x, w): Convolution) {
     });
     let inputs = vec![cases.any(&x), cases.any(&w), cases.any(&[w[0]])];
     cases.add(name + " bias, relu", inputs, move |x| {
-        one(&Op::Conv2d(settings, Activation::Relu), &[&x[0], &x[1], &x[2]])?.square()
+        x[0].conv2d_relu(&x[1], Some(&x[2]), settings)?.square()
     });
 }
 
