@@ -3,7 +3,7 @@
 use std::mem::MaybeUninit;
 
 use super::blocking::{KC, Width, vector_bytes, width};
-use super::microkernel::{Tile, tile};
+use super::microkernel::{Tile, opaque, tile};
 use super::output::Output;
 use super::panels::Packs;
 use super::settle::{Finish, Settle, settle_on};
@@ -113,7 +113,8 @@ impl<T: Float> Small<'_, T> {
             k,
             a,
             row_stride: self.a.row_stride,
-            k_stride: self.a.column_stride,
+            // Not to be loaded together with the row's, which the caller stored one by one.
+            k_stride: opaque(self.a.column_stride as *const T) as isize,
             b,
             b_stride,
             last: columns - (vectors - 1) * lanes,
