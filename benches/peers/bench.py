@@ -20,6 +20,8 @@ FIELDS = "case threads rival unit ours theirs ratio low high pairs ours_version 
 TURN = 10e6  # nanoseconds that a turn is to take at least
 SLOW = 2e9  # a rival whose run takes longer is left out
 AVX2 = {"torch": {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"}}
+# Without these glibc gives large blocks back to the system at each free, or not, as the heap happens to lie: up to 8 times the time.
+KEEP = {"GLIBC_TUNABLES": "glibc.malloc.mmap_threshold=1073741824:glibc.malloc.trim_threshold=1099511627776"}
 ROOT = HERE.parent.parent
 TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
 PYTHON = {"torch": "pytorch.py", "jax": "jax_cpu.py"}
@@ -42,15 +44,17 @@ def program(name):
 
 
 class Process:
-    """A peer, started at its first question. `NAME-avx2` is held to AVX2."""
+    """A peer, started at its first question. `NAME-avx2` is held to AVX2; all but `NAME-default` keep the memory that they free."""
 
     def __init__(self, name, threads):
         self.name, self.threads, self.child = name, threads, None
 
     def start(self):
-        name, _, isa = self.name.partition("-")
+        name, _, variant = self.name.partition("-")
         environment = os.environ | {f"{pool}_NUM_THREADS": str(self.threads) for pool in ["OMP", "MKL", "RAYON", "MATMUL"]}
-        if isa == "avx2":
+        if variant != "default":
+            environment |= KEEP
+        if variant == "avx2":
             environment |= AVX2.get(name, {"FERROTAPE_ISA": "avx2"})
         # One thread has one CPU: helpers of a runtime can't run beside it.
         hold = None if self.threads > 1 else lambda: os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
@@ -94,15 +98,15 @@ class Peers(dict):
 
     def sides(self, case, rival):
         """Our process and case, and the rival's: one process for products, one each for the rest."""
-        contender, _, isa = rival.partition("-")
-        held = f"-{isa}" if isa else ""
+        contender, _, variant = rival.partition("-")
+        ours, held = ("ours-avx2", "-avx2") if variant == "avx2" else ("ours", "-" * bool(variant) + variant)
         if case.name.startswith("sgemm/"):
             process = self["sgemm" + held]
             return (process, case.name), (process, f"{case.name}@{contender}")
         if rival in ("operations", "system"):
             return (self["ours"], case.name), (self["ours"], case.name)
-        contender, _, variant = contender.partition("@")
-        return (self["ours" + held], case.name), (self[contender + held], case.name + f"@{variant}" * bool(variant))
+        contender, _, kept = contender.partition("@")
+        return (self[ours], case.name), (self[contender + held], case.name + f"@{kept}" * bool(kept))
 
 
 def interval(ratios):

@@ -27,7 +27,7 @@ def cpu():
 
 def is_peer(row):
     """Held to nothing, and no peak: what `best` is chosen from."""
-    return not any(mark in row["rival"] for mark in ("fma_peak", "-avx2", "@out", "operations", "system"))
+    return not any(mark in row["rival"] for mark in ("fma_peak", "-avx2", "-default", "@out", "operations", "system"))
 
 
 def best(rows):
