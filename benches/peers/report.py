@@ -77,11 +77,20 @@ def section(title, cases, threads, rows):
         yield from (line(case, threads, rows, rivals) for case, rows in found)
 
 
+def missed(rows):
+    for threads in (1, 2):
+        for case in CASES:
+            for rival, least, row in verdicts(case, threads, of_case(rows, case, threads)):
+                if not holds(least, row):
+                    yield f"- {case.name}, {threads} thread{'s' * (threads > 1)}: {cell(row)} of {least:g} over {row['rival']}"
+
+
 def markdown(rows):
     versions = {row[side] for row in rows if row["unit"] != "allocations" for side in ("ours_version", "rival_version")}
     yield from ["# Ours and the peers, in turns", "", f"Versions: {', '.join(sorted(filter(None, versions)))}.", ""]
     yield from ["A ratio over 1: ours is faster. In brackets: the interval that holds the median in 95 of 100 cases. `yes` in the last"]
     yield from ["column: its lower end reaches what was aimed at. `best`: the rival with the smallest ratio."]
+    yield from ["", "Not reached:", "", *missed(rows)]
     for threads in (1, 2):
         for title, belongs in SECTIONS.items():
             yield from section(title, filter(belongs, CASES), threads, rows)
