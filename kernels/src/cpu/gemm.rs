@@ -3,7 +3,7 @@
 mod blocking;
 mod driver;
 mod integers;
-mod microkernel;
+pub(in crate::cpu) mod microkernel;
 mod output;
 mod panels;
 mod settle;

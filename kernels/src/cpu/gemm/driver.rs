@@ -16,7 +16,7 @@ use super::blocking::{
     blocking,
 };
 use super::output::Output;
-use super::panels::{Packs, ROW, Strided};
+use super::panels::{Packs, Strided};
 use super::settle::Finish;
 use super::sliver::{Rows, Sliver, tile_start};
 use super::split::by_blocks;
@@ -102,7 +102,7 @@ pub(crate) unsafe fn multiply<T: Float>(d: Dispatch, p: &Product<'_, T>) -> Resu
     let plan = Plan { blocking, a, b, sums, chunk, apart: false };
     // A panel of B that is packed by one piece is in L2 when it is used, and was fetched before; shared ones make pieces of rows, too.
     let one_block = match d.team && p.n.div_ceil(chunk) < PIECES {
-        true if plan.a.is_some() || p.a.by_rows() => 512,
+        true if plan.a.is_some() => 512,
         true => 2 * blocking.mc,
         false => MC_PACKED,
     };
@@ -116,7 +116,7 @@ pub(crate) unsafe fn multiply<T: Float>(d: Dispatch, p: &Product<'_, T>) -> Resu
 
 /// The tile that suits a product.
 fn tile_kind<T: Float>(p: &Product<'_, T>) -> TileKind {
-    if p.m <= 2 && !p.a.by_rows() {
+    if p.m <= 2 {
         let lies_well = p.b.strided().is_some_and(|b| b.column_stride == 1);
         return if lies_well { TileKind::Low } else { TileKind::Thin };
     }
@@ -173,16 +173,6 @@ impl<T: Float> Product<'_, T> {
         index * KC..((index + 1) * KC).min(self.k_total)
     }
 
-    /// Elements of a packed row of A.
-    pub(super) fn depth(&self) -> usize {
-        if self.a.by_rows() { ROW } else { KC }
-    }
-
-    /// How packed A lies.
-    fn packed_rows(&self, a: *const T) -> Rows<T> {
-        if self.a.by_rows() { Rows::Strided(a, ROW as isize, 1) } else { Rows::Packed(a) }
-    }
-
     /// A sliver of this product, to be completed by the caller.
     fn sliver<'s>(
         &'s self,
@@ -227,7 +217,7 @@ fn streamed<T: Float>(d: Dispatch, p: &Product<'_, T>, plan: &Plan<'_, T>) -> Re
         return Ok(());
     }
     let window = (A_WINDOW / (p.m * KC)).clamp(1, blocks.len());
-    let mut buffer = Buffer::new(bytes::<T>(&[p.m, p.depth(), window])?)?;
+    let mut buffer = Buffer::new(bytes::<T>(&[p.m, KC, window])?)?;
     let packed = buffer.as_mut_slice::<T>();
     for start in blocks.clone().step_by(window) {
         let blocks = start..(start + window).min(blocks.end);
@@ -264,8 +254,8 @@ pub(super) fn stream_piece<T: Float>(
         let a = match plan.a {
             Some(a) => rows_at(a, 0, k.start),
             None => {
-                let from_start = (block - blocks.start) * p.m * p.depth();
-                p.packed_rows(packed.wrapping_add(from_start))
+                let from_start = (block - blocks.start) * p.m * KC;
+                Rows::Packed(packed.wrapping_add(from_start))
             }
         };
         let columns = j..end.min(j + nr);
@@ -299,8 +289,7 @@ fn blocked<T: Float>(d: Dispatch, p: &Product<'_, T>, plan: &Plan<'_, T>) -> Res
     let width = p.n.min(NC).next_multiple_of(nr);
     let mut b_buffer = Buffer::new(bytes::<T>(&[width, KC])?)?;
     let height = if plan.a.is_some() { p.m } else { p.m.min(MC_PACKED) };
-    let mut a_buffer =
-        Buffer::new(if plan.a.is_some() { 0 } else { bytes::<T>(&[height, p.depth()])? })?;
+    let mut a_buffer = Buffer::new(if plan.a.is_some() { 0 } else { bytes::<T>(&[height, KC])? })?;
     // LOOP JC: columns in steps of NC.
     for jc in (0..p.n).step_by(NC) {
         let columns = jc..p.n.min(jc + NC);
@@ -315,7 +304,7 @@ fn blocked<T: Float>(d: Dispatch, p: &Product<'_, T>, plan: &Plan<'_, T>) -> Res
                     None => {
                         let packed = a_buffer.as_mut_slice::<T>();
                         pack_a(d, p, plan, rows, block..block + 1, packed);
-                        p.packed_rows(packed.as_ptr())
+                        Rows::Packed(packed.as_ptr())
                     }
                 };
                 multiply_block(d, p, plan, block, rows, a, columns.clone(), b);
@@ -375,11 +364,10 @@ pub(super) fn pack_a<T: Float>(
         let (block, index) = (piece / tiles, piece % tiles);
         let (start, end) = (tile_start(m, tiles, index), tile_start(m, tiles, index + 1));
         let k = p.block(blocks.start + block);
-        let (step, width) = if p.a.by_rows() { (ROW, ROW) } else { (k.len(), end - start) };
-        let to = to.as_ptr().wrapping_add(block * m * p.depth() + start * step);
+        let to = to.as_ptr().wrapping_add(block * m * KC + start * k.len());
         let columns = row + start..row + end;
         // SAFETY: a panel inside A, to its place in the buffer.
-        unsafe { p.a.pack_on(d, k, columns, to, width) };
+        unsafe { p.a.pack_on(d, k, columns, to, end - start) };
     });
 }
 

@@ -155,7 +155,7 @@ pub(super) fn fetch<T>(address: *const T) {
 
 /// The same pointer, unknown to the optimiser.
 #[inline(always)]
-pub(super) fn opaque<T>(pointer: *const T) -> *const T {
+pub(in crate::cpu) fn opaque<T>(pointer: *const T) -> *const T {
     #[cfg(target_arch = "x86_64")]
     {
         let mut pointer = pointer;

@@ -3,7 +3,6 @@
 use std::ops::Range;
 
 use super::Dispatch;
-use super::blocking::KC;
 use super::microkernel::fetch;
 use crate::cpu::isa::Kernel;
 use crate::cpu::simd::Simd;
@@ -12,18 +11,12 @@ use crate::element::Float;
 /// A `[k, columns]` operand: B, or the transpose of A. An implementation says how panels of it are
 /// packed.
 pub(crate) trait Panels<T: Float>: Sync {
-    /// How it is packed as A: by columns of the transpose, each [`ROW`] elements apart (element
-    /// `(l, j)` at `j * ROW + l`). For operands that are cheap to read along k and dear to
-    /// transpose. Never true of a B.
-    const BY_ROWS: bool = false;
-
     /// Writes element `(l, j)` to `to[(l - k.start) * width + j - columns.start]`, and anything or
-    /// nothing from `columns.end` to the width; or,
-    /// [by rows](Self::BY_ROWS), to `to[(j - columns.start) * width + l - k.start]`.
+    /// nothing from `columns.end` to the width.
     ///
     /// # Safety
     /// - The ranges must lie inside the operand, and `to` must hold `k.len() * width` elements,
-    ///   `width >= columns.len()` (by rows: `columns.len() * width` elements, `width >= k.len()`).
+    ///   `width >= columns.len()`.
     unsafe fn pack<S: Simd<T>>(
         &self,
         s: S,
@@ -38,10 +31,6 @@ pub(crate) trait Panels<T: Float>: Sync {
         None
     }
 }
-
-/// Elements from row to row of an operand packed by rows: not a power of two, so that rows don't
-/// share cache sets.
-pub(crate) const ROW: usize = KC + 16;
 
 /// A strided matrix: element `(l, j)` is at `start + l * k_stride + j * column_stride`.
 #[derive(Debug, Clone, Copy)]
@@ -230,8 +219,6 @@ unsafe fn transpose<T: Float>(
 
 /// [`Panels`] as the driver sees them: any operand, so that there is one instance of the driver.
 pub(crate) trait Packs<T: Float>: Sync {
-    /// [`Panels::BY_ROWS`].
-    fn by_rows(&self) -> bool;
     /// [`Panels::strided`].
     fn strided(&self) -> Option<Strided<T>>;
     /// [`Panels::pack`].
@@ -249,9 +236,6 @@ pub(crate) trait Packs<T: Float>: Sync {
 }
 
 impl<T: Float, P: Panels<T>> Packs<T> for P {
-    fn by_rows(&self) -> bool {
-        P::BY_ROWS
-    }
     fn strided(&self) -> Option<Strided<T>> {
         Panels::strided(self)
     }

@@ -27,7 +27,7 @@ pub(super) fn by_blocks<T: Float>(
     let plan = Plan { chunk: p.n.next_multiple_of(plan.blocking.nr), apart: true, ..*plan };
     let all = p.blocks();
     let window = (A_WINDOW / (p.m * KC)).clamp(1, all.len().min(WINDOW));
-    let rows = p.m * p.depth();
+    let rows = p.m * KC;
     let packs = plan.a.is_none();
     let mut a = Buffer::new(if packs { bytes::<T>(&[rows, window])? } else { 0 })?;
     let mut sums = Buffer::new(bytes::<T>(&[p.m, p.n, window])?)?;

@@ -29,7 +29,7 @@ const ROWS: usize = 8;
 
 /// The matrix, if this is a product of one row with one that lies well, computed in one part.
 pub(super) fn suits<T: Float>(p: &Product<'_, T>) -> Option<[Strided<T>; 2]> {
-    let whole = p.m == 1 && p.k == (0..p.k_total) && p.k_total > 0 && !p.a.by_rows();
+    let whole = p.m == 1 && p.k == (0..p.k_total) && p.k_total > 0;
     let (x, b) = (p.a.strided().filter(|_| whole)?, p.b.strided()?);
     (b.column_stride == 1 || b.k_stride == 1).then_some([x, b])
 }

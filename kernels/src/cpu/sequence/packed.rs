@@ -57,7 +57,7 @@ pub(super) fn forward<T: Float>(shape: &SequenceShape, f: Forward<'_, T>) -> Res
             _ if kept => &*f.h,
             None => &*f.h,
             Some(before) if before < t => &done[before * batch * output..],
-            Some(_) => &*later,
+            Some(_) => later,
         };
         let saved = &mut f.saved[t * batch * width..][..batch * width];
         let x = &f.x[t * batch * input..][..batch * input];

@@ -9,6 +9,7 @@ use std::ops::Range;
 use super::{bytes, load, store};
 use crate::buffer::Buffer;
 use crate::cpu::gemm::KC;
+use crate::cpu::gemm::microkernel::opaque;
 use crate::cpu::isa::Kernel;
 use crate::cpu::parallel::{self, Shared};
 use crate::cpu::simd::Simd;
@@ -425,24 +426,4 @@ impl<T: Float> Tile<T> {
             }
         }
     }
-}
-
-/// The same pointer, unknown to the optimiser.
-#[inline(always)]
-fn opaque<T>(pointer: *const T) -> *const T {
-    #[cfg(target_arch = "x86_64")]
-    {
-        let mut pointer = pointer;
-        // SAFETY: no instruction at all.
-        unsafe {
-            std::arch::asm!(
-                "/* {0} */",
-                inout(reg) pointer,
-                options(pure, readonly, nostack, preserves_flags)
-            );
-        }
-        pointer
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    pointer
 }
