@@ -168,6 +168,11 @@ impl<T: Float> Product<'_, T> {
         first..self.k.end.div_ceil(KC).max(first + 1)
     }
 
+    /// Elements of a packed row of A: no more than there are, if they make one block.
+    fn depth(&self) -> usize {
+        if self.blocks().len() == 1 { KC.min(self.k.len()) } else { KC }
+    }
+
     /// The range of k of a block.
     fn block(&self, index: usize) -> Range<usize> {
         index * KC..((index + 1) * KC).min(self.k_total)
@@ -217,7 +222,7 @@ fn streamed<T: Float>(d: Dispatch, p: &Product<'_, T>, plan: &Plan<'_, T>) -> Re
         return Ok(());
     }
     let window = (A_WINDOW / (p.m * KC)).clamp(1, blocks.len());
-    let mut buffer = Buffer::new(bytes::<T>(&[p.m, KC, window])?)?;
+    let mut buffer = Buffer::new(bytes::<T>(&[p.m, p.depth(), window])?)?;
     let packed = buffer.as_mut_slice::<T>();
     for start in blocks.clone().step_by(window) {
         let blocks = start..(start + window).min(blocks.end);
@@ -289,7 +294,8 @@ fn blocked<T: Float>(d: Dispatch, p: &Product<'_, T>, plan: &Plan<'_, T>) -> Res
     let width = p.n.min(NC).next_multiple_of(nr);
     let mut b_buffer = Buffer::new(bytes::<T>(&[width, KC])?)?;
     let height = if plan.a.is_some() { p.m } else { p.m.min(MC_PACKED) };
-    let mut a_buffer = Buffer::new(if plan.a.is_some() { 0 } else { bytes::<T>(&[height, KC])? })?;
+    let depth = if plan.a.is_some() { 0 } else { p.depth() };
+    let mut a_buffer = Buffer::new(bytes::<T>(&[height, depth])?)?;
     // LOOP JC: columns in steps of NC.
     for jc in (0..p.n).step_by(NC) {
         let columns = jc..p.n.min(jc + NC);
