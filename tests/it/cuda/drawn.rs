@@ -20,6 +20,10 @@ const BY_THE_HOST: &[&str] = &[
     "ConvInteger",
     // Small matrices, one after another.
     "Svd",
+    // Nobody asks a GPU for them: there the expressions that they stand for are computed.
+    "LinearWeight",
+    "MseLoss",
+    "MseLossInput",
     // Of sizes, or of layouts, that kernels can't count through: only absurd ones, and more than 16 dims.
     "Conv2d",
     "Conv2dInput",
