@@ -11,8 +11,9 @@ use crate::module::{Forward, Joint, Module, Visitor, VisitorMut};
 
 /// Layers in a row, named `0`, `1`, ... as in PyTorch's `nn.Sequential`.
 ///
-/// Neighbours may be computed together (a convolution and its relu, a relu behind the pool that follows it), with the results of
-/// the layers one by one, but that a maximum of -0 may come out as +0. While an observer other than a tape listens, each is computed by itself.
+/// Neighbours may be computed together (a convolution with its relu) or exchanged (a relu and the max pool that follows it), with
+/// the results of the layers one by one, but that a maximum of -0 may come out as +0. While an observer other than a tape listens,
+/// each is computed by itself.
 ///
 /// ```
 /// # use ferrotape_nn::{Ctx, Forward, Linear, ReLU, Sequential};
