@@ -16,7 +16,7 @@ mod vector;
 
 use std::sync::Mutex;
 
-pub(crate) use blocking::KC;
+pub(crate) use blocking::{KC, vector_bytes};
 pub(crate) use driver::{Product, multiply, work_ns};
 pub use integers::multiply_integers;
 pub(crate) use output::Output;

@@ -5,7 +5,8 @@
 //! taps, and the columns are the channels of the output, of the input, of the output.
 
 use crate::buffer::Buffer;
-use crate::cpu::gemm::{Dispatch, Packs, Strided};
+use crate::cpu::gemm::microkernel::fetch;
+use crate::cpu::gemm::{Dispatch, Packs, Strided, vector_bytes};
 use crate::cpu::isa::Kernel;
 use crate::cpu::parallel::{self, Shared};
 use crate::cpu::simd::Simd;
@@ -25,14 +26,9 @@ pub(super) const PANEL_BYTES: usize = VECTORS * 64;
 /// Asks for the cache lines of `len` elements, so that they arrive while sums are made.
 #[inline(always)]
 pub(super) fn ask_for<T>(start: *const T, len: usize) {
-    #[cfg(target_arch = "x86_64")]
     for i in (0..len).step_by(64 / size_of::<T>()) {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        // SAFETY: a hint, which never faults.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(start.wrapping_add(i).cast()) };
+        fetch(start.wrapping_add(i));
     }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = (start, len);
 }
 
 /// How columns are cut into panels.
@@ -48,7 +44,7 @@ pub(super) struct Cut {
 impl Cut {
     /// For the ISA that `d` runs.
     pub(super) fn new<T: Float>(d: Dispatch, columns: usize) -> Self {
-        let lanes = d.call::<T, _>(Lookup);
+        let lanes = vector_bytes::<T>(d) / size_of::<T>();
         Cut { columns, lanes, widest: lanes * VECTORS }
     }
 
@@ -69,17 +65,6 @@ impl Cut {
     pub(super) fn width(self) -> usize {
         let rest = self.columns % self.widest;
         self.columns - rest + if rest > 0 { self.width_of(rest) } else { 0 }
-    }
-}
-
-struct Lookup;
-
-impl<T: Float> Kernel<T> for Lookup {
-    type Output = usize;
-    const WIDE: bool = true;
-    #[inline(always)]
-    fn run<S: Simd<T>>(self, _: S) -> usize {
-        S::LANES
     }
 }
 

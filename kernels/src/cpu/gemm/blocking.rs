@@ -137,7 +137,7 @@ pub(super) const fn has_instance(vector_bytes: usize, rows: usize, vectors: usiz
 
 /// The bytes of a vector of the ISA that `dispatch` runs.
 #[inline]
-pub(super) fn vector_bytes<T>(dispatch: Dispatch) -> usize {
+pub(crate) fn vector_bytes<T>(dispatch: Dispatch) -> usize {
     match dispatch.isa() {
         Isa::Scalar => size_of::<T>(),
         Isa::Avx2 => 32,

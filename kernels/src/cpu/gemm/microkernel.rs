@@ -142,7 +142,7 @@ where
 
 /// Asks for a cache line; any address will do.
 #[inline(always)]
-pub(super) fn fetch<T>(address: *const T) {
+pub(in crate::cpu) fn fetch<T>(address: *const T) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: a hint, part of every x86-64.
     unsafe {
