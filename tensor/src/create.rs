@@ -3,7 +3,6 @@
 use crate::device::Device;
 use crate::dtype::{DType, Element, bf16, f16};
 use crate::error::{Error, Result};
-use crate::layout::Layout;
 use crate::observe::Tag;
 use crate::shape::{self, Dims, IntoShape};
 use crate::storage::Storage;
@@ -118,7 +117,7 @@ impl Tensor {
     /// A tensor of zero elements, which needs no memory.
     pub(crate) fn empty_of(dtype: DType) -> Tensor {
         let storage = Storage::empty();
-        Tensor::from_parts(storage, Layout::contiguous(Dims::from_slice(&[0])), dtype, Tag::NONE)
+        Tensor::whole(storage, &[0], dtype, Tag::NONE)
     }
 
     /// A tensor of these elements, row-major.
@@ -287,8 +286,7 @@ impl Tensor {
             let (size, bits) = (dtype.size(), u64::from_le_bytes(bits));
             copy::fill(cuda, size, bits, shape::len(shape)).map_err(failed)?;
         }
-        let layout = Layout::contiguous(Dims::from_slice(shape));
-        Ok(Tensor::from_parts(storage, layout, dtype, Tag::NONE))
+        Ok(Tensor::whole(storage, shape, dtype, Tag::NONE))
     }
 
     /// New memory of this shape, written by `fill`.
@@ -310,12 +308,7 @@ impl Tensor {
                 }
             }
         }
-        Ok(Tensor::dense(storage, shape, dtype))
-    }
-
-    fn dense(storage: Storage, shape: &[usize], dtype: DType) -> Tensor {
-        let layout = Layout::contiguous(Dims::from_slice(shape));
-        Tensor::from_parts(storage, layout, dtype, Tag::NONE)
+        Ok(Tensor::whole(storage, shape, dtype, Tag::NONE))
     }
 }
 

@@ -79,21 +79,20 @@ impl Forward for Sequential {
         while let [layer, rest @ ..] = layers {
             let next = rest.first().map_or(Joint::None, |next| next.joint());
             layers = rest;
-            match layer.joint() {
-                _ if !joins => y = layer.forward_owned(y, ctx)?,
-                first => match (first, next) {
-                    // A maximum of what is cut at 0 is the maximum cut at 0, and so is what flows back; there are fewer of them.
-                    (Joint::Relu, Joint::MaxPool2d(pool)) => {
-                        y = y.max_pool2d(pool).relu()?;
-                        layers = rest.get(1..).unwrap_or_default();
-                    }
-                    // Backward, the three gradients would each cut what they receive.
-                    (Joint::Conv2d(conv), Joint::Relu) if !ctx.is_training() && conv.is_plain() => {
-                        y = y.conv2d_relu(&conv.weight, conv.bias.as_deref(), conv.settings)?;
-                        layers = rest.get(1..).unwrap_or_default();
-                    }
-                    _ => y = layer.forward_owned(y, ctx)?,
-                },
+            match (layer.joint(), next) {
+                // A maximum of what is cut at 0 is the maximum cut at 0, and so is what flows back; there are fewer of them.
+                (Joint::Relu, Joint::MaxPool2d(pool)) if joins => {
+                    y = y.max_pool2d(pool).relu()?;
+                    layers = rest.get(1..).unwrap_or_default();
+                }
+                // Backward, the three gradients would each cut what they receive.
+                (Joint::Conv2d(conv), Joint::Relu)
+                    if joins && !ctx.is_training() && conv.is_plain() =>
+                {
+                    y = y.conv2d_relu(&conv.weight, conv.bias.as_deref(), conv.settings)?;
+                    layers = rest.get(1..).unwrap_or_default();
+                }
+                _ => y = layer.forward_owned(y, ctx)?,
             }
         }
         Ok(y)

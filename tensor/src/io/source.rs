@@ -112,8 +112,8 @@ impl MapSource {
     pub(super) fn open(path: &Path) -> Result<MapSource> {
         let owner = open_file(path).and_then(|file| map_file(&file)).map_err(bad)?;
         let storage = Storage::external(owner)?;
-        let bytes = Layout::contiguous(Dims::from_slice(&[storage.buffer().len()]));
-        Ok(MapSource(Tensor::from_parts(storage, bytes, DType::U8, Tag::NONE)))
+        let bytes = [storage.buffer().len()];
+        Ok(MapSource(Tensor::whole(storage, &bytes, DType::U8, Tag::NONE)))
     }
 }
 
@@ -248,8 +248,7 @@ pub(super) fn fill_tensor(
         }
     }
     result?;
-    let layout = Layout::contiguous(Dims::from_slice(shape));
-    Ok(Tensor::from_parts(storage, layout, dtype, Tag::NONE))
+    Ok(Tensor::whole(storage, shape, dtype, Tag::NONE))
 }
 
 /// A tensor without gaps, to write.

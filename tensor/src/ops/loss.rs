@@ -175,6 +175,9 @@ methods! {
     /// # Errors
     /// As [`mse_loss`](Tensor::mse_loss).
     fn mse_loss_with<'b>(x, target: impl Into<Operand<'b>>, settings: MSELoss) -> Tensor {
+        if let Reduction::Mean = settings.reduction {
+            return x.mse_loss(target);
+        }
         let shape = look("mse_loss", &x)?.shape();
         reduced(difference("mse_loss", &x, target.into()).square(), settings.reduction, shape)
     }

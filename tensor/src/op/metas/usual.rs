@@ -38,11 +38,10 @@ pub(crate) fn usual(op: &Op, inputs: &[&Tensor], metas: &mut Metas) -> bool {
 fn one(op: &Op, a: &Tensor, rest: &[&Tensor]) -> Option<Meta> {
     match (op, a.shape(), rest) {
         (Op::Unary(_), _, []) => Some(a.meta()),
-        (Op::Binary(_) | Op::MseLossInput, x, [b, ..]) if x == b.shape() && fits(op, rest) => {
-            Some(a.meta())
-        }
+        (Op::Binary(_), x, [b]) if x == b.shape() => Some(a.meta()),
         (Op::Binary(_), _, [b]) if b.rank() == 0 => Some(a.meta()),
         (Op::Binary(_), [], [b]) => Some(b.meta()),
+        (Op::MseLossInput, x, [b, c]) if x == b.shape() && c.rank() == 0 => Some(a.meta()),
         (Op::MseLoss, x, [b]) if x == b.shape() => Some(sized(a, &[])),
         (Op::Matmul, &[m, k], [b]) => match *b.shape() {
             [l, n] if k == l => matrix(a, m, n),
@@ -54,15 +53,6 @@ fn one(op: &Op, a: &Tensor, rest: &[&Tensor]) -> Option<Meta> {
             _ => None,
         },
         _ => None,
-    }
-}
-
-/// The number of operands, and the scalar that ends those of `MseLossInput`.
-fn fits(op: &Op, rest: &[&Tensor]) -> bool {
-    match (op, rest) {
-        (Op::MseLossInput, [_, c]) => c.rank() == 0,
-        (Op::Binary(_), [_]) => true,
-        _ => false,
     }
 }
 
