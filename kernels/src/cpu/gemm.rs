@@ -10,6 +10,7 @@ mod settle;
 mod sliver;
 mod small;
 mod split;
+mod swapped;
 #[cfg(test)]
 pub(crate) mod tests;
 mod vector;

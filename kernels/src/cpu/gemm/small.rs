@@ -122,6 +122,7 @@ impl<T: Float> Small<'_, T> {
             to_stride: self.c_stride,
             add: self.add,
             fetch: false,
+            pack: std::ptr::null_mut(),
             ahead: a,
             ahead_stride: 0,
         };

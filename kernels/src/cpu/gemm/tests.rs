@@ -160,6 +160,29 @@ fn many_row_blocks_and_chunks() {
 }
 
 #[test]
+fn few_rows_times_a_transposed_matrix() {
+    let lies = [Lies::RowMajor, Lies::ColumnMajor];
+    for sizes in [[16, 128, 32], [32, 300, 71], [48, 257, 130], [64, 784, 128]] {
+        check::<f32>(sizes, lies);
+        check::<f64>(sizes, lies);
+        let [m, k, n] = sizes;
+        let (rows, columns) = (numbers::<f32>(m, 8), numbers::<f32>(n, 9));
+        for bias in [Bias::Row(&rows), Bias::Column(&columns)] {
+            let epilogue = Epilogue { accumulate: false, bias, activation: Activation::Relu };
+            check_epilogue([m, k, n], lies, epilogue);
+        }
+    }
+}
+
+#[test]
+fn panels_packed_while_they_are_multiplied() {
+    for sizes in [[40, 300, 384], [65, 600, 1025], [12, 100, 1216], [128, 64, 784]] {
+        check::<f32>(sizes, [Lies::ColumnMajor, Lies::RowMajor]);
+        check::<f64>(sizes, [Lies::RowMajor, Lies::RowMajor]);
+    }
+}
+
+#[test]
 fn epilogues() {
     for accumulate in [false, true] {
         for activation in [Activation::None, Activation::Relu] {
