@@ -186,7 +186,7 @@ fn gemm_on<T: Float>(
     c: &mut [T],
     c_stride: usize,
 ) -> Result<()> {
-    if m == 0 || n == 0 {
+    if m == 0 || n == 0 || small::at_once(d, [m, k, n], a, b, epilogue, c, c_stride) {
         return Ok(());
     }
     check_operand(a, [m, k])?;

@@ -65,7 +65,7 @@ pub(super) struct Width {
 const NARROW: usize = 64;
 
 /// The tile for the first of `columns` columns, at most four vectors.
-#[inline]
+#[inline(always)]
 pub(super) fn width<T>(d: Dispatch, k: usize, columns: usize) -> Width {
     let bytes = vector_bytes::<T>(d);
     let lanes = bytes / size_of::<T>();

@@ -11,6 +11,7 @@ pub struct Avx2(());
 impl Avx2 {
     /// # Safety
     /// - The CPU must have AVX2 and FMA.
+    #[inline]
     pub(crate) unsafe fn new_unchecked() -> Self {
         Avx2(())
     }

@@ -11,6 +11,7 @@ pub struct Avx512(());
 impl Avx512 {
     /// # Safety
     /// - The CPU must have AVX-512 F, BW, DQ, VL, AVX2 and FMA.
+    #[inline]
     pub(crate) unsafe fn new_unchecked() -> Self {
         Avx512(())
     }
