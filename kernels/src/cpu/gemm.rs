@@ -5,6 +5,7 @@ mod driver;
 mod integers;
 pub(in crate::cpu) mod microkernel;
 mod output;
+mod packed;
 mod panels;
 mod settle;
 mod sliver;
@@ -21,6 +22,7 @@ pub(crate) use blocking::{KC, vector_bytes};
 pub(crate) use driver::{Product, multiply, work_ns};
 pub use integers::multiply_integers;
 pub(crate) use output::Output;
+pub use packed::{PackedMatrix, gemm_packed};
 pub(crate) use panels::{Packs, Panels, Strided};
 
 use super::isa::{Isa, Kernel, isa, strongest};

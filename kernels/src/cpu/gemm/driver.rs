@@ -128,7 +128,7 @@ pub(super) fn streamed_alone<T: Float>(d: Dispatch, p: &Product<'_, T>) -> Resul
 /// The tile that suits a product.
 fn tile_kind<T: Float>(p: &Product<'_, T>) -> TileKind {
     if p.m <= 2 {
-        let lies_well = p.b.strided().is_some_and(|b| b.column_stride == 1);
+        let lies_well = p.b.strided().or(p.b.panel(0, 0)).is_some_and(|b| b.column_stride == 1);
         return if lies_well { TileKind::Low } else { TileKind::Thin };
     }
     match p.n * size_of::<T>() {
@@ -302,14 +302,17 @@ pub(super) fn stream_piece<T: Float>(
             sliver.ahead = Some(b.at(next[0], next[1]));
             sliver.ahead_stride = b.k_stride;
         }
-        match plan.b.or(while_multiplied.filter(|_| columns.len() == nr)) {
-            Some(b) => {
+        let lies = match plan.b {
+            Some(b) => Some(Strided { start: b.at(k.start, j), ..b }),
+            None => p.b.panel(k.start, j),
+        };
+        match (lies, while_multiplied.filter(|_| columns.len() == nr)) {
+            (Some(b), _) => (sliver.b, sliver.b_stride) = (b.start, b.k_stride),
+            (None, Some(b)) => {
                 (sliver.b, sliver.b_stride) = (b.at(k.start, j), b.k_stride);
-                if plan.b.is_none() {
-                    sliver.pack = spare;
-                }
+                sliver.pack = spare;
             }
-            None => {
+            (None, None) => {
                 // SAFETY: a panel inside B; the spare one holds it.
                 unsafe { p.b.pack_on(d, k, columns, spare, nr) };
                 sliver.b = spare;

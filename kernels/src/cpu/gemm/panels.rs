@@ -30,6 +30,11 @@ pub(crate) trait Panels<T: Float>: Sync {
     fn strided(&self) -> Option<Strided<T>> {
         None
     }
+
+    /// What starts at `(l, j)`, if the operand is packed: the rest of its panel, strided.
+    fn panel(&self, _l: usize, _j: usize) -> Option<Strided<T>> {
+        None
+    }
 }
 
 /// A strided matrix: element `(l, j)` is at `start + l * k_stride + j * column_stride`.
@@ -87,7 +92,7 @@ impl<T: Float> Panels<T> for Strided<T> {
 /// # Safety
 /// - As [`Panels::pack`].
 #[inline(always)]
-unsafe fn copy_rows<T: Float, S: Simd<T>>(
+pub(super) unsafe fn copy_rows<T: Float, S: Simd<T>>(
     s: S,
     from: *const T,
     stride: isize,
@@ -221,6 +226,8 @@ unsafe fn transpose<T: Float>(
 pub(crate) trait Packs<T: Float>: Sync {
     /// [`Panels::strided`].
     fn strided(&self) -> Option<Strided<T>>;
+    /// [`Panels::panel`].
+    fn panel(&self, l: usize, j: usize) -> Option<Strided<T>>;
     /// [`Panels::pack`].
     ///
     /// # Safety
@@ -238,6 +245,9 @@ pub(crate) trait Packs<T: Float>: Sync {
 impl<T: Float, P: Panels<T>> Packs<T> for P {
     fn strided(&self) -> Option<Strided<T>> {
         Panels::strided(self)
+    }
+    fn panel(&self, l: usize, j: usize) -> Option<Strided<T>> {
+        Panels::panel(self, l, j)
     }
     unsafe fn pack_on(
         &self,

@@ -2,7 +2,8 @@
 //!
 //! The order is R2's: a chain of FMAs in ascending k for each column and block, block sums added in ascending order. Where the matrix's rows
 //! are contiguous, eight of them at a time go over a run of columns whose sums stay in L1: eight streams that prefetchers follow. Where its
-//! columns are (a linear layer's weight), blocks are transposed in registers into a tile of [`Simd::BLOCK`] rows by some columns.
+//! columns are (a linear layer's weight), blocks are transposed in registers into a tile of [`Simd::BLOCK`] rows by some columns. A packed
+//! one is a stream a panel.
 
 use std::mem::MaybeUninit;
 use std::ops::Range;
@@ -24,25 +25,42 @@ const COLUMNS: usize = 512;
 /// where columns are a power of two apart.
 const WIDE: usize = 2;
 
+/// Vectors of a panel's columns whose sums are made side by side: as many as hide an FMA's latency behind loads.
+const VECTORS: usize = 4;
+
 /// Rows of the matrix that are added in one go over the columns.
 const ROWS: usize = 8;
 
-/// The matrix, if this is a product of one row with one that lies well, computed in one part.
-pub(super) fn suits<T: Float>(p: &Product<'_, T>) -> Option<[Strided<T>; 2]> {
-    let whole = p.m == 1 && p.k == (0..p.k_total) && p.k_total > 0;
-    let (x, b) = (p.a.strided().filter(|_| whole)?, p.b.strided()?);
-    (b.column_stride == 1 || b.k_stride == 1).then_some([x, b])
+/// A row and the matrix that it is multiplied with.
+pub(super) struct Operands<T> {
+    x: Strided<T>,
+    /// The matrix; its first panel, if it is packed.
+    b: Strided<T>,
+    packed: bool,
 }
 
-/// Computes the product of the row `x` and `b`.
-pub(super) fn multiply<T: Float>(d: Dispatch, p: &Product<'_, T>, [x, b]: [Strided<T>; 2]) {
+/// The operands, if this is a product of one row with a matrix that lies well, computed in one part.
+pub(super) fn suits<T: Float>(p: &Product<'_, T>) -> Option<Operands<T>> {
+    let whole = p.m == 1 && p.k == (0..p.k_total) && p.k_total > 0;
+    let x = p.a.strided().filter(|_| whole)?;
+    let panel = p.b.panel(0, 0);
+    let b = panel.or(p.b.strided())?;
+    let packed = panel.is_some();
+    (b.column_stride == 1 || b.k_stride == 1).then_some(Operands { x, b, packed })
+}
+
+/// Computes the product.
+pub(super) fn multiply<T: Float>(d: Dispatch, p: &Product<'_, T>, operands: Operands<T>) {
+    let Operands { x, b, packed } = operands;
     // With a team, shorter runs: a vector is soon done.
     let chunk = if d.team { COLUMNS / 2 } else { COLUMNS };
     // Bound by memory: about four times what its arithmetic takes.
     parallel::run(p.n.div_ceil(chunk), work_ns(4, p.n, p.k_total), &|piece| {
         let columns = piece * chunk..p.n.min((piece + 1) * chunk);
         let piece = Piece { p, x, b, columns };
-        if b.column_stride == 1 {
+        if packed {
+            d.call::<T, _>(ByPanels(piece));
+        } else if b.column_stride == 1 {
             d.call::<T, _>(ByRows(piece));
         } else {
             d.call::<T, _>(ByColumns(piece));
@@ -109,7 +127,61 @@ impl<T: Float> Kernel<T> for ByColumns<'_, T> {
     }
 }
 
+/// A piece of a packed matrix.
+struct ByPanels<'a, T: Float>(Piece<'a, T>);
+
+impl<T: Float> Kernel<T> for ByPanels<'_, T> {
+    type Output = ();
+    const WIDE: bool = true;
+    #[inline(always)]
+    fn run<S: Simd<T>>(self, s: S) {
+        let mut sums = Aligned::<T, COLUMNS>::new();
+        let (start, len) = (self.0.columns.start, self.0.columns.len());
+        let width = VECTORS * S::LANES;
+        for j in (0..len).step_by(width) {
+            // SAFETY: whole vectors of a panel, whose width is a multiple of theirs, as the sums' room is.
+            unsafe {
+                if let Some(b) = self.0.p.b.panel(0, start + j) {
+                    self.0.by_panel(s, b, sums.start().add(j));
+                }
+            }
+        }
+        // SAFETY: the sums of the columns.
+        unsafe { self.0.settle(s, sums.start()) };
+    }
+}
+
 impl<T: Float> Piece<'_, T> {
+    /// The sums of [`VECTORS`] vectors of columns of a panel.
+    ///
+    /// # Safety
+    /// - The panel must hold them for all of k, and `to` must be writable for them.
+    #[inline(always)]
+    unsafe fn by_panel<S: Simd<T>>(&self, s: S, b: Strided<T>, to: *mut T) {
+        let mut row = b.start;
+        let mut sums = [s.splat(T::ZERO); VECTORS];
+        for start in (0..self.p.k_total).step_by(KC) {
+            let mut block = [s.splat(T::ZERO); VECTORS];
+            for l in start..self.p.k_total.min(start + KC) {
+                // SAFETY: row `l` of the panel, and of x.
+                unsafe {
+                    let x = s.splat(self.x(l));
+                    for (v, sum) in block.iter_mut().enumerate() {
+                        *sum = s.fma(x, s.load(row.add(v * S::LANES)), *sum);
+                    }
+                }
+                row = row.wrapping_offset(b.k_stride);
+            }
+            for (sum, block) in sums.iter_mut().zip(block) {
+                *sum = if start == 0 { block } else { s.add(*sum, block) };
+            }
+        }
+        for (v, sum) in sums.into_iter().enumerate() {
+            // SAFETY: by the caller's contract.
+            unsafe { s.store(to.add(v * S::LANES), sum) };
+        }
+    }
+
     /// Element `l` of the row.
     ///
     /// # Safety
