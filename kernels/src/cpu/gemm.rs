@@ -179,7 +179,25 @@ pub fn gemm_batched<T: Float>(
 }
 
 /// [`gemm`] under a given ISA. By reference, as what it calls: copies of what was just written stall a small product.
+#[inline(always)]
 fn gemm_on<T: Float>(
+    d: Dispatch,
+    sizes: [usize; 3],
+    a: &Matrix<'_, T>,
+    b: &Matrix<'_, T>,
+    epilogue: &Epilogue<'_, T>,
+    c: &mut [T],
+    c_stride: usize,
+) -> Result<()> {
+    if small::at_once(d, sizes, a, b, epilogue, c, c_stride) {
+        return Ok(());
+    }
+    checked(d, sizes, a, b, epilogue, c, c_stride)
+}
+
+/// [`gemm_on`] for all but the plainest small products.
+#[inline(never)]
+fn checked<T: Float>(
     d: Dispatch,
     [m, k, n]: [usize; 3],
     a: &Matrix<'_, T>,
@@ -188,7 +206,7 @@ fn gemm_on<T: Float>(
     c: &mut [T],
     c_stride: usize,
 ) -> Result<()> {
-    if m == 0 || n == 0 || small::at_once(d, [m, k, n], a, b, epilogue, c, c_stride) {
+    if m == 0 || n == 0 {
         return Ok(());
     }
     check_operand(a, [m, k])?;

@@ -45,7 +45,7 @@ pub(super) fn suits(d: Dispatch, [m, k, n]: [usize; 3]) -> bool {
 
 /// Computes a small product whose B is read in place and that nothing follows, if these are such operands and all of them lie in their
 /// data: one look at the sizes, where [`gemm_on`](super::gemm_on) takes several. False: nothing was done.
-#[inline]
+#[inline(always)]
 pub(super) fn at_once<T: Float>(
     d: Dispatch,
     [m, k, n]: [usize; 3],
@@ -70,10 +70,11 @@ pub(super) fn at_once<T: Float>(
         && m1 * c_stride + n1 < c.len()
         && (c_stride >= n || m1 == 0);
     let nothing = matches!((&epilogue.bias, epilogue.activation), (Bias::None, Activation::None));
-    if !inside || !nothing || !suits(d, [m, k, n]) {
+    if !inside || !nothing || (m * n * k > SMALL_VECTOR && !suits(d, [m, k, n])) {
         return false;
     }
-    let widest = vector_bytes::<T>(d) / size_of::<T>() * widest(vector_bytes::<T>(d));
+    let bytes = vector_bytes::<T>(d);
+    let widest = bytes / size_of::<T>() * widest(bytes);
     let width = width::<T>(d, k, n.min(widest));
     if width.columns < n {
         return false;
