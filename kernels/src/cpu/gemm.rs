@@ -215,6 +215,9 @@ fn checked<T: Float>(
     require(m == 1 || c_stride >= n, "gemm: rows of c overlap")?;
     let end = (m - 1).checked_mul(c_stride).and_then(|start| start.checked_add(n));
     require(end.is_some_and(|end| end <= c.len()), "gemm: c is too short")?;
+    if small::tiny(d, [m, k, n], a, b, epilogue, c, c_stride) {
+        return Ok(());
+    }
     // SAFETY: the operands, the biases and c were checked.
     unsafe { unchecked(d, [m, k, n], a, b, epilogue, c.as_mut_ptr(), c_stride) }
 }

@@ -44,7 +44,7 @@ pub(super) fn suits(d: Dispatch, [m, k, n]: [usize; 3]) -> bool {
 }
 
 /// Computes a small product whose B is read in place and that nothing follows, if these are such operands and all of them lie in their
-/// data: one look at the sizes, where [`gemm_on`](super::gemm_on) takes several. False: nothing was done.
+/// data: one look at the sizes, where [`checked`](super::checked) takes several. False: nothing was done.
 #[inline(always)]
 pub(super) fn at_once<T: Float>(
     d: Dispatch,
@@ -99,6 +99,55 @@ pub(super) fn at_once<T: Float>(
     // SAFETY: the operands and c hold the product, as was just checked; there is a tile of every height up to the highest.
     unsafe { tiles(width.d, [m, height, width.vectors], t) };
     true
+}
+
+/// Elements of a B that is copied, and of a C that a bias is added to, by plain loops.
+const TINY: usize = 64;
+
+/// As [`at_once`] for checked operands, of which B may lie as it likes, and with an epilogue, if B and C are tiny.
+pub(super) fn tiny<T: Float>(
+    d: Dispatch,
+    [m, k, n]: [usize; 3],
+    a: &Matrix<'_, T>,
+    b: &Matrix<'_, T>,
+    epilogue: &Epilogue<'_, T>,
+    c: &mut [T],
+    c_stride: usize,
+) -> bool {
+    let few = m <= TINY && k <= TINY && n <= TINY && m * n <= TINY && k * n <= TINY;
+    if !few || (b.row_stride | b.column_stride) < 0 {
+        return false;
+    }
+    let mut copy = [T::ZERO; TINY];
+    for l in 0..k {
+        let row = b.offset + l * b.row_stride as usize;
+        for (j, to) in copy[l * n..][..n].iter_mut().enumerate() {
+            *to = b.data[row + j * b.column_stride as usize];
+        }
+    }
+    let b = Matrix { data: &copy, offset: 0, row_stride: n as isize, column_stride: 1 };
+    let sums = Epilogue { accumulate: epilogue.accumulate, ..Epilogue::default() };
+    let done = at_once(d, [m, k, n], a, &b, &sums, c, c_stride);
+    if done {
+        follow(epilogue, [m, n], c, c_stride);
+    }
+    done
+}
+
+/// What follows the sums of a tiny C.
+fn follow<T: Float>(epilogue: &Epilogue<'_, T>, [m, n]: [usize; 2], c: &mut [T], c_stride: usize) {
+    for i in 0..m {
+        for (j, x) in c[i * c_stride..][..n].iter_mut().enumerate() {
+            match epilogue.bias {
+                Bias::None => {}
+                Bias::Row(bias) => *x = *x + bias[i],
+                Bias::Column(bias) => *x = *x + bias[j],
+            }
+            if epilogue.activation == Activation::Relu && T::ZERO > *x {
+                *x = T::ZERO;
+            }
+        }
+    }
 }
 
 /// The most vectors a tile has.

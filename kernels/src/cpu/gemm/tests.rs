@@ -234,7 +234,15 @@ fn a_packed_matrix_that_does_not_fit_is_an_error() {
 fn epilogues() {
     for accumulate in [false, true] {
         for activation in [Activation::None, Activation::Relu] {
-            for [m, k, n] in [[1, 5, 1], [9, 300, 1], [1, 300, 9], [13, 600, 37], [13, 0, 37]] {
+            for [m, k, n] in [
+                [1, 5, 1],
+                [4, 2, 2],
+                [7, 3, 9],
+                [9, 300, 1],
+                [1, 300, 9],
+                [13, 600, 37],
+                [13, 0, 37],
+            ] {
                 let (rows, columns) = (numbers::<f32>(m, 8), numbers::<f32>(n, 9));
                 for bias in [Bias::None, Bias::Row(&rows), Bias::Column(&columns)] {
                     let epilogue = Epilogue { accumulate, bias, activation };
