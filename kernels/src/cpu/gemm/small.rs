@@ -55,10 +55,10 @@ pub(super) fn at_once<T: Float>(
     c: &mut [T],
     c_stride: usize,
 ) -> bool {
-    // From 1 to 256 each, strides from 0 to 2^32: nothing overflows.
+    // From 1 to 256 each, strides from 0 to 2^22: nothing overflows.
     let [m1, k1, n1] = [m.wrapping_sub(1), k.wrapping_sub(1), n.wrapping_sub(1)];
     let strides = (a.row_stride | a.column_stride | b.row_stride) as usize | c_stride;
-    if (m1 | k1 | n1) >= 256 || strides >> 32 != 0 || b.column_stride != 1 {
+    if (m1 | k1 | n1) >= 256 || strides >= 1 << 22 || b.column_stride != 1 {
         return false;
     }
     let a_last = m1 * a.row_stride as usize + k1 * a.column_stride as usize;
