@@ -1,6 +1,6 @@
 """cases.csv, read: every case of the record, its rivals and the ratios that it is to reach.
 
-A name holds all that a peer needs: `sgemm/NN/MxKxN` (layouts of the operands, T: stored transposed), `OP/COUNT`, `OP/ROWSxCOLUMNS`,
+A name holds all that a peer needs: `sgemm/NN/MxKxN` (layouts of the operands, T: stored transposed, P: so, and packed by us), `OP/COUNT`, `OP/ROWSxCOLUMNS`,
 `conv_fwd/NxCxHxW_oO_kK_pP`, `NETWORK/train_bBATCH`; `_xN` says that a run does it N times. `RIVAL@out` writes into a kept tensor,
 `RIVAL-avx2` and our side of that pair are held to AVX2; `RIVAL-default` has the system's allocator as it is. `best` is the rival with the smallest ratio. `allocations/CASE` counts a run's
 heap allocations, beside the operations of the run (`operations`) and, in ten runs, what asks the system for tensor memory (`system`).

@@ -1,27 +1,27 @@
 //! f32 matrix products, slices in and out: `sgemm/NN/MxKxN` is ours; `@mkl`, `@openblas`, `@gemm` and `@matrixmultiply` behind it
-//! ask a rival in the same process.
+//! ask a rival in the same process. `NP` is `NT` with a right operand that we have packed beforehand; rivals take it as it lies.
 
 use std::rc::Rc;
 
-use ferrotape_kernels::cpu::gemm::{Epilogue, Matrix, gemm};
+use ferrotape_kernels::cpu::gemm::{Epilogue, Matrix, PackedMatrix, gemm, gemm_packed};
 use ferrotape_kernels::cpu::isa::isa;
 use ferrotape_kernels::cpu::parallel::set_threads;
 use ferrotape_kernels::cpu::peak::fma_burst;
 use ferrotape_peer_protocol::{Run, serve, threads};
 use ferrotape_rivals::{Blas, Product, matrixmultiply};
 
-/// A case's product, and who is to compute it.
-fn parse(case: &str) -> Option<(Product, &str)> {
+/// A case's product, whether our right operand is packed, and who is to compute it.
+fn parse(case: &str) -> Option<(Product, bool, &str)> {
     let (case, contender) = case.split_once('@').unwrap_or((case, "ours"));
     let (layout, size) = case.strip_prefix("sgemm/")?.split_once('/')?;
     let size: Vec<usize> = size.split('x').map(|size| size.parse().ok()).collect::<Option<_>>()?;
     let transposed = match layout {
         "NN" => [false, false],
-        "NT" => [false, true],
+        "NT" | "NP" => [false, true],
         "TN" => [true, false],
         _ => return None,
     };
-    Some((Product { size: size.try_into().ok()?, transposed }, contender))
+    Some((Product { size: size.try_into().ok()?, transposed }, layout == "NP", contender))
 }
 
 /// What a wrong call fails with ends the bench.
@@ -31,6 +31,16 @@ fn ours(product: Product, a: &[f32], b: &[f32], c: &mut [f32]) {
     let a = Matrix { data: a, offset: 0, row_stride: ar, column_stride: ac };
     let b = Matrix { data: b, offset: 0, row_stride: br, column_stride: bc };
     if let Err(error) = gemm(product.size, a, b, Epilogue::default(), c, product.size[2]) {
+        panic!("{error}");
+    }
+}
+
+/// As [`ours`], the right operand being packed.
+#[allow(clippy::panic)]
+fn packed(product: Product, a: &[f32], b: &PackedMatrix<f32>, c: &mut [f32]) {
+    let ([m, _, n], [[ar, ac], _]) = (product.size, product.strides());
+    let a = Matrix { data: a, offset: 0, row_stride: ar, column_stride: ac };
+    if let Err(error) = gemm_packed(m, a, b, Epilogue::default(), c, n) {
         panic!("{error}");
     }
 }
@@ -49,11 +59,17 @@ fn main() -> std::io::Result<()> {
     set_threads(threads);
     let (mkl, openblas) = (Blas::mkl(threads).map(Rc::new), Blas::openblas(threads).map(Rc::new));
     let build = |case: &str| {
-        let (product, contender) = parse(case)?;
+        let (product, is_packed, contender) = parse(case)?;
         let [m, k, n] = product.size;
         let (a, b, mut c) = (data(m * k), data(k * n), vec![0f32; m * n]);
         Some(match contender {
-            "ours" => Box::new(move || ours(product, &a, &b, &mut c)) as Run,
+            "ours" if is_packed => {
+                let [_, [row_stride, column_stride]] = product.strides();
+                let matrix = Matrix { data: &b, offset: 0, row_stride, column_stride };
+                let b = PackedMatrix::new([k, n], matrix).ok()?;
+                Box::new(move || packed(product, &a, &b, &mut c)) as Run
+            }
+            "ours" => Box::new(move || ours(product, &a, &b, &mut c)),
             "matrixmultiply" => Box::new(move || matrixmultiply(product, &a, &b, &mut c)),
             "gemm" => Box::new(move || ferrotape_rivals::gemm(threads, product, &a, &b, &mut c)),
             "mkl" => {

@@ -5,11 +5,13 @@ mod driver;
 mod integers;
 pub(in crate::cpu) mod microkernel;
 mod output;
+mod packed;
 mod panels;
 mod settle;
 mod sliver;
 mod small;
 mod split;
+mod swapped;
 #[cfg(test)]
 pub(crate) mod tests;
 mod vector;
@@ -20,6 +22,7 @@ pub(crate) use blocking::{KC, vector_bytes};
 pub(crate) use driver::{Product, multiply, work_ns};
 pub use integers::multiply_integers;
 pub(crate) use output::Output;
+pub use packed::{PackedMatrix, gemm_packed};
 pub(crate) use panels::{Packs, Panels, Strided};
 
 use super::isa::{Isa, Kernel, isa, strongest};
@@ -176,7 +179,25 @@ pub fn gemm_batched<T: Float>(
 }
 
 /// [`gemm`] under a given ISA. By reference, as what it calls: copies of what was just written stall a small product.
+#[inline(always)]
 fn gemm_on<T: Float>(
+    d: Dispatch,
+    sizes: [usize; 3],
+    a: &Matrix<'_, T>,
+    b: &Matrix<'_, T>,
+    epilogue: &Epilogue<'_, T>,
+    c: &mut [T],
+    c_stride: usize,
+) -> Result<()> {
+    if small::at_once(d, sizes, a, b, epilogue, c, c_stride) {
+        return Ok(());
+    }
+    checked(d, sizes, a, b, epilogue, c, c_stride)
+}
+
+/// [`gemm_on`] for all but the plainest small products.
+#[inline(never)]
+fn checked<T: Float>(
     d: Dispatch,
     [m, k, n]: [usize; 3],
     a: &Matrix<'_, T>,
@@ -194,6 +215,9 @@ fn gemm_on<T: Float>(
     require(m == 1 || c_stride >= n, "gemm: rows of c overlap")?;
     let end = (m - 1).checked_mul(c_stride).and_then(|start| start.checked_add(n));
     require(end.is_some_and(|end| end <= c.len()), "gemm: c is too short")?;
+    if small::tiny(d, [m, k, n], a, b, epilogue, c, c_stride) {
+        return Ok(());
+    }
     // SAFETY: the operands, the biases and c were checked.
     unsafe { unchecked(d, [m, k, n], a, b, epilogue, c.as_mut_ptr(), c_stride) }
 }

@@ -66,6 +66,7 @@ pub fn strongest() -> Isa {
 
 /// The set in force: the strongest available, or `FERROTAPE_ISA` = `scalar`, `avx2` or `avx512` if the CPU has it (an unknown
 /// name or one beyond the CPU falls back to the strongest available). Fixed at first use.
+#[inline]
 pub fn isa() -> Isa {
     static ISA: OnceLock<Isa> = OnceLock::new();
     *ISA.get_or_init(|| {

@@ -120,6 +120,11 @@ pub trait Simd<T>: Copy + Send + Sync + 'static {
     fn fold_sum(self, a: Self::V) -> T;
     /// The lowest bits moved to the exponent field: `2^n` of `n + bias + 1.5 * 2^MANTISSA`, whose low bits are `n + bias`.
     fn low_bits_to_exponent(self, a: Self::V) -> Self::V;
+    /// Four elements of each of [`LANES`](Self::LANES) columns, transposed: lane `i` of vector `j` is `from[i * stride + j]`.
+    ///
+    /// # Safety
+    /// - Every column must be readable for 4 elements.
+    unsafe fn load_columns(self, from: *const T, stride: isize) -> [Self::V; 4];
     /// Side of a block that [`transpose`](Self::transpose) takes.
     const BLOCK: usize;
 

@@ -65,7 +65,7 @@ pub(super) struct Width {
 const NARROW: usize = 64;
 
 /// The tile for the first of `columns` columns, at most four vectors.
-#[inline]
+#[inline(always)]
 pub(super) fn width<T>(d: Dispatch, k: usize, columns: usize) -> Width {
     let bytes = vector_bytes::<T>(d);
     let lanes = bytes / size_of::<T>();
@@ -92,6 +92,10 @@ pub(super) fn width<T>(d: Dispatch, k: usize, columns: usize) -> Width {
 /// Elements of A up to which a piece runs through all of k before it goes to the next panel of B: A
 /// stays in L2, and B's columns (or rows) are read in one go.
 pub(super) const A_RESIDENT: usize = 1 << 17;
+
+/// Bytes that a panel of B may span where it is read in place: the first level of address translation has 64 to 96 pages, and A
+/// and C need some.
+pub(super) const PANEL_PAGES: usize = 50 << 12;
 
 /// Elements of B from which on it does not stay in L2.
 pub(super) const L2: usize = 1 << 18;

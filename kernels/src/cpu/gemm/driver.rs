@@ -12,15 +12,16 @@ use std::ops::Range;
 
 use super::Dispatch;
 use super::blocking::{
-    A_RESIDENT, A_WINDOW, Blocking, KC, L2, MC_PACKED, NC, PIECE, PIECE_COLUMNS, PIECES, TileKind,
-    blocking,
+    A_RESIDENT, A_WINDOW, Blocking, KC, L2, MC_PACKED, NC, PANEL_PAGES, PIECE, PIECE_COLUMNS,
+    PIECES, TileKind, blocking,
 };
+use super::microkernel::packs;
 use super::output::Output;
 use super::panels::{Packs, Strided};
 use super::settle::Finish;
 use super::sliver::{Rows, Sliver, tile_start};
 use super::split::by_blocks;
-use super::vector;
+use super::{swapped, vector};
 use crate::buffer::Buffer;
 use crate::cpu::parallel::{self, Shared};
 use crate::element::Float;
@@ -84,6 +85,9 @@ pub(crate) unsafe fn multiply<T: Float>(d: Dispatch, p: &Product<'_, T>) -> Resu
         vector::multiply(d, p, operands);
         return Ok(());
     }
+    if swapped::suits(d, p) {
+        return swapped::multiply(d, p);
+    }
     let blocking = blocking::<T>(d, tile_kind(p));
     let a = p.a.strided().and_then(|a| in_place(a, p.m, p.n.div_ceil(blocking.nr)));
     let mut sum_buffer = match p.finish.accumulate && p.k_total > KC {
@@ -94,8 +98,7 @@ pub(crate) unsafe fn multiply<T: Float>(d: Dispatch, p: &Product<'_, T>) -> Resu
     let sums = sum_buffer
         .as_mut()
         .map(|b| unsafe { Output::new(b.as_mut_slice::<T>().as_mut_ptr(), p.n, p.n, 0) });
-    let small_b = |b: &Strided<T>| b.column_stride == 1 && b.k_stride.unsigned_abs() <= 256;
-    let b = p.b.strided().filter(|b| b.column_stride == 1 && (p.m <= blocking.mr || small_b(b)));
+    let b = p.b.strided().filter(|b| b.column_stride == 1 && (p.m <= blocking.mr || close(p, b)));
     let fair = PIECE / p.m.saturating_mul(p.k.len()).max(1);
     let fair = if d.team { fair } else { PIECE_COLUMNS };
     let chunk = fair.clamp(1, PIECE_COLUMNS).next_multiple_of(blocking.nr);
@@ -114,10 +117,18 @@ pub(crate) unsafe fn multiply<T: Float>(d: Dispatch, p: &Product<'_, T>) -> Resu
     }
 }
 
+/// A product whose A is read in place, all rows of it at a time, on this thread.
+pub(super) fn streamed_alone<T: Float>(d: Dispatch, p: &Product<'_, T>) -> Result<()> {
+    let blocking = blocking::<T>(d, tile_kind(p));
+    let a = p.a.strided().map(|a| Rows::Strided(a.start, a.column_stride, a.k_stride));
+    let chunk = PIECE_COLUMNS.next_multiple_of(blocking.nr);
+    streamed(d, p, &Plan { blocking, a, b: None, sums: None, chunk, apart: false })
+}
+
 /// The tile that suits a product.
 fn tile_kind<T: Float>(p: &Product<'_, T>) -> TileKind {
     if p.m <= 2 {
-        let lies_well = p.b.strided().is_some_and(|b| b.column_stride == 1);
+        let lies_well = p.b.strided().or(p.b.panel(0, 0)).is_some_and(|b| b.column_stride == 1);
         return if lies_well { TileKind::Low } else { TileKind::Thin };
     }
     match p.n * size_of::<T>() {
@@ -135,6 +146,14 @@ fn in_place<T: Float>(a: Strided<T>, m: usize, panels: usize) -> Option<Rows<T>>
         || (a.k_stride == 1 && (panels <= 8 || m <= 6))
         || (a.column_stride == 1 && panels <= 2);
     few.then_some(rows)
+}
+
+/// True if a panel of B can be read again and again where it lies: its pages stay within the first level of address translation,
+/// and its rows do not evict each other from L1.
+fn close<T: Float>(p: &Product<'_, T>, b: &Strided<T>) -> bool {
+    let stride = b.k_stride.unsigned_abs().saturating_mul(size_of::<T>());
+    let panel = stride.saturating_mul(KC.min(p.k.len()));
+    stride <= 1024 || (panel <= PANEL_PAGES && !stride.is_multiple_of(512))
 }
 
 /// `A`'s rows from row `row`, at the start of block `l` of k.
@@ -197,6 +216,7 @@ impl<T: Float> Product<'_, T> {
             a,
             b: std::ptr::null(),
             b_stride: plan.blocking.nr as isize,
+            pack: std::ptr::null_mut(),
             j: columns.start,
             columns: columns.len(),
             ahead: None,
@@ -251,9 +271,16 @@ pub(super) fn stream_piece<T: Float>(
     let spare: *mut T = spare.0.as_mut_ptr().cast();
     let end = p.n.min((piece + 1) * plan.chunk);
     let start = piece * plan.chunk;
-    // B beyond L2, in rows that are contiguous: the next panel is fetched while this one is multiplied.
-    let by_rows =
-        p.b.strided().filter(|b| b.column_stride == 1 && p.n.saturating_mul(p.k.len()) >= L2);
+    // B in rows that are contiguous: the next panel is fetched while this one is multiplied.
+    let by_rows = p.b.strided().filter(|b| b.column_stride == 1);
+    let beyond = by_rows.is_some() && p.n.saturating_mul(p.k.len()) >= L2;
+    let panels_first = !beyond && p.m.saturating_mul(p.k.len()) <= A_RESIDENT;
+    // A whole panel of them is packed by the first tile.
+    let Blocking { mr, lanes, .. } = plan.blocking;
+    let tiles = p.m.div_ceil(mr);
+    let highest = tile_start(p.m, tiles, 1);
+    let can = tiles > 1 && packs(lanes * size_of::<T>(), highest, nr / lanes);
+    let while_multiplied = by_rows.filter(|_| can);
     let step = |block: usize, j: usize| {
         let k = p.block(block);
         let a = match plan.a {
@@ -265,14 +292,27 @@ pub(super) fn stream_piece<T: Float>(
         };
         let columns = j..end.min(j + nr);
         let mut sliver = p.sliver(plan, block, [0, p.m], a, columns.clone());
-        let next = if columns.end < end { [k.start, columns.end] } else { [k.end, start] };
-        if let Some(b) = by_rows.filter(|_| next[0] < blocks.end * KC) {
+        let next = match panels_first {
+            true if block + 1 < blocks.end => [k.end, j],
+            true => [blocks.start * KC, columns.end],
+            false if columns.end < end => [k.start, columns.end],
+            false => [k.end, start],
+        };
+        if let Some(b) = by_rows.filter(|_| next[0] < blocks.end * KC && next[1] < end) {
             sliver.ahead = Some(b.at(next[0], next[1]));
             sliver.ahead_stride = b.k_stride;
         }
-        match plan.b {
-            Some(b) => (sliver.b, sliver.b_stride) = (b.at(k.start, j), b.k_stride),
-            None => {
+        let lies = match plan.b {
+            Some(b) => Some(Strided { start: b.at(k.start, j), ..b }),
+            None => p.b.panel(k.start, j),
+        };
+        match (lies, while_multiplied.filter(|_| columns.len() == nr)) {
+            (Some(b), _) => (sliver.b, sliver.b_stride) = (b.start, b.k_stride),
+            (None, Some(b)) => {
+                (sliver.b, sliver.b_stride) = (b.at(k.start, j), b.k_stride);
+                sliver.pack = spare;
+            }
+            (None, None) => {
                 // SAFETY: a panel inside B; the spare one holds it.
                 unsafe { p.b.pack_on(d, k, columns, spare, nr) };
                 sliver.b = spare;
@@ -281,7 +321,7 @@ pub(super) fn stream_piece<T: Float>(
         // SAFETY: a panel inside the product.
         unsafe { sliver.compute(d, &plan.blocking) };
     };
-    if by_rows.is_none() && p.m.saturating_mul(p.k.len()) <= A_RESIDENT {
+    if panels_first {
         (start..end).step_by(nr).for_each(|j| blocks.clone().for_each(|block| step(block, j)));
     } else {
         blocks.clone().for_each(|block| (start..end).step_by(nr).for_each(|j| step(block, j)));

@@ -29,48 +29,66 @@ pub(super) struct Tile<T> {
     pub(super) add: bool,
     /// Fetch what the sums go to while they are computed.
     pub(super) fetch: bool,
+    /// Where B's rows are left one after the other, whole vectors of them, for the tiles to come; null: nowhere.
+    pub(super) pack: *mut T,
     /// What later tiles read: a step of k fetches the cache line of one address. Any address will do.
     pub(super) ahead: *const T,
     pub(super) ahead_stride: isize,
 }
 
-/// Computes a tile of `rows` rows and `vectors` vectors.
+/// Computes a tile of `rows` rows and `vectors` vectors, and [packs](Tile::pack) if [it can](packs).
 ///
 /// # Safety
-/// - A and B must be readable, and `to` writable, for the rows, `k` and the columns, as [`Tile`] says.
+/// - A and B must be readable, and `to` writable, for the rows, `k` and the columns, as [`Tile`] says, `pack` for k whole rows or null.
 /// - The ISA must have the [instance](has_instance).
 #[inline]
 pub(super) unsafe fn tile<T: Float>(d: Dispatch, rows: usize, vectors: usize, t: &Tile<T>) {
     macro_rules! instances {
         ($($vectors:literal: $($rows:literal)*;)*) => {
             match (vectors, rows) {
-                $($(($vectors, $rows) => d.call::<T, _>(Job::<T, $rows, $vectors>(t)),)*)*
+                $($(($vectors, $rows) => d.call::<T, _>(Job::<T, $rows, $vectors, false>(t)),)*)*
                 _ => debug_assert!(false, "no tile of {rows} x {vectors}"),
             }
+        };
+    }
+    if !t.pack.is_null() {
+        return match vectors {
+            4 => d.call::<T, _>(Job::<T, 6, 4, true>(t)),
+            _ => d.call::<T, _>(Job::<T, 6, 2, true>(t)),
         };
     }
     instances!(1: 1 2 3 4 5 6 7 8; 2: 1 2 3 4 5 6 7 8; 3: 1 2 3 4 5 6 7 8; 4: 1 2 3 4 5 6;);
 }
 
-/// An instance. Made where the contract of [`tile`] holds.
-struct Job<'a, T, const ROWS: usize, const NV: usize>(&'a Tile<T>);
+/// True if there is an instance that packs, for whole vectors: the tile that is first in most panels.
+pub(super) const fn packs(vector_bytes: usize, rows: usize, vectors: usize) -> bool {
+    rows == 6 && matches!((vector_bytes, vectors), (64, 4) | (32, 2))
+}
 
-impl<T: Float, const ROWS: usize, const NV: usize> Kernel<T> for Job<'_, T, ROWS, NV> {
+/// An instance. Made where the contract of [`tile`] holds.
+struct Job<'a, T, const ROWS: usize, const NV: usize, const PACK: bool>(&'a Tile<T>);
+
+impl<T: Float, const ROWS: usize, const NV: usize, const PACK: bool> Kernel<T>
+    for Job<'_, T, ROWS, NV, PACK>
+{
     type Output = ();
     const WIDE: bool = true;
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) {
-        if const { !has_instance(S::LANES * size_of::<T>(), ROWS, NV) } {
+        if const {
+            let bytes = S::LANES * size_of::<T>();
+            !has_instance(bytes, ROWS, NV) || (PACK && !packs(bytes, ROWS, NV))
+        } {
             return;
         }
         // SAFETY: by the contract of `tile`.
         unsafe {
-            if const { S::LANES * size_of::<T>() == 64 } {
-                compute::<T, S, ROWS, NV, true>(s, self.0);
-            } else if const { S::LANES == 1 } || self.0.last == S::LANES {
-                compute::<T, S, ROWS, NV, false>(s, self.0);
+            if PACK || const { S::LANES == 1 } {
+                compute::<T, S, ROWS, NV, false, PACK>(s, self.0);
+            } else if const { S::LANES * size_of::<T>() == 64 } || self.0.last < S::LANES {
+                compute::<T, S, ROWS, NV, true, false>(s, self.0);
             } else {
-                compute::<T, S, ROWS, NV, true>(s, self.0);
+                compute::<T, S, ROWS, NV, false, false>(s, self.0);
             }
         }
     }
@@ -81,8 +99,10 @@ impl<T: Float, const ROWS: usize, const NV: usize> Kernel<T> for Job<'_, T, ROWS
 /// # Safety
 /// - As [`tile`].
 #[inline(always)]
-unsafe fn compute<T, S, const ROWS: usize, const NV: usize, const CUT: bool>(s: S, t: &Tile<T>)
-where
+unsafe fn compute<T, S, const ROWS: usize, const NV: usize, const CUT: bool, const PACK: bool>(
+    s: S,
+    t: &Tile<T>,
+) where
     T: Float,
     S: Simd<T>,
 {
@@ -95,7 +115,7 @@ where
             }
         }
     }
-    let (mut b, mut ahead) = (t.b, t.ahead);
+    let (mut b, mut ahead, mut pack) = (t.b, t.ahead, t.pack);
     // Pointers to every third row: an address is a pointer and no, one or two strides. LLVM must not reduce them to one, or it spills.
     let mut a = [t.a; 3];
     for (g, a) in a.iter_mut().enumerate().skip(1) {
@@ -109,6 +129,13 @@ where
                 let from = b.add(v * S::LANES);
                 if CUT && v == NV - 1 { s.load_first(from, t.last) } else { s.load(from) }
             };
+        }
+        if PACK {
+            for (v, vector) in row.iter().enumerate() {
+                // SAFETY: a row of the panel.
+                unsafe { s.store(pack.add(v * S::LANES), *vector) };
+            }
+            pack = pack.wrapping_add(NV * S::LANES);
         }
         for (i, sums) in acc.iter_mut().enumerate() {
             let from = a[i / 3].wrapping_offset((i % 3) as isize * t.row_stride);

@@ -30,6 +30,11 @@ pub(crate) trait Panels<T: Float>: Sync {
     fn strided(&self) -> Option<Strided<T>> {
         None
     }
+
+    /// What starts at `(l, j)`, if the operand is packed: the rest of its panel, strided.
+    fn panel(&self, _l: usize, _j: usize) -> Option<Strided<T>> {
+        None
+    }
 }
 
 /// A strided matrix: element `(l, j)` is at `start + l * k_stride + j * column_stride`.
@@ -69,7 +74,7 @@ impl<T: Float> Panels<T> for Strided<T> {
             if self.column_stride == 1 {
                 copy_rows(s, from, self.k_stride, [k.len(), columns.len()], to, width);
             } else if self.k_stride == 1 {
-                transpose_blocks(s, from, self.column_stride, [k.len(), columns.len()], to, width);
+                transpose_columns(s, from, self.column_stride, [k.len(), columns.len()], to, width);
             } else {
                 let strides = [self.k_stride, self.column_stride];
                 transpose(from, strides, [k.len(), columns.len()], to, width);
@@ -87,7 +92,7 @@ impl<T: Float> Panels<T> for Strided<T> {
 /// # Safety
 /// - As [`Panels::pack`].
 #[inline(always)]
-unsafe fn copy_rows<T: Float, S: Simd<T>>(
+pub(super) unsafe fn copy_rows<T: Float, S: Simd<T>>(
     s: S,
     from: *const T,
     stride: isize,
@@ -116,7 +121,52 @@ unsafe fn copy_rows<T: Float, S: Simd<T>>(
 /// Bytes that a column is fetched ahead.
 const AHEAD: usize = 256;
 
-/// Packs columns that are contiguous in memory, by blocks transposed in registers.
+/// Packs columns that are contiguous in memory: whole vectors of them, then what is left by blocks, which write too much.
+///
+/// # Safety
+/// - As [`Panels::pack`].
+#[inline(always)]
+unsafe fn transpose_columns<T: Float, S: Simd<T>>(
+    s: S,
+    from: *const T,
+    stride: isize,
+    [rows, columns]: [usize; 2],
+    to: *mut T,
+    width: usize,
+) {
+    let whole = if S::LANES > 1 { columns - columns % S::LANES } else { 0 };
+    if whole < columns {
+        // SAFETY: handed on.
+        unsafe { transpose_blocks(s, from, stride, [rows, columns], whole, to, width) };
+    }
+    let line = 64 / size_of::<T>();
+    let fours = rows - rows % 4;
+    // Whole cache lines of each column: columns are often a power of two apart, and evict each other.
+    for l in (0..fours).step_by(line) {
+        for j in (0..whole).step_by(S::LANES) {
+            let from = from.wrapping_offset(j as isize * stride).wrapping_add(l);
+            for i in 0..S::LANES {
+                fetch(from.wrapping_offset(i as isize * stride).wrapping_add(line));
+            }
+            for l4 in (0..line.min(fours - l)).step_by(4) {
+                // SAFETY: four rows of existing columns, and their places in the panel.
+                unsafe {
+                    let vectors = s.load_columns(from.wrapping_add(l4), stride);
+                    for (i, vector) in vectors.into_iter().enumerate() {
+                        s.store(to.add((l + l4 + i) * width + j), vector);
+                    }
+                }
+            }
+        }
+    }
+    // SAFETY: the rows that are left.
+    unsafe {
+        let from = from.wrapping_add(fours);
+        transpose(from, [1, stride], [rows - fours, whole], to.add(fours * width), width);
+    }
+}
+
+/// Packs columns that are contiguous in memory, from column `first` on, by blocks transposed in registers.
 ///
 /// A block is stored in whole even if the panel is narrower: what it writes too much is the start
 /// of the panel's next row, which is written later (groups of columns go from right to left, rows
@@ -130,10 +180,11 @@ unsafe fn transpose_blocks<T: Float, S: Simd<T>>(
     from: *const T,
     stride: isize,
     [rows, columns]: [usize; 2],
+    first: usize,
     to: *mut T,
     width: usize,
 ) {
-    let groups = columns.div_ceil(S::BLOCK);
+    let groups = (columns - first).div_ceil(S::BLOCK);
     let whole = rows - rows % S::BLOCK;
     // There are more columns than prefetchers follow. A narrow panel's next neighbour comes soon.
     let ahead = match columns <= 8 {
@@ -144,7 +195,7 @@ unsafe fn transpose_blocks<T: Float, S: Simd<T>>(
     // apart, and evict each other.
     for l in (0..whole).step_by(2 * S::BLOCK) {
         for group in (0..groups).rev() {
-            let j = group * S::BLOCK;
+            let j = first + group * S::BLOCK;
             for l in (l..whole.min(l + 2 * S::BLOCK)).step_by(S::BLOCK) {
                 let mut sources = [from; 8];
                 for (i, source) in sources.iter_mut().enumerate() {
@@ -159,8 +210,9 @@ unsafe fn transpose_blocks<T: Float, S: Simd<T>>(
     }
     // SAFETY: the rows that are left.
     unsafe {
-        let from = from.wrapping_add(whole);
-        transpose(from, [1, stride], [rows - whole, columns], to.add(whole * width), width);
+        let from = from.wrapping_offset(first as isize * stride).wrapping_add(whole);
+        let left = [rows - whole, columns - first];
+        transpose(from, [1, stride], left, to.add(whole * width + first), width);
     }
 }
 
@@ -221,6 +273,8 @@ unsafe fn transpose<T: Float>(
 pub(crate) trait Packs<T: Float>: Sync {
     /// [`Panels::strided`].
     fn strided(&self) -> Option<Strided<T>>;
+    /// [`Panels::panel`].
+    fn panel(&self, l: usize, j: usize) -> Option<Strided<T>>;
     /// [`Panels::pack`].
     ///
     /// # Safety
@@ -238,6 +292,9 @@ pub(crate) trait Packs<T: Float>: Sync {
 impl<T: Float, P: Panels<T>> Packs<T> for P {
     fn strided(&self) -> Option<Strided<T>> {
         Panels::strided(self)
+    }
+    fn panel(&self, l: usize, j: usize) -> Option<Strided<T>> {
+        Panels::panel(self, l, j)
     }
     unsafe fn pack_on(
         &self,

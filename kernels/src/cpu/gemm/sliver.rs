@@ -22,10 +22,10 @@ pub(crate) enum Rows<T> {
 // SAFETY: the rows are only read while they are shared.
 unsafe impl<T: Sync> Sync for Rows<T> {}
 
-/// Rows `0..m` split into tiles of balanced heights: the first row of tile `index`.
+/// Rows `0..m` split into tiles of balanced heights, the first one being as high as any: the first row of tile `index`.
 #[inline(always)]
 pub(super) fn tile_start(m: usize, tiles: usize, index: usize) -> usize {
-    m * index / tiles
+    index * (m / tiles) + index.min(m % tiles)
 }
 
 /// One panel of B (`columns` of them from column `j` of C) times the row tiles `tiles` of A.
@@ -40,6 +40,8 @@ pub(super) struct Sliver<'a, T> {
     pub(super) a: Rows<T>,
     pub(super) b: *const T,
     pub(super) b_stride: isize,
+    /// Where the first tile is to leave the panel for the others, or null.
+    pub(super) pack: *mut T,
     pub(super) j: usize,
     pub(super) columns: usize,
     /// The panel of B that comes next, if it is worth fetching ahead: rows as far apart as [`ahead_stride`](Self::ahead_stride) says.
@@ -79,7 +81,7 @@ impl<T: Float> Sliver<'_, T> {
     ///
     /// # Safety
     /// - As [`compute`](Self::compute).
-    unsafe fn part(&self, Width { d, lanes, vectors, .. }: Width) {
+    unsafe fn part(&mut self, Width { d, lanes, vectors, .. }: Width) {
         let mut spare = MaybeUninit::<[T; TILE_MAX]>::uninit();
         let spare: *mut T = spare.as_mut_ptr().cast();
         let width = vectors * lanes;
@@ -96,9 +98,11 @@ impl<T: Float> Sliver<'_, T> {
         let accumulates = finish.is_some_and(|finish| finish.accumulate);
         let (place, room) = self.sums.column(self.j);
         let direct = room >= self.columns && !accumulates;
+        let (height, higher) = (self.m / self.tile_count, self.m % self.tile_count);
+        let mut end = tile_start(self.m, self.tile_count, self.tiles.start);
         for index in self.tiles.clone() {
-            let start = tile_start(self.m, self.tile_count, index);
-            let rows = tile_start(self.m, self.tile_count, index + 1) - start;
+            let (start, rows) = (end, height + usize::from(index < higher));
+            end = start + rows;
             let (a, row_stride, k_stride) = match self.a {
                 Rows::Packed(a) => (a.wrapping_add(start * self.k), 1, rows as isize),
                 Rows::Strided(a, row, k) => (a.wrapping_offset(start as isize * row), row, k),
@@ -126,6 +130,7 @@ impl<T: Float> Sliver<'_, T> {
                 to_stride,
                 add: direct && add,
                 fetch: direct && self.k >= FETCH,
+                pack: self.pack,
                 ahead,
                 ahead_stride,
             };
@@ -133,6 +138,10 @@ impl<T: Float> Sliver<'_, T> {
             // every tile of the table.
             unsafe {
                 tile(d, rows, vectors, &t);
+                if !self.pack.is_null() {
+                    (self.b, self.b_stride) = (self.pack.cast_const(), width as isize);
+                    self.pack = std::ptr::null_mut();
+                }
                 if direct && finish.is_none() {
                     continue;
                 }

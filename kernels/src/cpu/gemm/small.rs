@@ -7,7 +7,7 @@ use super::microkernel::{Tile, opaque, tile};
 use super::output::Output;
 use super::panels::Packs;
 use super::settle::{Finish, Settle, settle_on};
-use super::{Dispatch, Matrix};
+use super::{Activation, Bias, Dispatch, Epilogue, Matrix};
 use crate::element::Float;
 
 /// Multiply-adds of a small product. A team pays earlier.
@@ -33,7 +33,7 @@ pub(super) struct Small<'a, T> {
 }
 
 /// True if a product of these sizes is small.
-#[inline]
+#[inline(always)]
 pub(super) fn suits(d: Dispatch, [m, k, n]: [usize; 3]) -> bool {
     let limit = match m == 1 || n == 1 {
         true => SMALL_VECTOR,
@@ -41,6 +41,156 @@ pub(super) fn suits(d: Dispatch, [m, k, n]: [usize; 3]) -> bool {
         false => SMALL,
     };
     k <= KC && n <= 256 && m <= 1 << 16 && m * n <= SMALL && m * n * k <= limit
+}
+
+/// Computes a small product whose B is read in place and that nothing follows, if these are such operands and all of them lie in their
+/// data: one look at the sizes, where [`checked`](super::checked) takes several. False: nothing was done.
+#[inline(always)]
+pub(super) fn at_once<T: Float>(
+    d: Dispatch,
+    [m, k, n]: [usize; 3],
+    a: &Matrix<'_, T>,
+    b: &Matrix<'_, T>,
+    epilogue: &Epilogue<'_, T>,
+    c: &mut [T],
+    c_stride: usize,
+) -> bool {
+    // From 1 to 256 each, strides from 0 to 2^22: nothing overflows.
+    let [m1, k1, n1] = [m.wrapping_sub(1), k.wrapping_sub(1), n.wrapping_sub(1)];
+    let strides = (a.row_stride | a.column_stride | b.row_stride) as usize | c_stride;
+    if (m1 | k1 | n1) >= 256 || strides >= 1 << 22 || b.column_stride != 1 {
+        return false;
+    }
+    let a_last = m1 * a.row_stride as usize + k1 * a.column_stride as usize;
+    let b_last = k1 * b.row_stride as usize + n1;
+    let inside = a_last < a.data.len()
+        && a.offset < a.data.len() - a_last
+        && b_last < b.data.len()
+        && b.offset < b.data.len() - b_last
+        && m1 * c_stride + n1 < c.len()
+        && (c_stride >= n || m1 == 0);
+    let nothing = matches!((&epilogue.bias, epilogue.activation), (Bias::None, Activation::None));
+    if !inside || !nothing || (m * n * k > SMALL_VECTOR && !suits(d, [m, k, n])) {
+        return false;
+    }
+    let bytes = vector_bytes::<T>(d);
+    let widest = bytes / size_of::<T>() * widest(bytes);
+    let width = width::<T>(d, k, n.min(widest));
+    if width.columns < n {
+        return false;
+    }
+    let t = Tile {
+        k,
+        a: a.start(),
+        row_stride: a.row_stride,
+        k_stride: a.column_stride,
+        b: b.start(),
+        b_stride: b.row_stride,
+        last: n - (width.vectors - 1) * width.lanes,
+        to: c.as_mut_ptr(),
+        to_stride: c_stride,
+        add: epilogue.accumulate,
+        fetch: false,
+        pack: std::ptr::null_mut(),
+        ahead: a.start(),
+        ahead_stride: 0,
+    };
+    let height = height(m, highest(width.lanes * size_of::<T>(), width.vectors));
+    // SAFETY: the operands and c hold the product, as was just checked; there is a tile of every height up to the highest.
+    unsafe { tiles(width.d, [m, height, width.vectors], t) };
+    true
+}
+
+/// Elements of a B that is copied, and of a C that a bias is added to, by plain loops.
+const TINY: usize = 64;
+
+/// As [`at_once`] for checked operands, of which B may lie as it likes, and with an epilogue, if B and C are tiny.
+pub(super) fn tiny<T: Float>(
+    d: Dispatch,
+    [m, k, n]: [usize; 3],
+    a: &Matrix<'_, T>,
+    b: &Matrix<'_, T>,
+    epilogue: &Epilogue<'_, T>,
+    c: &mut [T],
+    c_stride: usize,
+) -> bool {
+    let few = m <= TINY && k <= TINY && n <= TINY && m * n <= TINY && k * n <= TINY;
+    if !few || (b.row_stride | b.column_stride) < 0 {
+        return false;
+    }
+    let mut copy = [T::ZERO; TINY];
+    for l in 0..k {
+        let row = b.offset + l * b.row_stride as usize;
+        for (j, to) in copy[l * n..][..n].iter_mut().enumerate() {
+            *to = b.data[row + j * b.column_stride as usize];
+        }
+    }
+    let b = Matrix { data: &copy, offset: 0, row_stride: n as isize, column_stride: 1 };
+    let sums = Epilogue { accumulate: epilogue.accumulate, ..Epilogue::default() };
+    let done = at_once(d, [m, k, n], a, &b, &sums, c, c_stride);
+    if done {
+        follow(epilogue, [m, n], c, c_stride);
+    }
+    done
+}
+
+/// What follows the sums of a tiny C.
+fn follow<T: Float>(epilogue: &Epilogue<'_, T>, [m, n]: [usize; 2], c: &mut [T], c_stride: usize) {
+    for i in 0..m {
+        for (j, x) in c[i * c_stride..][..n].iter_mut().enumerate() {
+            match epilogue.bias {
+                Bias::None => {}
+                Bias::Row(bias) => *x = *x + bias[i],
+                Bias::Column(bias) => *x = *x + bias[j],
+            }
+            if epilogue.activation == Activation::Relu && T::ZERO > *x {
+                *x = T::ZERO;
+            }
+        }
+    }
+}
+
+/// The most vectors a tile has.
+#[inline(always)]
+fn widest(vector_bytes: usize) -> usize {
+    if vector_bytes == 32 { 2 } else { 4 }
+}
+
+/// The most rows a tile of so many vectors has.
+#[inline(always)]
+fn highest(vector_bytes: usize, vectors: usize) -> usize {
+    match (vector_bytes, vectors) {
+        (64, 4) => 6,
+        (64, _) | (32, 1) => 8,
+        (32, _) => 6,
+        (_, _) => 4,
+    }
+}
+
+/// The height of tiles as even as can be.
+#[inline(always)]
+fn height(m: usize, highest: usize) -> usize {
+    if m <= highest { m } else { m.div_ceil(m.div_ceil(highest)) }
+}
+
+/// Tiles below one another, the first of which is given.
+///
+/// # Safety
+/// - All of them must be such as [`tile`] takes.
+#[inline(never)]
+unsafe fn tiles<T: Float>(d: Dispatch, [m, height, vectors]: [usize; 3], mut t: Tile<T>) {
+    let mut left = m;
+    loop {
+        let rows = height.min(left);
+        // SAFETY: by the caller's contract.
+        unsafe { tile(d, rows, vectors, &t) };
+        left -= rows;
+        if left == 0 {
+            return;
+        }
+        t.a = t.a.wrapping_offset((rows as isize).wrapping_mul(t.row_stride));
+        t.to = t.to.wrapping_add(rows * t.to_stride);
+    }
 }
 
 /// A panel of B on the stack: at most four vectors wide.
@@ -57,7 +207,7 @@ impl<T: Float> Small<'_, T> {
         let (k, n) = (self.k, self.n);
         let bytes = vector_bytes::<T>(d);
         let lanes = bytes / size_of::<T>();
-        let widest = lanes * if bytes == 32 { 2 } else { 4 };
+        let widest = lanes * widest(bytes);
         // Panels of balanced widths, each of whole vectors but the last.
         let step = match n <= widest {
             true => n,
@@ -101,15 +251,9 @@ impl<T: Float> Small<'_, T> {
     unsafe fn panel(&self, width: &Width, j: usize, b: *const T, b_stride: isize) {
         let (m, k) = (self.m, self.k);
         let Width { d, lanes, vectors, columns } = *width;
-        let highest = match (lanes * size_of::<T>(), vectors) {
-            (64, 4) => 6,
-            (64, _) | (32, 1) => 8,
-            (32, _) => 6,
-            (_, _) => 4,
-        };
-        let height = if m <= highest { m } else { m.div_ceil(m.div_ceil(highest)) };
+        let height = height(m, highest(lanes * size_of::<T>(), vectors));
         let a = self.a.start();
-        let mut t = Tile {
+        let t = Tile {
             k,
             a,
             row_stride: self.a.row_stride,
@@ -122,36 +266,27 @@ impl<T: Float> Small<'_, T> {
             to_stride: self.c_stride,
             add: self.add,
             fetch: false,
+            pack: std::ptr::null_mut(),
             ahead: a,
             ahead_stride: 0,
         };
-        let mut start = 0;
-        loop {
-            let rows = height.min(m - start);
-            // SAFETY: by the caller's contract; there is a tile of every height up to the highest.
-            unsafe {
-                tile(d, rows, vectors, &t);
-                if let Some(finish) = &self.finish {
-                    self.settle(d, *finish, [start, rows], [j, columns]);
-                }
+        // SAFETY: by the caller's contract; there is a tile of every height up to the highest.
+        unsafe {
+            tiles(d, [m, height, vectors], t);
+            if let Some(finish) = &self.finish {
+                self.settle(d, *finish, [j, columns]);
             }
-            start += rows;
-            if start == m {
-                return;
-            }
-            t.a = t.a.wrapping_offset((rows as isize).wrapping_mul(t.row_stride));
-            t.to = t.to.wrapping_add(rows * self.c_stride);
         }
     }
 
-    /// What follows the sums of some rows and columns.
+    /// What follows the sums of some columns.
     ///
     /// # Safety
     /// - As [`panel`](Self::panel).
     #[inline(never)]
-    unsafe fn settle(&self, d: Dispatch, finish: Finish<T>, rows: [usize; 2], columns: [usize; 2]) {
-        let from_stride = self.c_stride;
-        let from = self.c.wrapping_add(rows[0] * from_stride + columns[0]).cast_const();
+    unsafe fn settle(&self, d: Dispatch, finish: Finish<T>, columns: [usize; 2]) {
+        let (rows, from_stride) = ([0, self.m], self.c_stride);
+        let from = self.c.wrapping_add(columns[0]).cast_const();
         // SAFETY: a part of C.
         unsafe {
             let to = &Output::new(self.c, self.c_stride, self.n, 0);

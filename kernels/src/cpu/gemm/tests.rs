@@ -160,10 +160,89 @@ fn many_row_blocks_and_chunks() {
 }
 
 #[test]
+fn few_rows_times_a_transposed_matrix() {
+    let lies = [Lies::RowMajor, Lies::ColumnMajor];
+    for sizes in [[16, 128, 32], [32, 300, 71], [48, 257, 130], [64, 784, 128]] {
+        check::<f32>(sizes, lies);
+        check::<f64>(sizes, lies);
+        let [m, k, n] = sizes;
+        let (rows, columns) = (numbers::<f32>(m, 8), numbers::<f32>(n, 9));
+        for bias in [Bias::Row(&rows), Bias::Column(&columns)] {
+            let epilogue = Epilogue { accumulate: false, bias, activation: Activation::Relu };
+            check_epilogue([m, k, n], lies, epilogue);
+        }
+    }
+}
+
+#[test]
+fn panels_packed_while_they_are_multiplied() {
+    for sizes in [[40, 300, 384], [65, 270, 513], [12, 100, 1216], [128, 64, 784]] {
+        check::<f32>(sizes, [Lies::ColumnMajor, Lies::RowMajor]);
+        check::<f64>(sizes, [Lies::RowMajor, Lies::RowMajor]);
+    }
+}
+
+fn check_packed<T: Float>([m, k, n]: [usize; 3], lies: Lies)
+where
+    Tokens: HasTokens<T>,
+{
+    let (a, b) = (operand([m, k], Lies::RowMajor, 1), operand([k, n], lies, 2));
+    let bias = numbers::<T>(n, 3);
+    let epilogue =
+        Epilogue { accumulate: k > 300, bias: Bias::Column(&bias), activation: Activation::Relu };
+    let old = numbers::<T>(m * n, 4);
+    let mut want = old.clone();
+    reference::gemm([m, k, n], matrix(&a), matrix(&b), epilogue, &mut want, n);
+    for d in available().flat_map(|isa| [false, true].map(|team| Dispatch::forced(isa, team))) {
+        let packed = PackedMatrix::under(d, [k, n], matrix(&b)).unwrap();
+        let mut got = old.clone();
+        packed::packed_on(d, m, &matrix(&a), &packed, &epilogue, &mut got, n).unwrap();
+        assert!(same(&got, &want), "{d:?} {m}x{k}x{n} {lies:?}");
+    }
+}
+
+#[test]
+fn packed_matrices() {
+    for n in [1, 10, 33, 64, 130, 304, 600] {
+        for k in [0, 1, 9, 256, 304, 530] {
+            for m in [1, 2, 7, 20] {
+                check_packed::<f32>([m, k, n], Lies::ColumnMajor);
+            }
+            check_packed::<f64>([1, k, n], Lies::RowMajor);
+            check_packed::<f64>([13, k, n], Lies::Spread);
+        }
+    }
+    check_packed::<f32>([600, 300, 70], Lies::ColumnMajor);
+    check_packed::<f32>([8200, 3, 70], Lies::ColumnMajor);
+}
+
+#[test]
+fn a_packed_matrix_that_does_not_fit_is_an_error() {
+    let data = [1f32; 12];
+    let b = Matrix { data: &data, offset: 0, row_stride: 1, column_stride: 3 };
+    assert!(PackedMatrix::new([3, 5], b).is_err());
+    let packed = PackedMatrix::new([3, 4], b).unwrap();
+    assert_eq!((packed.size(), packed.bytes()), ([3, 4], 3 * 256));
+    let a = Matrix { data: &data, offset: 0, row_stride: 3, column_stride: 1 };
+    let mut c = [0.0; 8];
+    let mut call = |m, stride| gemm_packed(m, a, &packed, Epilogue::default(), &mut c, stride);
+    assert!(call(2, 4).is_ok());
+    assert!(call(2, 3).is_err() && call(2, 5).is_err() && call(5, 4).is_err());
+}
+
+#[test]
 fn epilogues() {
     for accumulate in [false, true] {
         for activation in [Activation::None, Activation::Relu] {
-            for [m, k, n] in [[1, 5, 1], [9, 300, 1], [1, 300, 9], [13, 600, 37], [13, 0, 37]] {
+            for [m, k, n] in [
+                [1, 5, 1],
+                [4, 2, 2],
+                [7, 3, 9],
+                [9, 300, 1],
+                [1, 300, 9],
+                [13, 600, 37],
+                [13, 0, 37],
+            ] {
                 let (rows, columns) = (numbers::<f32>(m, 8), numbers::<f32>(n, 9));
                 for bias in [Bias::None, Bias::Row(&rows), Bias::Column(&columns)] {
                     let epilogue = Epilogue { accumulate, bias, activation };

@@ -2,7 +2,8 @@
 //!
 //! The order is R2's: a chain of FMAs in ascending k for each column and block, block sums added in ascending order. Where the matrix's rows
 //! are contiguous, eight of them at a time go over a run of columns whose sums stay in L1: eight streams that prefetchers follow. Where its
-//! columns are (a linear layer's weight), blocks are transposed in registers into a tile of [`Simd::BLOCK`] rows by some columns.
+//! columns are (a linear layer's weight), they are transposed in registers, a cache line of each at a time; fewer than a vector of them go by
+//! way of a tile. A packed one is a stream a panel.
 
 use std::mem::MaybeUninit;
 use std::ops::Range;
@@ -10,6 +11,7 @@ use std::ops::Range;
 use super::Dispatch;
 use super::blocking::KC;
 use super::driver::{Product, work_ns};
+use super::microkernel::fetch;
 use super::panels::Strided;
 use super::settle::{Settle, settle};
 use crate::cpu::isa::Kernel;
@@ -20,31 +22,50 @@ use crate::element::Float;
 /// Columns of a piece.
 const COLUMNS: usize = 512;
 
-/// Vectors of columns that are transposed side by side. Four would hide more of an FMA's latency, but read 32 streams at a time: slower
-/// where columns are a power of two apart.
+/// Vectors of columns that are transposed side by side, but for the widest. Four would hide more of an FMA's latency, but read 32 streams at
+/// a time: slower where columns are a power of two apart.
 const WIDE: usize = 2;
+
+/// Vectors of a panel's columns whose sums are made side by side: as many as hide an FMA's latency behind loads.
+const VECTORS: usize = 4;
 
 /// Rows of the matrix that are added in one go over the columns.
 const ROWS: usize = 8;
 
-/// The matrix, if this is a product of one row with one that lies well, computed in one part.
-pub(super) fn suits<T: Float>(p: &Product<'_, T>) -> Option<[Strided<T>; 2]> {
-    let whole = p.m == 1 && p.k == (0..p.k_total) && p.k_total > 0;
-    let (x, b) = (p.a.strided().filter(|_| whole)?, p.b.strided()?);
-    (b.column_stride == 1 || b.k_stride == 1).then_some([x, b])
+/// A row and the matrix that it is multiplied with.
+pub(super) struct Operands<T> {
+    x: Strided<T>,
+    /// The matrix; its first panel, if it is packed.
+    b: Strided<T>,
+    packed: bool,
 }
 
-/// Computes the product of the row `x` and `b`.
-pub(super) fn multiply<T: Float>(d: Dispatch, p: &Product<'_, T>, [x, b]: [Strided<T>; 2]) {
+/// The operands, if this is a product of one row with a matrix that lies well, computed in one part.
+pub(super) fn suits<T: Float>(p: &Product<'_, T>) -> Option<Operands<T>> {
+    let whole = p.m == 1 && p.k == (0..p.k_total) && p.k_total > 0;
+    let x = p.a.strided().filter(|_| whole)?;
+    let panel = p.b.panel(0, 0);
+    let b = panel.or(p.b.strided())?;
+    let packed = panel.is_some();
+    (b.column_stride == 1 || b.k_stride == 1).then_some(Operands { x, b, packed })
+}
+
+/// Computes the product.
+pub(super) fn multiply<T: Float>(d: Dispatch, p: &Product<'_, T>, operands: Operands<T>) {
+    let Operands { x, b, packed } = operands;
     // With a team, shorter runs: a vector is soon done.
     let chunk = if d.team { COLUMNS / 2 } else { COLUMNS };
     // Bound by memory: about four times what its arithmetic takes.
     parallel::run(p.n.div_ceil(chunk), work_ns(4, p.n, p.k_total), &|piece| {
         let columns = piece * chunk..p.n.min((piece + 1) * chunk);
         let piece = Piece { p, x, b, columns };
-        if b.column_stride == 1 {
+        if packed {
+            d.call::<T, _>(ByPanels(piece));
+        } else if b.column_stride == 1 {
             d.call::<T, _>(ByRows(piece));
         } else {
+            // Fewer columns than the widest vector has lanes.
+            let d = if p.n * size_of::<T>() < 64 { d.narrow() } else { d };
             d.call::<T, _>(ByColumns(piece));
         }
     });
@@ -96,8 +117,6 @@ struct ByColumns<'a, T: Float>(Piece<'a, T>);
 
 impl<T: Float> Kernel<T> for ByColumns<'_, T> {
     type Output = ();
-    // Blocks are transposed by halves of 512 bits: what is stored so can't be forwarded to a load of the whole.
-    const NARROW: bool = true;
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) {
         let mut sums = Aligned::<T, COLUMNS>::new();
@@ -109,7 +128,61 @@ impl<T: Float> Kernel<T> for ByColumns<'_, T> {
     }
 }
 
+/// A piece of a packed matrix.
+struct ByPanels<'a, T: Float>(Piece<'a, T>);
+
+impl<T: Float> Kernel<T> for ByPanels<'_, T> {
+    type Output = ();
+    const WIDE: bool = true;
+    #[inline(always)]
+    fn run<S: Simd<T>>(self, s: S) {
+        let mut sums = Aligned::<T, COLUMNS>::new();
+        let (start, len) = (self.0.columns.start, self.0.columns.len());
+        let width = VECTORS * S::LANES;
+        for j in (0..len).step_by(width) {
+            // SAFETY: whole vectors of a panel, whose width is a multiple of theirs, as the sums' room is.
+            unsafe {
+                if let Some(b) = self.0.p.b.panel(0, start + j) {
+                    self.0.by_panel(s, b, sums.start().add(j));
+                }
+            }
+        }
+        // SAFETY: the sums of the columns.
+        unsafe { self.0.settle(s, sums.start()) };
+    }
+}
+
 impl<T: Float> Piece<'_, T> {
+    /// The sums of [`VECTORS`] vectors of columns of a panel.
+    ///
+    /// # Safety
+    /// - The panel must hold them for all of k, and `to` must be writable for them.
+    #[inline(always)]
+    unsafe fn by_panel<S: Simd<T>>(&self, s: S, b: Strided<T>, to: *mut T) {
+        let mut row = b.start;
+        let mut sums = [s.splat(T::ZERO); VECTORS];
+        for start in (0..self.p.k_total).step_by(KC) {
+            let mut block = [s.splat(T::ZERO); VECTORS];
+            for l in start..self.p.k_total.min(start + KC) {
+                // SAFETY: row `l` of the panel, and of x.
+                unsafe {
+                    let x = s.splat(self.x(l));
+                    for (v, sum) in block.iter_mut().enumerate() {
+                        *sum = s.fma(x, s.load(row.add(v * S::LANES)), *sum);
+                    }
+                }
+                row = row.wrapping_offset(b.k_stride);
+            }
+            for (sum, block) in sums.iter_mut().zip(block) {
+                *sum = if start == 0 { block } else { s.add(*sum, block) };
+            }
+        }
+        for (v, sum) in sums.into_iter().enumerate() {
+            // SAFETY: by the caller's contract.
+            unsafe { s.store(to.add(v * S::LANES), sum) };
+        }
+    }
+
     /// Element `l` of the row.
     ///
     /// # Safety
@@ -214,55 +287,76 @@ impl<T: Float> Piece<'_, T> {
     /// - As [`by_rows`](Self::by_rows).
     #[inline(always)]
     unsafe fn by_columns<S: Simd<T>>(&self, s: S, sums: *mut T) {
-        let len = self.columns.len();
-        let mut j = 0;
-        while j < len {
-            // SAFETY: columns of this piece; the sums hold whole vectors of them, for their room is a multiple of a group's.
-            unsafe {
-                if len - j <= S::LANES {
-                    self.group::<S, 1>(s, j, sums.add(j));
-                    j += S::LANES;
-                } else {
-                    self.group::<S, WIDE>(s, j, sums.add(j));
-                    j += WIDE * S::LANES;
-                }
+        // Columns that are a multiple of half a page apart share a set of L1, which has 8 places.
+        let apart = self.b.column_stride.unsigned_abs().wrapping_mul(size_of::<T>());
+        let wide = self.columns.len() > S::LANES && !apart.is_multiple_of(2048);
+        // SAFETY: handed on.
+        unsafe {
+            match wide && const { S::LANES * size_of::<T>() < 64 } {
+                true => self.by_vectors::<S, WIDE>(s, sums),
+                false => self.by_vectors::<S, 1>(s, sums),
             }
         }
     }
 
-    /// The sums of `V` vectors of columns from column `j` of the piece on; beyond its last column they are that one's.
+    /// [`by_columns`](Self::by_columns), `V` vectors at a time. The last ones overlap those before: the same sums, made twice.
     ///
     /// # Safety
-    /// - `to` must be writable for the vectors, and column `j` must exist.
+    /// - As [`by_rows`](Self::by_rows).
     #[inline(always)]
-    unsafe fn group<S: Simd<T>, const V: usize>(&self, s: S, j: usize, to: *mut T) {
-        let mut tile = Aligned::<T, TILE>::new();
-        let tile = tile.start();
-        let (step, width) = (2 * S::BLOCK, V * S::LANES);
-        let last = self.columns.end - 1;
-        let mut columns = [self.b.start; WIDEST];
-        for (i, column) in columns.iter_mut().enumerate().take(width) {
-            *column = self.b.at(0, (self.columns.start + j + i).min(last));
+    unsafe fn by_vectors<S: Simd<T>, const V: usize>(&self, s: S, sums: *mut T) {
+        let Some(last) = self.columns.len().checked_sub(S::LANES) else {
+            // SAFETY: the sums have room for a vector.
+            return unsafe { self.group(s, sums) };
+        };
+        for j in (0..self.columns.len()).step_by(V * S::LANES) {
+            let starts = std::array::from_fn::<_, V, _>(|v| (j + v * S::LANES).min(last));
+            // SAFETY: whole vectors of columns.
+            unsafe { self.vectors(s, starts, sums) };
         }
-        let zero = s.splat(T::ZERO);
-        let mut sums = [zero; V];
+    }
+
+    /// The sums of vectors of columns that start at these of the piece, transposed in registers.
+    ///
+    /// # Safety
+    /// - The columns must exist, and `to` must be writable for the piece.
+    #[inline(always)]
+    unsafe fn vectors<S: Simd<T>, const V: usize>(&self, s: S, starts: [usize; V], to: *mut T) {
+        let (line, stride) = (64 / size_of::<T>(), self.b.column_stride);
+        let mut sums = [s.splat(T::ZERO); V];
         for start in (0..self.p.k_total).step_by(KC) {
             let end = self.p.k_total.min(start + KC);
-            let mut block = [zero; V];
-            let mut l = start;
-            while l < end {
-                let rows = step.min(end - l);
-                // SAFETY: `rows` rows from `l` on exist; the tile holds `step` rows of the width.
-                unsafe {
-                    fill(s, &columns, [l, rows], tile, width);
-                    for i in 0..rows {
-                        let x = s.splat(self.x(l + i));
-                        for (v, sum) in block.iter_mut().enumerate() {
-                            *sum = s.fma(x, s.load(tile.add(i * width + v * S::LANES)), *sum);
+            let lines = end - (end - start) % line;
+            let mut block = [s.splat(T::ZERO); V];
+            for l in (start..lines).step_by(line) {
+                for (v, sum) in block.iter_mut().enumerate() {
+                    let from = self.b.at(l, self.columns.start + starts[v]);
+                    for i in 0..S::LANES {
+                        fetch(from.wrapping_offset(i as isize * stride).wrapping_add(4 * line));
+                    }
+                    for i in (0..line).step_by(4) {
+                        // SAFETY: four rows of a vector of existing columns.
+                        let rows = unsafe { s.load_columns(from.wrapping_add(i), stride) };
+                        for (row, vector) in rows.into_iter().enumerate() {
+                            // SAFETY: row `l + i + row` exists.
+                            let x = s.splat(unsafe { self.x(l + i + row) });
+                            *sum = s.fma(x, vector, *sum);
                         }
                     }
                 }
-                l += rows;
+            }
+            for l in lines..end {
+                for (v, sum) in block.iter_mut().enumerate() {
+                    let from = self.b.at(l, self.columns.start + starts[v]);
+                    let mut row = [T::ZERO; 16];
+                    // SAFETY: row `l` of existing columns.
+                    unsafe {
+                        for (i, x) in row.iter_mut().enumerate().take(S::LANES) {
+                            *x = *from.offset(i as isize * stride);
+                        }
+                        *sum = s.fma(s.splat(self.x(l)), s.load(row.as_ptr()), *sum);
+                    }
+                }
             }
             for (sum, block) in sums.iter_mut().zip(block) {
                 *sum = if start == 0 { block } else { s.add(*sum, block) };
@@ -270,15 +364,48 @@ impl<T: Float> Piece<'_, T> {
         }
         for (v, sum) in sums.into_iter().enumerate() {
             // SAFETY: by the caller's contract.
-            unsafe { s.store(to.add(v * S::LANES), sum) };
+            unsafe { s.store(to.add(starts[v]), sum) };
         }
+    }
+
+    /// The sums of the columns, fewer than a vector's; beyond the last one they are that one's.
+    ///
+    /// # Safety
+    /// - `to` must be writable for a vector, and there must be a column.
+    #[inline(always)]
+    unsafe fn group<S: Simd<T>>(&self, s: S, to: *mut T) {
+        let mut tile = Aligned::<T, TILE>::new();
+        let tile = tile.start();
+        let mut columns = [self.b.start; WIDEST];
+        for (i, column) in columns.iter_mut().enumerate() {
+            *column = self.b.at(0, (self.columns.start + i).min(self.columns.end - 1));
+        }
+        let mut sum = s.splat(T::ZERO);
+        for start in (0..self.p.k_total).step_by(KC) {
+            let end = self.p.k_total.min(start + KC);
+            let mut block = s.splat(T::ZERO);
+            for l in (start..end).step_by(2 * S::BLOCK) {
+                let rows = (2 * S::BLOCK).min(end - l);
+                // SAFETY: `rows` rows from `l` on exist; the tile holds as many of a vector.
+                unsafe {
+                    fill(s, &columns, [l, rows], tile, S::LANES);
+                    for i in 0..rows {
+                        let x = s.splat(self.x(l + i));
+                        block = s.fma(x, s.load(tile.add(i * S::LANES)), block);
+                    }
+                }
+            }
+            sum = if start == 0 { block } else { s.add(sum, block) };
+        }
+        // SAFETY: by the caller's contract.
+        unsafe { s.store(to, sum) };
     }
 }
 
-/// Columns that are transposed side by side, at most: [`Kernel::NARROW`] vectors have 8 lanes.
-const WIDEST: usize = WIDE * 8;
+/// The most lanes of a vector.
+const WIDEST: usize = 16;
 
-/// Elements of a tile of them.
+/// Elements of a tile of a vector's columns.
 const TILE: usize = WIDEST * 16;
 
 /// Rows `l..l + rows` of columns, row by row. A cache line of each column is read in one go: columns are often a power of two apart, and

@@ -11,6 +11,7 @@ pub struct Avx2(());
 impl Avx2 {
     /// # Safety
     /// - The CPU must have AVX2 and FMA.
+    #[inline]
     pub(crate) unsafe fn new_unchecked() -> Self {
         Avx2(())
     }
@@ -125,6 +126,18 @@ impl Simd<f32> for Avx2 {
         }
     }
 
+    #[inline(always)]
+    unsafe fn load_columns(self, from: *const f32, stride: isize) -> [__m256; 4] {
+        // SAFETY: the token proves AVX2; the caller guarantees the memory.
+        unsafe {
+            let pairs = std::array::from_fn(|i| {
+                let column = from.offset(i as isize * stride);
+                let low = _mm256_castps128_ps256(_mm_loadu_ps(column));
+                _mm256_insertf128_ps::<1>(low, _mm_loadu_ps(column.offset(4 * stride)))
+            });
+            transpose_fours(pairs)
+        }
+    }
     const BLOCK: usize = 8;
     #[inline(always)]
     unsafe fn transpose(self, rows: &[*const f32; 8], to: *mut f32, to_stride: usize) {
@@ -281,6 +294,22 @@ impl Simd<f64> for Avx2 {
         // SAFETY: the token proves AVX2.
         unsafe { fold_f64(a) }
     }
+    #[inline(always)]
+    unsafe fn load_columns(self, from: *const f64, stride: isize) -> [__m256d; 4] {
+        // SAFETY: the token proves AVX2; the caller guarantees the memory.
+        unsafe {
+            let [a, b, c, d]: [__m256d; 4] =
+                std::array::from_fn(|i| _mm256_loadu_pd(from.offset(i as isize * stride)));
+            let (ab_low, ab_high) = (_mm256_unpacklo_pd(a, b), _mm256_unpackhi_pd(a, b));
+            let (cd_low, cd_high) = (_mm256_unpacklo_pd(c, d), _mm256_unpackhi_pd(c, d));
+            [
+                _mm256_permute2f128_pd::<0x20>(ab_low, cd_low),
+                _mm256_permute2f128_pd::<0x20>(ab_high, cd_high),
+                _mm256_permute2f128_pd::<0x31>(ab_low, cd_low),
+                _mm256_permute2f128_pd::<0x31>(ab_high, cd_high),
+            ]
+        }
+    }
     const BLOCK: usize = 4;
     #[inline(always)]
     unsafe fn transpose(self, rows: &[*const f64; 8], to: *mut f64, to_stride: usize) {
@@ -303,15 +332,29 @@ pub(super) unsafe fn transpose_f32(rows: &[*const f32; 8], to: *mut f32, to_stri
                 let low = _mm256_castps128_ps256(_mm_loadu_ps(rows[i].add(4 * half)));
                 *pair = _mm256_insertf128_ps::<1>(low, _mm_loadu_ps(rows[i + 4].add(4 * half)));
             }
-            let [a, b, c, d] = pairs;
-            let (ab_low, ab_high) = (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
-            let (cd_low, cd_high) = (_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d));
-            let to = to.add(4 * half * to_stride);
-            _mm256_storeu_ps(to, _mm256_shuffle_ps::<0x44>(ab_low, cd_low));
-            _mm256_storeu_ps(to.add(to_stride), _mm256_shuffle_ps::<0xee>(ab_low, cd_low));
-            _mm256_storeu_ps(to.add(2 * to_stride), _mm256_shuffle_ps::<0x44>(ab_high, cd_high));
-            _mm256_storeu_ps(to.add(3 * to_stride), _mm256_shuffle_ps::<0xee>(ab_high, cd_high));
+            for (i, row) in transpose_fours(pairs).into_iter().enumerate() {
+                _mm256_storeu_ps(to.add((4 * half + i) * to_stride), row);
+            }
         }
+    }
+}
+
+/// Transposes 4x4 in each half.
+///
+/// # Safety
+/// - The CPU must have AVX.
+#[inline(always)]
+unsafe fn transpose_fours([a, b, c, d]: [__m256; 4]) -> [__m256; 4] {
+    // SAFETY: the caller guarantees AVX; values only.
+    unsafe {
+        let (ab_low, ab_high) = (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
+        let (cd_low, cd_high) = (_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d));
+        [
+            _mm256_shuffle_ps::<0x44>(ab_low, cd_low),
+            _mm256_shuffle_ps::<0xee>(ab_low, cd_low),
+            _mm256_shuffle_ps::<0x44>(ab_high, cd_high),
+            _mm256_shuffle_ps::<0xee>(ab_high, cd_high),
+        ]
     }
 }
 

@@ -11,6 +11,7 @@ pub struct Avx512(());
 impl Avx512 {
     /// # Safety
     /// - The CPU must have AVX-512 F, BW, DQ, VL, AVX2 and FMA.
+    #[inline]
     pub(crate) unsafe fn new_unchecked() -> Self {
         Avx512(())
     }
@@ -116,6 +117,28 @@ impl Simd<f32> for Avx512 {
         a as u32
     }
 
+    #[inline(always)]
+    unsafe fn load_columns(self, from: *const f32, stride: isize) -> [__m512; 4] {
+        // SAFETY: the token proves the instructions; the caller guarantees the memory.
+        unsafe {
+            // Four columns that are four apart share a register, so that no shuffle crosses its quarters.
+            let [a, b, c, d]: [__m512; 4] = std::array::from_fn(|i| {
+                let four = |j: isize| _mm_loadu_ps(from.offset((i as isize + 4 * j) * stride));
+                let x = _mm512_castps128_ps512(four(0));
+                let x = _mm512_insertf32x4::<1>(x, four(1));
+                let x = _mm512_insertf32x4::<2>(x, four(2));
+                _mm512_insertf32x4::<3>(x, four(3))
+            });
+            let (ab_low, ab_high) = (_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
+            let (cd_low, cd_high) = (_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d));
+            [
+                _mm512_shuffle_ps::<0x44>(ab_low, cd_low),
+                _mm512_shuffle_ps::<0xee>(ab_low, cd_low),
+                _mm512_shuffle_ps::<0x44>(ab_high, cd_high),
+                _mm512_shuffle_ps::<0xee>(ab_high, cd_high),
+            ]
+        }
+    }
     const BLOCK: usize = 8;
     #[inline(always)]
     unsafe fn transpose(self, rows: &[*const f32; 8], to: *mut f32, to_stride: usize) {
@@ -236,6 +259,27 @@ impl Simd<f64> for Avx512 {
         a as u32
     }
 
+    #[inline(always)]
+    unsafe fn load_columns(self, from: *const f64, stride: isize) -> [__m512d; 4] {
+        // SAFETY: the token proves the instructions; the caller guarantees the memory.
+        unsafe {
+            let [a, b, c, d]: [__m512d; 4] = std::array::from_fn(|i| {
+                let column = from.offset(i as isize * stride);
+                let low = _mm512_castpd256_pd512(_mm256_loadu_pd(column));
+                _mm512_insertf64x4::<1>(low, _mm256_loadu_pd(column.offset(4 * stride)))
+            });
+            let (ab_low, ab_high) = (_mm512_unpacklo_pd(a, b), _mm512_unpackhi_pd(a, b));
+            let (cd_low, cd_high) = (_mm512_unpacklo_pd(c, d), _mm512_unpackhi_pd(c, d));
+            let low = _mm512_setr_epi64(0, 1, 8, 9, 4, 5, 12, 13);
+            let high = _mm512_setr_epi64(2, 3, 10, 11, 6, 7, 14, 15);
+            [
+                _mm512_permutex2var_pd(ab_low, low, cd_low),
+                _mm512_permutex2var_pd(ab_high, low, cd_high),
+                _mm512_permutex2var_pd(ab_low, high, cd_low),
+                _mm512_permutex2var_pd(ab_high, high, cd_high),
+            ]
+        }
+    }
     const BLOCK: usize = 4;
     #[inline(always)]
     unsafe fn transpose(self, rows: &[*const f64; 8], to: *mut f64, to_stride: usize) {

@@ -173,6 +173,11 @@ macro_rules! scalar {
                 a as u32
             }
 
+            #[inline(always)]
+            unsafe fn load_columns(self, from: *const $t, _stride: isize) -> [$t; 4] {
+                // SAFETY: by the caller's contract.
+                unsafe { from.cast::<[$t; 4]>().read() }
+            }
             const BLOCK: usize = 1;
             #[inline(always)]
             unsafe fn transpose(self, rows: &[*const $t; 8], to: *mut $t, _: usize) {
