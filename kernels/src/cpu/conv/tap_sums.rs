@@ -3,7 +3,7 @@
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
-use super::tiles::{Cut, PANEL_BYTES, ROWS, Strip};
+use super::tiles::{Ask, Cut, PANEL_BYTES, ROWS, Strip};
 use crate::buffer::Buffer;
 use crate::cpu::gemm::{Dispatch, KC, Packs, work_ns};
 use crate::cpu::parallel::{self, Shared};
@@ -80,6 +80,7 @@ impl<T: Float> TapSums<'_, T> {
             to: std::ptr::null_mut(),
             to_stride: stride,
             add: false,
+            ask: Ask::NOTHING,
             bias: std::ptr::null(),
             relu: false,
         }
