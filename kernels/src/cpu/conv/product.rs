@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use super::classes::Class;
 use super::lines;
-use super::tiles::{Ask, Cut, PAIRS, PANEL_BYTES, ROWS, Strip, Turn, pack};
+use super::tiles::{Ask, Cut, PAIRS, PANEL_BYTES, ROWS, Strip, Turn, pack, share};
 use crate::buffer::Buffer;
 use crate::cpu::gemm::{Activation, Dispatch, KC, Strided, vector_bytes, work_ns};
 use crate::cpu::parallel::{self, Shared};
@@ -234,11 +234,9 @@ impl<T: Float> Job<'_, T> {
         let plane = p.places[0] * p.places[1];
         for image in images {
             let to = out.wrapping_add(image * p.out_image + start * plane + places.start);
-            let next = [places.start, places.end].map(|place| {
-                let done = start * p.count * plane + channels * (image * plane + place);
-                (p.next.len() as u128 * done as u128 / (p.rows * p.count * plane) as u128) as usize
-            });
-            let next = &p.next[next[0]..next[1]];
+            let done = start * p.count * plane + channels * (image * plane + places.start);
+            let part = done..done + channels * places.len();
+            let next = [share(p.next, part, p.rows * p.count * plane), &[]];
             let ask = Ask { to: to.cast_const(), lines: channels, stride: plane, next };
             for block in 0..p.ends.len() {
                 let steps = p.block(block);

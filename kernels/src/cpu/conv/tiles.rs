@@ -1,5 +1,5 @@
-//! The products of a convolution by tiles of 6 rows, or of 7 pairs: the rows' elements are read where they lie in padded images, one
-//! at a time, by a table of offsets along k; columns are packed vectors.
+//! The products of a convolution by tiles of 6 rows, of 7 pairs or 4 threes: the rows' elements are read where they lie in padded
+//! images, one at a time, by a table of offsets along k; columns are packed vectors.
 //!
 //! Nothing of the images is packed or transposed: forward and in the input gradient the rows are places, in the weight gradient
 //! taps, and the columns are the channels of the output, of the input, of the output.
@@ -22,6 +22,15 @@ pub(super) const ROWS: usize = 6;
 /// Pairs of neighbours in a tile of 32 registers: it reads the panel, which is larger than the first level of the cache, less often.
 pub(super) const PAIRS: usize = 7;
 
+/// Threes of neighbours in such a tile: the taps of rows of a kernel of 3 columns.
+const THREES: usize = 4;
+
+/// Steps of k after which a tile asks for more of what is needed later.
+const ASKING: usize = 16;
+
+/// Lines of results that it asks for at a time.
+const SOME: usize = 4;
+
 /// Vectors of columns that a panel has at most: what 16 registers have room for, and enough chains to hide the latency of an FMA.
 pub(super) const VECTORS: usize = 2;
 
@@ -38,7 +47,7 @@ pub(super) fn ask_for<T>(start: *const T, len: usize) {
 
 /// Asks for a cache line of what is needed in a while: the second level of the cache keeps it. Any address will do.
 #[inline(always)]
-fn ask_early<T>(address: *const T) {
+pub(super) fn ask_early<T>(address: *const T) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: a hint, part of every x86-64.
     unsafe {
@@ -140,6 +149,17 @@ pub(super) struct Strip<'a, T> {
     pub(super) relu: bool,
 }
 
+/// The share that some of `count` parts of the work have of the elements.
+#[inline]
+pub(super) fn share<T>(all: &[T], part: Range<usize>, count: usize) -> &[T] {
+    // Too many to multiply are not asked for.
+    let place = |part: usize| Some(all.len().checked_mul(part)? / count.max(1));
+    match (place(part.start), place(part.end)) {
+        (Some(start), Some(end)) => &all[start..end],
+        _ => &[],
+    }
+}
+
 /// What the rows of a strip ask for, each its part, so that it comes from memory while sums are made.
 #[derive(Clone, Copy)]
 pub(super) struct Ask<'a, T> {
@@ -148,26 +168,48 @@ pub(super) struct Ask<'a, T> {
     pub(super) lines: usize,
     pub(super) stride: usize,
     /// What is read next.
-    pub(super) next: &'a [T],
+    pub(super) next: [&'a [T]; 2],
 }
 
-impl<T> Ask<'_, T> {
+impl<'a, T> Ask<'a, T> {
     /// Nothing.
-    pub(super) const NOTHING: Self = Ask { to: std::ptr::null(), lines: 0, stride: 0, next: &[] };
+    pub(super) const NOTHING: Self =
+        Ask { to: std::ptr::null(), lines: 0, stride: 0, next: [&[]; 2] };
 
     /// The part of some of `count` rows.
     #[inline(always)]
-    fn part(&self, rows: Range<usize>, count: usize) {
-        for line in 0..self.lines {
-            let to = self.to.wrapping_add(line * self.stride);
-            ask_early(to.wrapping_add(rows.start));
-            ask_early(to.wrapping_add(rows.end - 1));
+    fn part(&self, rows: Range<usize>, count: usize) -> Self {
+        let to = self.to.wrapping_add(rows.start);
+        Ask { to, next: self.next.map(|next| share(next, rows.clone(), count)), ..*self }
+    }
+
+    /// Asks for the next cache lines of a tile of `rows` rows, so many of what is read next. Many at once would be too many to wait for.
+    #[inline(always)]
+    fn some(&mut self, rows: usize, lines: usize) {
+        if self.lines > 0 {
+            for _ in 0..SOME {
+                ask_early(self.to);
+                ask_early(self.to.wrapping_add(rows - 1));
+                self.to = self.to.wrapping_add(self.stride);
+            }
+            self.lines = self.lines.saturating_sub(SOME);
+        } else if let [next @ [_, ..], _] | [[], next @ [_, ..]] = &mut self.next {
+            let (now, rest) = next.split_at(next.len().min(lines * (64 / size_of::<T>())));
+            now.iter().step_by(64 / size_of::<T>()).for_each(|line| ask_early(line));
+            *next = rest;
         }
-        if !self.next.is_empty() {
-            let [start, end] = [rows.start, rows.end].map(|row| self.next.len() * row / count);
-            let next = &self.next[start..end];
-            (0..next.len()).step_by(64 / size_of::<T>()).for_each(|i| ask_early(&next[i]));
-        }
+    }
+
+    /// Cache lines at a time so that it asks for all of them in `times`.
+    #[inline(always)]
+    fn at_a_time(&self, times: usize) -> usize {
+        let next: usize =
+            self.next.iter().map(|next| next.len().div_ceil(64 / size_of::<T>())).sum();
+        next.div_ceil(times.saturating_sub(self.lines.div_ceil(SOME)).max(1))
+    }
+
+    fn is_done(&self) -> bool {
+        self.lines == 0 && self.next.iter().all(|next| next.is_empty())
     }
 }
 
@@ -205,18 +247,27 @@ impl<T: Float> Strip<'_, T> {
         let mut done = 0;
         while done < self.rows.len() {
             let left = &self.rows[done..];
-            let pairs = pairs(left).filter(|_| S::LANES * size_of::<T>() == 64);
-            let rows = if pairs.is_some() { 2 * PAIRS } else { ROWS.min(left.len()) };
-            self.ask.part(done..done + rows, self.rows.len());
+            // What 32 registers hold.
+            let wide = S::LANES * size_of::<T>() == 64;
+            let pairs = neighbours::<PAIRS, 2>(left).filter(|_| wide);
+            let threes = neighbours::<THREES, 3>(left).filter(|_| wide && pairs.is_none());
+            let rows = match (pairs, threes) {
+                (Some(_), _) => 2 * PAIRS,
+                (None, Some(_)) => 3 * THREES,
+                (None, None) => ROWS.min(left.len()),
+            };
+            let ask = self.ask.part(done..done + rows, self.rows.len());
             // SAFETY: rows of the strip, to their places.
             unsafe {
                 let to = self.to.add(done * self.to_stride);
                 if let Some(pairs) = pairs {
-                    self.tile::<S, PAIRS, 2, NV>(s, &pairs, rows, to);
+                    self.tile::<S, PAIRS, 2, NV>(s, &pairs, rows, to, ask);
+                } else if let Some(threes) = threes {
+                    self.tile::<S, THREES, 3, NV>(s, &threes, rows, to, ask);
                 } else if rows > ROWS / 2 {
-                    self.tile::<S, ROWS, 1, NV>(s, &first(left), rows, to);
+                    self.tile::<S, ROWS, 1, NV>(s, &first(left), rows, to, ask);
                 } else {
-                    self.tile::<S, { ROWS / 2 }, 1, NV>(s, &first(left), rows, to);
+                    self.tile::<S, { ROWS / 2 }, 1, NV>(s, &first(left), rows, to, ask);
                 }
             }
             done += rows;
@@ -234,10 +285,16 @@ impl<T: Float> Strip<'_, T> {
         offsets: &[usize; G],
         rows: usize,
         to: *mut T,
+        ask: Ask<'_, T>,
     ) {
+        if self.add {
+            for i in 0..rows {
+                ask_for(to.wrapping_add(i * self.to_stride).cast_const(), NV * S::LANES);
+            }
+        }
         // SAFETY: rows of the strip, to their places.
         unsafe {
-            let sums = sums::<T, S, G, R, NV>(s, self.a, offsets, self.steps, self.b);
+            let sums = sums::<T, S, G, R, NV>(s, self.a, offsets, self.steps, self.b, ask);
             match (self.add, G * R > ROWS) {
                 // Whole tiles are the many; for them there is code without a loop.
                 (false, true) => self.store::<S, G, R, NV, false>(s, &sums, G * R, to),
@@ -315,15 +372,15 @@ fn first<const R: usize>(rows: &[usize]) -> [usize; R] {
     first
 }
 
-/// The first of each of [`PAIRS`] pairs of rows that are neighbours, if the first rows are such.
+/// The first of each of `G` groups of `R` rows, if the first rows are such groups of neighbours.
 #[inline(always)]
-fn pairs(rows: &[usize]) -> Option<[usize; PAIRS]> {
-    let rows = rows.get(..2 * PAIRS)?;
-    let mut firsts = [0; PAIRS];
+fn neighbours<const G: usize, const R: usize>(rows: &[usize]) -> Option<[usize; G]> {
+    let rows = rows.get(..G * R)?;
+    let mut firsts = [0; G];
     let mut all = true;
-    for (first, pair) in firsts.iter_mut().zip(rows.chunks_exact(2)) {
-        *first = pair[0];
-        all &= pair[1] == pair[0] + 1;
+    for (first, group) in firsts.iter_mut().zip(rows.chunks_exact(R)) {
+        *first = group[0];
+        all &= group.iter().enumerate().all(|(i, row)| *row == group[0] + i);
     }
     all.then_some(firsts)
 }
@@ -339,26 +396,34 @@ unsafe fn sums<T: Float, S: Simd<T>, const G: usize, const R: usize, const NV: u
     rows: &[usize; G],
     steps: &[usize],
     b: *const T,
+    mut ask: Ask<'_, T>,
 ) -> [[[S::V; NV]; R]; G] {
     let mut sums = [[[s.splat(T::ZERO); NV]; R]; G];
     let mut b = b;
-    for &step in steps {
-        let a = a.wrapping_add(step);
-        let mut columns = [s.splat(T::ZERO); NV];
-        for (v, column) in columns.iter_mut().enumerate() {
-            // SAFETY: a vector of this step's row.
-            *column = unsafe { s.load(b.add(v * S::LANES)) };
-        }
-        for (row, sums) in rows.iter().zip(&mut sums) {
-            for (r, sums) in sums.iter_mut().enumerate() {
-                // SAFETY: an element of a row.
-                let x = s.splat(unsafe { *a.wrapping_add(*row).wrapping_add(r) });
-                for (column, sum) in columns.iter().zip(sums) {
-                    *sum = s.fma(x, *column, *sum);
+    let lines = ask.at_a_time(steps.len().div_ceil(ASKING));
+    for steps in steps.chunks(ASKING) {
+        ask.some(G * R, lines);
+        for &step in steps {
+            let a = a.wrapping_add(step);
+            let mut columns = [s.splat(T::ZERO); NV];
+            for (v, column) in columns.iter_mut().enumerate() {
+                // SAFETY: a vector of this step's row.
+                *column = unsafe { s.load(b.add(v * S::LANES)) };
+            }
+            for (row, sums) in rows.iter().zip(&mut sums) {
+                for (r, sums) in sums.iter_mut().enumerate() {
+                    // SAFETY: an element of a row.
+                    let x = s.splat(unsafe { *a.wrapping_add(*row).wrapping_add(r) });
+                    for (column, sum) in columns.iter().zip(sums) {
+                        *sum = s.fma(x, *column, *sum);
+                    }
                 }
             }
+            b = b.wrapping_add(NV * S::LANES);
         }
-        b = b.wrapping_add(NV * S::LANES);
+    }
+    while !ask.is_done() {
+        ask.some(G * R, lines);
     }
     sums
 }
