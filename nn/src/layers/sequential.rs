@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use ferrotape_tensor::LinearActivation::Relu;
 use ferrotape_tensor::chain::UnaryChain as _;
 use ferrotape_tensor::{Result, Tensor, is_observed};
 
@@ -11,7 +12,7 @@ use crate::module::{Forward, Joint, Module, Visitor, VisitorMut};
 
 /// Layers in a row, named `0`, `1`, ... as in PyTorch's `nn.Sequential`.
 ///
-/// Neighbours may be computed together (a convolution with its relu) or exchanged (a relu and the max pool that follows it), with
+/// Neighbours may be computed together (a convolution with its relu, a linear layer with its activation) or exchanged (a relu and the max pool that follows it), with
 /// the results of the layers one by one, but that a maximum of -0 may come out as +0. While an observer other than a tape listens,
 /// each is computed by itself.
 ///
@@ -81,12 +82,16 @@ impl Forward for Sequential {
             layers = rest;
             match (layer.joint(), next) {
                 // A maximum of what is cut at 0 is the maximum cut at 0, and so is what flows back; there are fewer of them.
-                (Joint::Relu, Joint::MaxPool2d(pool)) if joins => {
+                (Joint::Activation(Relu), Joint::MaxPool2d(pool)) if joins => {
                     y = y.max_pool2d(pool).relu()?;
                     layers = rest.get(1..).unwrap_or_default();
                 }
+                (Joint::Linear(fc), Joint::Activation(then)) if joins => {
+                    y = y.linear_with(&fc.weight, fc.bias.as_deref(), then)?;
+                    layers = rest.get(1..).unwrap_or_default();
+                }
                 // Backward, the three gradients would each cut what they receive.
-                (Joint::Conv2d(conv), Joint::Relu)
+                (Joint::Conv2d(conv), Joint::Activation(Relu))
                     if joins && !ctx.is_training() && conv.is_plain() =>
                 {
                     y = y.conv2d_relu(&conv.weight, conv.bias.as_deref(), conv.settings)?;
