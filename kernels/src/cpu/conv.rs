@@ -109,7 +109,7 @@ impl Conv2dShape {
 }
 
 /// Places that are computed at a time: few enough padded images to stay in the second level of the cache.
-const WINDOW_PLACES: usize = 2048;
+const WINDOW_PLACES: usize = 784;
 
 /// Elements of padded images that are kept at a time.
 const WINDOW_ELEMENTS: usize = 1 << 17;

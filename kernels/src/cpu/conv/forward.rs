@@ -1,8 +1,8 @@
 //! `out[o, (n, oh, ow)] = weight[o, (c, kh, kw)] * patches[(c, kh, kw), (n, oh, ow)]`, per group.
 
 use super::finite::AllFinite;
-use super::pad::{Frame, pad};
-use super::product::{PatchProduct, block_ends};
+use super::pad::{Frame, apart, pad};
+use super::product::{Packed, PatchProduct, block_ends};
 use super::{Conv2dShape, window};
 use crate::cpu::gemm::{Activation, Dispatch};
 use crate::element::Float;
@@ -14,7 +14,7 @@ impl Conv2dShape {
         let needed =
             |d: usize| (out[d] - 1) * self.stride[d] + (self.kernel[d] - 1) * self.dilation[d] + 1;
         // Without padding the images are read as they lie, rest included.
-        let padded = if self.is_padded() { [needed(0), needed(1)] } else { self.input };
+        let padded = if self.is_padded() { apart([needed(0), needed(1)]) } else { self.input };
         let origin = self.padding.map(|p| p as isize);
         Frame { plane: self.input, padded, origin, step: [1, 1] }
     }
@@ -55,7 +55,8 @@ pub(super) fn conv2d_on<T: Float>(
     let plane = frame.padded[0] * frame.padded[1];
     let (image, out_image) = (x.len() / shape.batch, out.len() / shape.batch);
     let images = window(shape.batch, oh * ow, shape.in_channels * plane);
-    for (x, out) in windows(x, image * images, out, out_image * images) {
+    let mut packed: Vec<Option<Packed>> = (0..shape.groups).map(|_| None).collect();
+    for (x, next, out) in windows(x, image * images, out, out_image * images) {
         let images = out.len() / out_image;
         let buffer;
         let padded = if frame.is_identity() {
@@ -81,9 +82,10 @@ pub(super) fn conv2d_on<T: Float>(
                 bias: bias.map(|bias| &bias[group * outputs..]),
                 activation,
                 out_image,
+                next: if group + 1 == shape.groups { next } else { &[] },
             };
             let out = &mut out[group * outputs * oh * ow..];
-            product.compute(d, out)?;
+            product.compute(d, &mut packed[group], out)?;
             if let Some(classes) = &missing {
                 product.correct(d, classes, out)?;
             }
@@ -92,15 +94,15 @@ pub(super) fn conv2d_on<T: Float>(
     Ok(())
 }
 
-/// Both slices in parts; as many parts as `out` has (`x` may be empty).
+/// Both slices in parts, and the next part of `x`; as many parts as `out` has (`x` may be empty).
 pub(super) fn windows<'a, T>(
     x: &'a [T],
     x_len: usize,
     out: &'a mut [T],
     out_len: usize,
-) -> impl Iterator<Item = (&'a [T], &'a mut [T])> {
+) -> impl Iterator<Item = (&'a [T], &'a [T], &'a mut [T])> {
     out.chunks_mut(out_len.max(1)).enumerate().map(move |(i, out)| {
-        let start = (i * x_len).min(x.len());
-        (&x[start..x.len().min(start + x_len)], out)
+        let [start, end, next] = [i, i + 1, i + 2].map(|i| (i * x_len).min(x.len()));
+        (&x[start..end], &x[end..next], out)
     })
 }

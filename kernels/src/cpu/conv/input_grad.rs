@@ -3,9 +3,9 @@
 
 use super::finite::AllFinite;
 use super::forward::windows;
-use super::pad::{Frame, pad};
+use super::pad::{Frame, apart, pad};
 use super::phases;
-use super::product::{PatchProduct, block_ends};
+use super::product::{Packed, PatchProduct, block_ends};
 use super::{Conv2dShape, window};
 use crate::buffer::Buffer;
 use crate::cpu::gemm::{Activation, Dispatch};
@@ -19,7 +19,11 @@ impl Conv2dShape {
         let reach = [0, 1].map(|d| (self.kernel[d] - 1) * self.dilation[d]);
         Frame {
             plane: out,
-            padded: [0, 1].map(|d| self.input[d] + reach[d]),
+            padded: if reach == [0, 0] {
+                self.input
+            } else {
+                apart([0, 1].map(|d| self.input[d] + reach[d]))
+            },
             origin: [0, 1].map(|d| reach[d] as isize - self.padding[d] as isize),
             step: self.stride,
         }
@@ -79,7 +83,8 @@ pub(super) fn conv2d_input_grad_on<T: Float>(
     let (image, out_image) = (grad.len() / shape.batch, out.len() / shape.batch);
     let images = window(shape.batch, h * w, shape.out_channels * plane);
     let by_inputs = shape.weight_by_inputs(weight)?;
-    for (grad, out) in windows(grad, image * images, out, out_image * images) {
+    let mut packed: Vec<Option<Packed>> = (0..shape.groups).map(|_| None).collect();
+    for (grad, next, out) in windows(grad, image * images, out, out_image * images) {
         let images = out.len() / out_image;
         let buffer;
         let padded = if frame.is_identity() {
@@ -103,9 +108,10 @@ pub(super) fn conv2d_input_grad_on<T: Float>(
                 bias: None,
                 activation: Activation::None,
                 out_image,
+                next: if group + 1 == shape.groups { next } else { &[] },
             };
             let out = &mut out[group * inputs * h * w..];
-            product.compute(d, out)?;
+            product.compute(d, &mut packed[group], out)?;
             if let Some(classes) = &missing {
                 product.correct(d, classes, out)?;
             }

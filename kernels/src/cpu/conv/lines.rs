@@ -2,6 +2,7 @@
 //! images, weights one at a time. Nothing is packed, and results are stored where they belong.
 
 use super::product::PatchProduct;
+use super::tiles::{ask_early, share};
 use crate::cpu::gemm::{Activation, Dispatch, work_ns};
 use crate::cpu::isa::Kernel;
 use crate::cpu::parallel::{self, Shared};
@@ -19,6 +20,9 @@ const VECTORS: usize = 8;
 
 /// Channels that are computed at a time, where there are as many.
 const GROUP: usize = 4;
+
+/// How many groups of channels ahead the places of results are asked for.
+const AHEAD: usize = 2;
 
 /// Some places of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,9 +69,10 @@ pub(super) fn compute<T: Float>(d: Dispatch, p: &PatchProduct<'_, T>, out: &mut 
     let work = work.saturating_mul(p.count as u64);
     parallel::run(p.count.div_ceil(images), work, &|piece| {
         for image in piece * images..p.count.min((piece + 1) * images) {
+            let next = share(p.next, image..image + 1, p.count);
             let images = p.images.as_ptr().wrapping_add(image * p.strides[0]);
             let out = out.as_ptr().wrapping_add(image * p.out_image);
-            d.call::<T, _>(Lines { p, images, vectors: &vectors, out });
+            d.call::<T, _>(Lines { p, images, vectors: &vectors, out, next });
         }
     });
     true
@@ -90,6 +95,8 @@ struct Lines<'a, T> {
     images: *const T,
     vectors: &'a [Vector],
     out: *mut T,
+    /// What is read next: it is asked for meanwhile.
+    next: &'a [T],
 }
 
 impl<T: Float> Kernel<T> for Lines<'_, T> {
@@ -122,7 +129,15 @@ impl<T: Float> Lines<'_, T> {
     /// - The channels must exist.
     #[inline(always)]
     unsafe fn channels<S: Simd<T>, const R: usize, const V: usize>(&self, s: S, row: usize) {
-        for vectors in self.vectors.chunks(V) {
+        let plane = self.p.places[0] * self.p.places[1];
+        let chunks = self.vectors.len().div_ceil(V);
+        let line = 64 / size_of::<T>();
+        // So many at once are none too many.
+        let each = self.next.len().div_ceil(line).div_ceil(chunks * self.p.rows / R).min(32) * line;
+        for (index, vectors) in self.vectors.chunks(V).enumerate() {
+            let start = (row / R * chunks + index) * each;
+            let next = self.next.get(start..).unwrap_or_default();
+            next[..each.min(next.len())].iter().step_by(line).for_each(|next| ask_early(next));
             let mut offsets = [vectors[0].offset; V];
             for (offset, vector) in offsets.iter_mut().zip(vectors) {
                 *offset = vector.offset;
@@ -132,8 +147,10 @@ impl<T: Float> Lines<'_, T> {
             for (r, sums) in sums.iter().enumerate() {
                 for (v, sum) in sums.iter().enumerate() {
                     if v < vectors.len() {
+                        let to = self.out.wrapping_add((row + r) * plane + vectors[v].place);
+                        ask_early(to.wrapping_add(AHEAD * R * plane));
                         // SAFETY: a vector of the output.
-                        unsafe { self.store(s, row + r, vectors[v], *sum) };
+                        unsafe { self.store(s, row + r, vectors[v], *sum, to) };
                     }
                 }
             }
@@ -190,8 +207,7 @@ impl<T: Float> Lines<'_, T> {
     /// # Safety
     /// - The channel and the places must exist.
     #[inline(always)]
-    unsafe fn store<S: Simd<T>>(&self, s: S, row: usize, vector: Vector, sum: S::V) {
-        let [rows, columns] = self.p.places;
+    unsafe fn store<S: Simd<T>>(&self, s: S, row: usize, vector: Vector, sum: S::V, to: *mut T) {
         let mut x = sum;
         if let Some(bias) = self.p.bias {
             x = s.add(x, s.splat(bias[row]));
@@ -200,7 +216,6 @@ impl<T: Float> Lines<'_, T> {
             // The second operand is kept if it is NaN.
             x = s.max_second(s.splat(T::ZERO), x);
         }
-        let to = self.out.wrapping_add(row * rows * columns + vector.place);
         // SAFETY: by the caller's contract.
         unsafe {
             if vector.len == S::LANES { s.store(to, x) } else { s.store_first(to, x, vector.len) }

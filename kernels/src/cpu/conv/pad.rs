@@ -46,6 +46,12 @@ impl Frame {
     }
 }
 
+/// As large a plane or, where places of many planes would fall into the same few sets of the cache, one with a row more.
+pub(super) fn apart([height, width]: [usize; 2]) -> [usize; 2] {
+    let clash = (height * width).is_multiple_of(64);
+    [height + usize::from(clash), width]
+}
+
 /// Elements behind the padded planes, so that the last places may be read in whole vectors.
 const BEHIND: usize = 16;
 
@@ -70,20 +76,33 @@ pub(super) fn pad<T: Float>(
     all[behind..].fill(T::ZERO);
     let (rows, columns) = (frame.visible(0), frame.visible(1));
     let out = Shared::new(buffer.as_mut_slice::<T>());
-    parallel::run(count, (size / size_of::<T>()) as u64 / 4, &|index| {
-        // SAFETY: each piece writes the plane of its own index.
-        let out = unsafe { out.part(index * ph * pw, ph * pw) };
-        let plane = &planes[index * h * w..][..h * w];
-        d.call::<T, _>(Pad { frame, plane, rows: rows.clone(), columns: columns.clone(), out });
+    let pieces = count.div_ceil(PLANES);
+    parallel::run(pieces, (size / size_of::<T>()) as u64 / 4, &|piece| {
+        let (first, count) = (piece * PLANES, PLANES.min(count - piece * PLANES));
+        // SAFETY: each piece writes the planes of its own index.
+        let out = unsafe { out.part(first * ph * pw, count * ph * pw) };
+        let planes = &planes[first * h * w..][..count * h * w];
+        d.call::<T, _>(Pad {
+            frame,
+            planes,
+            count,
+            rows: rows.clone(),
+            columns: columns.clone(),
+            out,
+        });
     });
     Ok(buffer)
 }
 
-/// One plane.
+/// Planes that are padded at a time.
+const PLANES: usize = 8;
+
+/// Some planes.
 struct Pad<'a, T> {
     frame: &'a Frame,
-    plane: &'a [T],
-    /// What of it has a place.
+    planes: &'a [T],
+    count: usize,
+    /// What of them has a place.
     rows: Range<usize>,
     columns: Range<usize>,
     out: &'a mut [T],
@@ -93,59 +112,75 @@ impl<T: Float> Kernel<T> for Pad<'_, T> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) {
-        let Pad { frame, plane, rows, columns, out } = self;
-        let (width, padded) = (frame.plane[1], frame.padded[1]);
+        let Pad { frame, planes, count, rows, columns, out } = self;
+        let ([height, width], [_, row]) = (frame.plane, frame.padded);
+        let (size, step) = (frame.padded[0] * row, row * frame.step[0]);
+        let place = |d: usize, i: usize| frame.origin[d] + (i * frame.step[d]) as isize;
+        let first = place(0, rows.start) * row as isize + place(1, columns.start);
+        let rows = if columns.is_empty() { 0..0 } else { rows };
+        // Planes are written from the first to the last element, in whole vectors: what one writes too much, later ones overwrite.
+        // Rows and the zeros between them are too short for a call each.
         let mut done = 0;
-        for y in if columns.is_empty() { 0..0 } else { rows } {
-            let row = (frame.origin[0] + (y * frame.step[0]) as isize) as usize;
-            let start = (frame.origin[1] + (columns.start * frame.step[1]) as isize) as usize;
-            let start = row * padded + start;
-            fill(s, &mut out[done..start]);
-            let from = &plane[y * width..][columns.clone()];
-            done = start + (from.len() - 1) * frame.step[1] + 1;
-            let to = &mut out[start..done];
-            if frame.step[1] == 1 {
-                copy(s, from, to);
-            } else {
-                fill(s, to);
-                for (to, from) in to.iter_mut().step_by(frame.step[1]).zip(from) {
-                    *to = *from;
+        for plane in 0..count {
+            let mut start = plane * size + first as usize;
+            for y in rows.clone() {
+                zero(s, out, done, start);
+                let from = &planes[(plane * height + y) * width..][columns.clone()];
+                if frame.step[1] == 1 {
+                    done = copy(s, from, out, start);
+                } else {
+                    done = start + (from.len() - 1) * frame.step[1] + 1;
+                    zero(s, out, start, done);
+                    for (to, from) in out[start..].iter_mut().step_by(frame.step[1]).zip(from) {
+                        *to = *from;
+                    }
                 }
+                start += step;
             }
         }
-        fill(s, &mut out[done..]);
+        zero(s, out, done, out.len());
     }
 }
 
-/// Zeros; rows and planes are too short for a call each.
+/// Zeros from `start` to `end`, and perhaps some more.
 #[inline(always)]
-fn fill<T: Float, S: Simd<T>>(s: S, to: &mut [T]) {
-    let zero = s.splat(T::ZERO);
-    if to.len() < 4 {
-        return to.iter_mut().for_each(|to| *to = T::ZERO);
-    }
-    for part in to.chunks_mut(S::LANES) {
-        // SAFETY: the elements of the part.
+fn zero<T: Float, S: Simd<T>>(s: S, out: &mut [T], start: usize, end: usize) {
+    let (to, len, zero) = (out.as_mut_ptr(), out.len(), s.splat(T::ZERO));
+    let mut at = start;
+    while at < end.min(len) {
+        // SAFETY: as many elements as there are.
         unsafe {
-            match part.len() == S::LANES {
-                true => s.store(part.as_mut_ptr(), zero),
-                false => s.store_first(part.as_mut_ptr(), zero, part.len()),
+            match at + S::LANES <= len {
+                true => s.store(to.add(at), zero),
+                false => s.store_first(to.add(at), zero, len - at),
             }
         }
+        at += S::LANES;
     }
 }
 
-/// As many elements.
+/// Copies a row to `start`, and perhaps some zeros after it; where these end.
 #[inline(always)]
-fn copy<T: Float, S: Simd<T>>(s: S, from: &[T], to: &mut [T]) {
-    for (from, to) in from.chunks(S::LANES).zip(to.chunks_mut(S::LANES)) {
-        let n = to.len().min(from.len());
-        // SAFETY: the first `n` elements of both parts.
-        unsafe {
-            match n == S::LANES {
-                true => s.store(to.as_mut_ptr(), s.load(from.as_ptr())),
-                false => s.store_first(to.as_mut_ptr(), s.load_first(from.as_ptr(), n), n),
+fn copy<T: Float, S: Simd<T>>(s: S, from: &[T], out: &mut [T], start: usize) -> usize {
+    let n = out[start..][..from.len()].len();
+    let (from, to, room) = (from.as_ptr(), out[start..].as_mut_ptr(), out.len() - start);
+    // SAFETY: the row's elements, and what follows them in the plane.
+    unsafe {
+        if n < S::LANES {
+            let row = s.load_first(from, n);
+            if room < S::LANES {
+                s.store_first(to, row, n);
+                return start + n;
             }
+            s.store(to, row);
+            return start + S::LANES;
         }
+        for i in (0..n - S::LANES).step_by(S::LANES) {
+            s.store(to.add(i), s.load(from.add(i)));
+        }
+        // The last vector reaches back.
+        let last = n - S::LANES;
+        s.store(to.add(last), s.load(from.add(last)));
+        start + n
     }
 }

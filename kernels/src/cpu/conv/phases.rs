@@ -4,7 +4,7 @@
 use super::classes::Class;
 use super::forward::windows;
 use super::pad::{Frame, pad};
-use super::product::PatchProduct;
+use super::product::{Packed, PatchProduct};
 use super::{Conv2dShape, window};
 use crate::buffer::Buffer;
 use crate::cpu::gemm::{Activation, Dispatch, KC};
@@ -48,6 +48,7 @@ struct Part {
     taps: Vec<usize>,
     ends: Vec<usize>,
     weight: Buffer,
+    packed: Option<Packed>,
 }
 
 impl Part {
@@ -80,7 +81,7 @@ impl Part {
         for (to, from) in kept.as_mut_slice::<T>().chunks_exact_mut(which.len().max(1)).zip(rows) {
             to.iter_mut().zip(&which).for_each(|(to, tap)| *to = from[*tap]);
         }
-        Ok(Part { taps, ends, weight: kept })
+        Ok(Part { taps, ends, weight: kept, packed: None })
     }
 }
 
@@ -119,10 +120,10 @@ pub(super) fn input_grad<T: Float>(
     let size = checked_len(&[images, inputs, largest[0], largest[1], size_of::<T>()])
         .ok_or(Error::Contract("conv2d: the size of a workspace overflows"))?;
     let mut sums = Buffer::new(size)?;
-    for (grad, out) in windows(grad, image * images, out, out_image * images) {
+    for (grad, _, out) in windows(grad, image * images, out, out_image * images) {
         let count = out.len() / out_image;
         let padded = pad(d, &frame, grad, count * shape.out_channels)?;
-        let mut parts = parts.iter();
+        let mut parts = parts.iter_mut();
         for group in 0..shape.groups {
             let out = &mut out[group * inputs * h * w..];
             for ([rows, columns], part) in pairs().zip(&mut parts) {
@@ -139,9 +140,10 @@ pub(super) fn input_grad<T: Float>(
                     bias: None,
                     activation: Activation::None,
                     out_image: inputs * places[0] * places[1],
+                    next: &[],
                 };
                 let sums = &mut sums.as_mut_slice::<T>()[..count * product.out_image];
-                product.compute(d, sums)?;
+                product.compute(d, &mut part.packed, sums)?;
                 let whole = PatchProduct { places: [h, w], out_image, ..product };
                 whole.scatter(sums, &rows.places, &columns.places, out);
             }

@@ -6,9 +6,9 @@ use std::ops::Range;
 
 use super::classes::Class;
 use super::lines;
-use super::tiles::{Cut, PANEL_BYTES, ROWS, Strip, Turn, ask_for, pack};
+use super::tiles::{Ask, Cut, PAIRS, PANEL_BYTES, ROWS, Strip, Turn, pack, share};
 use crate::buffer::Buffer;
-use crate::cpu::gemm::{Activation, Dispatch, KC, Strided, work_ns};
+use crate::cpu::gemm::{Activation, Dispatch, KC, Strided, vector_bytes, work_ns};
 use crate::cpu::parallel::{self, Shared};
 use crate::element::Float;
 use crate::error::{Error, Result, require};
@@ -43,6 +43,14 @@ pub(super) struct PatchProduct<'a, T> {
     pub(super) activation: Activation,
     /// Elements of `out` from image to image.
     pub(super) out_image: usize,
+    /// What is read next: it is asked for meanwhile.
+    pub(super) next: &'a [T],
+}
+
+/// The weights in panels, and as long a bias.
+pub(super) struct Packed {
+    panels: Buffer,
+    bias: Buffer,
 }
 
 impl<T: Float> PatchProduct<'_, T> {
@@ -58,8 +66,13 @@ impl<T: Float> PatchProduct<'_, T> {
         self.taps.iter().copied().max().unwrap_or(0)
     }
 
-    /// Computes it; a padded tap multiplies by a zero.
-    pub(super) fn compute(&self, d: Dispatch, out: &mut [T]) -> Result<()> {
+    /// Computes it; a padded tap multiplies by a zero. What is packed of the weights and the bias is kept for other images.
+    pub(super) fn compute(
+        &self,
+        d: Dispatch,
+        packed: &mut Option<Packed>,
+        out: &mut [T],
+    ) -> Result<()> {
         let [rows, columns] = self.places;
         let (places, taps) = (rows * columns, self.taps);
         if self.count == 0 || places == 0 || self.rows == 0 {
@@ -80,16 +93,17 @@ impl<T: Float> PatchProduct<'_, T> {
             return Ok(());
         }
         let cut = Cut::new::<T>(d, self.rows);
-        let (start, column_stride) = (self.weight.as_ptr(), taps.len() as isize);
-        let packed = pack(d, cut, taps.len(), &Strided { start, k_stride: 1, column_stride })?;
-        let mut bias = Buffer::zeroed(cut.width() * size_of::<T>())?;
-        if let Some(from) = self.bias {
-            bias.as_mut_slice()[..self.rows].copy_from_slice(&from[..self.rows]);
-        }
-        let job = Job { d, product: self, packed: packed.as_slice(), bias: bias.as_slice() };
+        let packed = match packed {
+            Some(packed) => packed,
+            None => packed.insert(self.pack(d, cut)?),
+        };
+        let (panels, bias) = (packed.panels.as_slice(), packed.bias.as_slice());
+        let job = Job { d, product: self, packed: panels, bias };
         let panels: Vec<_> = cut.panels().collect();
-        let chunks = places.div_ceil(CHUNK);
-        let chunk = places.div_ceil(chunks).next_multiple_of(ROWS);
+        let unit = if vector_bytes::<T>(d) == 64 { 8 * PAIRS } else { 4 * ROWS };
+        let most = CHUNK / unit * unit;
+        let chunk = places.div_ceil(places.div_ceil(most)).next_multiple_of(unit);
+        let chunks = places.div_ceil(chunk);
         let work = work_ns(self.rows, places, taps.len());
         // Pieces of some 20 us. A panel stays in the cache while all images are multiplied with it.
         let images = (20_000 * panels.len() as u64 / work.max(1)).clamp(1, 64) as usize;
@@ -98,11 +112,22 @@ impl<T: Float> PatchProduct<'_, T> {
         parallel::run(pieces * panels.len(), work.saturating_mul(self.count as u64), &|piece| {
             let (panel, piece) = (panels[piece / pieces], piece % pieces);
             let (first, start) = (piece / chunks * images, piece % chunks * chunk);
-            for image in first..self.count.min(first + images) {
-                job.compute(image, start..places.min(start + chunk), panel, out.as_ptr());
-            }
+            let images = first..self.count.min(first + images);
+            job.compute(images, start..places.min(start + chunk), panel, out.as_ptr());
         });
         Ok(())
+    }
+
+    fn pack(&self, d: Dispatch, cut: Cut) -> Result<Packed> {
+        let taps = self.taps.len();
+        let from =
+            Strided { start: self.weight.as_ptr(), k_stride: 1, column_stride: taps as isize };
+        let panels = pack(d, cut, taps, &from)?;
+        let mut bias = Buffer::zeroed(cut.width() * size_of::<T>())?;
+        if let Some(from) = self.bias {
+            bias.as_mut_slice()[..self.rows].copy_from_slice(&from[..self.rows]);
+        }
+        Ok(Packed { panels, bias })
     }
 
     /// Computes again the places that miss taps whose weights are not finite, class by class, with
@@ -146,7 +171,7 @@ impl<T: Float> PatchProduct<'_, T> {
                 let size = checked_len(&[self.count, part.out_image, size_of::<T>()])
                     .ok_or(Error::Contract("conv2d: the size of a workspace overflows"))?;
                 let mut sums = Buffer::new(size)?;
-                part.compute(d, sums.as_mut_slice())?;
+                part.compute(d, &mut None, sums.as_mut_slice())?;
                 self.scatter(sums.as_slice(), rows, columns, out);
             }
         }
@@ -167,8 +192,10 @@ impl<T: Float> PatchProduct<'_, T> {
     }
 }
 
-/// Places that are computed at a time, at most: their sums, and what they read, stay in the cache.
-const CHUNK: usize = 34 * ROWS;
+/// Places that are computed at a time, at most: their sums stay in the first level of the cache. Whole tiles and whole blocks of a
+/// [`Turn`].
+const CHUNK: usize = 120;
+const _: () = assert!(CHUNK >= 2 * 8 * PAIRS && CHUNK.is_multiple_of(4 * ROWS));
 
 /// Room for the sums of a chunk, and one panel.
 #[repr(align(64))]
@@ -183,21 +210,20 @@ struct Job<'a, T> {
 }
 
 impl<T: Float> Job<'_, T> {
-    /// At most [`CHUNK`] places of one image, and one panel of channels.
+    /// At most [`CHUNK`] places of some images, and one panel of channels.
     fn compute(
         &self,
-        image: usize,
+        images: Range<usize>,
         places: Range<usize>,
         [start, channels, width]: [usize; 3],
         out: *mut T,
     ) {
         let p = self.product;
-        let taps = p.taps.len();
         let mut offsets = [0; CHUNK];
         let offsets = &mut offsets[..places.len()];
         let [mut y, mut x] = [places.start / p.places[1], places.start % p.places[1]];
         for offset in offsets.iter_mut() {
-            *offset = image * p.strides[0] + y * p.strides[1] + x * p.strides[2];
+            *offset = y * p.strides[1] + x * p.strides[2];
             x += 1;
             if x == p.places[1] {
                 (y, x) = (y + 1, 0);
@@ -206,35 +232,42 @@ impl<T: Float> Job<'_, T> {
         let mut sums = Sums([MaybeUninit::uninit(); CHUNK * PANEL_BYTES]);
         let sums: *mut T = sums.0.as_mut_ptr().cast();
         let plane = p.places[0] * p.places[1];
-        let to = out.wrapping_add(image * p.out_image + start * plane + places.start);
-        for row in 0..channels {
-            ask_for(to.wrapping_add(row * plane), places.len());
+        for image in images {
+            let to = out.wrapping_add(image * p.out_image + start * plane + places.start);
+            let done = start * p.count * plane + channels * (image * plane + places.start);
+            let part = done..done + channels * places.len();
+            let next = [share(p.next, part, p.rows * p.count * plane), &[]];
+            let ask = Ask { to: to.cast_const(), lines: channels, stride: plane, next };
+            for block in 0..p.ends.len() {
+                let steps = p.block(block);
+                let last = block + 1 == p.ends.len();
+                let has_bias = last && p.bias.is_some();
+                let bias = if has_bias { self.bias[start..].as_ptr() } else { std::ptr::null() };
+                let strip = Strip {
+                    a: p.images.as_ptr().wrapping_add(image * p.strides[0]),
+                    rows: offsets,
+                    steps: &p.taps[steps.clone()],
+                    b: self
+                        .packed
+                        .as_ptr()
+                        .wrapping_add(start * p.taps.len() + steps.start * width),
+                    width,
+                    to: sums,
+                    to_stride: width,
+                    add: block > 0,
+                    ask: if block == 0 { ask } else { Ask::NOTHING },
+                    bias,
+                    relu: last && p.activation == Activation::Relu,
+                };
+                // SAFETY: places and taps lie inside of the images, as was checked; the panel is one of the packed ones, and
+                // the sums have room for a chunk.
+                unsafe { strip.compute(self.d) };
+            }
+            let places = places.len();
+            let turn = Turn { from: sums, width, places, channels, to, to_stride: plane };
+            // SAFETY: these channels' and places' elements of the output, which are this piece's.
+            unsafe { turn.compute(self.d) };
         }
-        for block in 0..p.ends.len() {
-            let steps = p.block(block);
-            let last = block + 1 == p.ends.len();
-            let has_bias = last && p.bias.is_some();
-            let bias = if has_bias { self.bias[start..].as_ptr() } else { std::ptr::null() };
-            let strip = Strip {
-                a: p.images.as_ptr(),
-                rows: offsets,
-                steps: &p.taps[steps.clone()],
-                b: self.packed.as_ptr().wrapping_add(start * taps + steps.start * width),
-                width,
-                to: sums,
-                to_stride: width,
-                add: block > 0,
-                bias,
-                relu: last && p.activation == Activation::Relu,
-            };
-            // SAFETY: places and taps lie inside of the images, as was checked; the panel is one of the packed ones, and
-            // the sums have room for a chunk.
-            unsafe { strip.compute(self.d) };
-        }
-        let places = places.len();
-        let turn = Turn { from: sums, width, places, channels, to, to_stride: plane };
-        // SAFETY: these channels' and places' elements of the output, which are this piece's.
-        unsafe { turn.compute(self.d) };
     }
 }
 

@@ -3,7 +3,7 @@
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
-use super::tiles::{Cut, PANEL_BYTES, ROWS, Strip};
+use super::tiles::{Ask, Cut, PANEL_BYTES, ROWS, Strip, share};
 use crate::buffer::Buffer;
 use crate::cpu::gemm::{Dispatch, KC, Packs, work_ns};
 use crate::cpu::parallel::{self, Shared};
@@ -31,6 +31,8 @@ pub(super) struct TapSums<'a, T> {
     /// The gradient, `[places, channels]`.
     pub(super) grad: &'a dyn Packs<T>,
     pub(super) cut: Cut,
+    /// What is read next: it is asked for meanwhile.
+    pub(super) next: [&'a [T]; 2],
 }
 
 /// Room for one panel.
@@ -38,6 +40,11 @@ pub(super) struct TapSums<'a, T> {
 struct Panel([MaybeUninit<u8>; KC * PANEL_BYTES]);
 
 impl<T: Float> TapSums<'_, T> {
+    /// Are there so few sums that blocks are computed apart?
+    pub(super) fn are_few(sums: usize) -> bool {
+        sums <= FEW
+    }
+
     /// Adds the blocks' sums to `sums`, rows of the cut's width; place 0's block is stored.
     ///
     /// # Safety
@@ -49,7 +56,7 @@ impl<T: Float> TapSums<'_, T> {
         let blocks = self.k.len().div_ceil(KC);
         // SAFETY: handed on.
         unsafe {
-            if sums.len() <= FEW {
+            if Self::are_few(sums.len()) {
                 self.by_blocks(blocks, sums)
             } else {
                 self.by_taps(blocks, sums)
@@ -80,6 +87,7 @@ impl<T: Float> TapSums<'_, T> {
             to: std::ptr::null_mut(),
             to_stride: stride,
             add: false,
+            ask: Ask::NOTHING,
             bias: std::ptr::null(),
             relu: false,
         }
@@ -107,8 +115,11 @@ impl<T: Float> TapSums<'_, T> {
                         let (k, columns) = (self.block(first + index), start..start + columns);
                         self.grad.pack_on(self.d, k, columns, panel, width);
                         let size = [width, self.cut.width()];
+                        let unit = if start == 0 { first + index..first + index + 1 } else { 0..0 };
+                        let next = self.next.map(|next| share(next, unit.clone(), blocks));
+                        let ask = Ask { next, ..Ask::NOTHING };
                         let strip = self.strip(0..self.taps.len(), first + index, panel, size);
-                        Strip { to: to.add(start), ..strip }.compute(self.d);
+                        Strip { to: to.add(start), ask, ..strip }.compute(self.d);
                     }
                 }
             });
@@ -148,7 +159,8 @@ impl<T: Float> TapSums<'_, T> {
             });
             let groups = self.taps.len().div_ceil(TAPS);
             let work = work_ns(self.taps.len(), stride, count * KC);
-            parallel::run(groups * panels.len(), work, &|piece| {
+            let pieces = groups * panels.len();
+            parallel::run(pieces, work, &|piece| {
                 let (group, [start, _, width]) = (piece % groups, panels[piece / groups]);
                 let taps = group * TAPS..self.taps.len().min((group + 1) * TAPS);
                 for index in 0..count {
@@ -156,8 +168,11 @@ impl<T: Float> TapSums<'_, T> {
                     let strip = self.strip(taps.clone(), first + index, b, [width, stride]);
                     let to = to.as_ptr().wrapping_add(taps.start * stride + start);
                     let add = self.k.start + first + index > 0;
+                    let unit = piece * count + index + first * pieces;
+                    let next = self.next.map(|next| share(next, unit..unit + 1, pieces * blocks));
+                    let ask = Ask { next, ..Ask::NOTHING };
                     // SAFETY: the rows of these taps, and the columns of this panel, are this piece's.
-                    unsafe { Strip { to, add, ..strip }.compute(d) };
+                    unsafe { Strip { to, add, ask, ..strip }.compute(d) };
                 }
             });
         }

@@ -1,8 +1,10 @@
-//! The products of a convolution by tiles of 6 rows: the rows' elements are read where they lie in padded images, one at a time, by
-//! a table of offsets along k; columns are packed vectors.
+//! The products of a convolution by tiles of 6 rows, of 7 pairs or 4 threes: the rows' elements are read where they lie in padded
+//! images, one at a time, by a table of offsets along k; columns are packed vectors.
 //!
 //! Nothing of the images is packed or transposed: forward and in the input gradient the rows are places, in the weight gradient
 //! taps, and the columns are the channels of the output, of the input, of the output.
+
+use std::ops::Range;
 
 use crate::buffer::Buffer;
 use crate::cpu::gemm::microkernel::fetch;
@@ -17,6 +19,18 @@ use crate::strided::checked_len;
 /// Rows of a tile.
 pub(super) const ROWS: usize = 6;
 
+/// Pairs of neighbours in a tile of 32 registers: it reads the panel, which is larger than the first level of the cache, less often.
+pub(super) const PAIRS: usize = 7;
+
+/// Threes of neighbours in such a tile: the taps of rows of a kernel of 3 columns.
+const THREES: usize = 4;
+
+/// Steps of k after which a tile asks for more of what is needed later.
+const ASKING: usize = 16;
+
+/// Lines of results that it asks for at a time.
+const SOME: usize = 4;
+
 /// Vectors of columns that a panel has at most: what 16 registers have room for, and enough chains to hide the latency of an FMA.
 pub(super) const VECTORS: usize = 2;
 
@@ -29,6 +43,19 @@ pub(super) fn ask_for<T>(start: *const T, len: usize) {
     for i in (0..len).step_by(64 / size_of::<T>()) {
         fetch(start.wrapping_add(i));
     }
+}
+
+/// Asks for a cache line of what is needed in a while: the second level of the cache keeps it. Any address will do.
+#[inline(always)]
+pub(super) fn ask_early<T>(address: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a hint, part of every x86-64.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T1>(address.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = address;
 }
 
 /// How columns are cut into panels.
@@ -115,9 +142,75 @@ pub(super) struct Strip<'a, T> {
     pub(super) to_stride: usize,
     /// Add them to what is there (a later block of k).
     pub(super) add: bool,
+    /// What is asked for while sums are made.
+    pub(super) ask: Ask<'a, T>,
     /// On the last block: a bias for each column of the width, or null, and whether `max(x, 0)` follows.
     pub(super) bias: *const T,
     pub(super) relu: bool,
+}
+
+/// The share that some of `count` parts of the work have of the elements.
+#[inline]
+pub(super) fn share<T>(all: &[T], part: Range<usize>, count: usize) -> &[T] {
+    // Too many to multiply are not asked for.
+    let place = |part: usize| Some(all.len().checked_mul(part)? / count.max(1));
+    match (place(part.start), place(part.end)) {
+        (Some(start), Some(end)) => &all[start..end],
+        _ => &[],
+    }
+}
+
+/// What the rows of a strip ask for, each its part, so that it comes from memory while sums are made.
+#[derive(Clone, Copy)]
+pub(super) struct Ask<'a, T> {
+    /// Where the results go in the end: so many lines of as many elements as there are rows, so far apart.
+    pub(super) to: *const T,
+    pub(super) lines: usize,
+    pub(super) stride: usize,
+    /// What is read next.
+    pub(super) next: [&'a [T]; 2],
+}
+
+impl<'a, T> Ask<'a, T> {
+    /// Nothing.
+    pub(super) const NOTHING: Self =
+        Ask { to: std::ptr::null(), lines: 0, stride: 0, next: [&[]; 2] };
+
+    /// The part of some of `count` rows.
+    #[inline(always)]
+    fn part(&self, rows: Range<usize>, count: usize) -> Self {
+        let to = self.to.wrapping_add(rows.start);
+        Ask { to, next: self.next.map(|next| share(next, rows.clone(), count)), ..*self }
+    }
+
+    /// Asks for the next cache lines of a tile of `rows` rows, so many of what is read next. Many at once would be too many to wait for.
+    #[inline(always)]
+    fn some(&mut self, rows: usize, lines: usize) {
+        if self.lines > 0 {
+            for _ in 0..SOME {
+                ask_early(self.to);
+                ask_early(self.to.wrapping_add(rows - 1));
+                self.to = self.to.wrapping_add(self.stride);
+            }
+            self.lines = self.lines.saturating_sub(SOME);
+        } else if let [next @ [_, ..], _] | [[], next @ [_, ..]] = &mut self.next {
+            let (now, rest) = next.split_at(next.len().min(lines * (64 / size_of::<T>())));
+            now.iter().step_by(64 / size_of::<T>()).for_each(|line| ask_early(line));
+            *next = rest;
+        }
+    }
+
+    /// Cache lines at a time so that it asks for all of them in `times`.
+    #[inline(always)]
+    fn at_a_time(&self, times: usize) -> usize {
+        let next: usize =
+            self.next.iter().map(|next| next.len().div_ceil(64 / size_of::<T>())).sum();
+        next.div_ceil(times.saturating_sub(self.lines.div_ceil(SOME)).max(1))
+    }
+
+    fn is_done(&self) -> bool {
+        self.lines == 0 && self.next.iter().all(|next| next.is_empty())
+    }
 }
 
 impl<T: Float> Strip<'_, T> {
@@ -151,54 +244,112 @@ impl<T: Float> Strip<'_, T> {
     /// - As [`compute`](Self::compute).
     #[inline(always)]
     unsafe fn tiles<S: Simd<T>, const NV: usize>(&self, s: S) {
-        for (index, rows) in self.rows.chunks(ROWS).enumerate() {
+        let mut done = 0;
+        while done < self.rows.len() {
+            let left = &self.rows[done..];
+            // What 32 registers hold.
+            let wide = S::LANES * size_of::<T>() == 64;
+            let pairs = neighbours::<PAIRS, 2>(left).filter(|_| wide);
+            let threes = neighbours::<THREES, 3>(left).filter(|_| wide && pairs.is_none());
+            let rows = match (pairs, threes) {
+                (Some(_), _) => 2 * PAIRS,
+                (None, Some(_)) => 3 * THREES,
+                (None, None) => ROWS.min(left.len()),
+            };
+            let ask = self.ask.part(done..done + rows, self.rows.len());
             // SAFETY: rows of the strip, to their places.
             unsafe {
-                let to = self.to.add(index * ROWS * self.to_stride);
-                if rows.len() > ROWS / 2 {
-                    self.tile::<S, ROWS, NV>(s, rows, to);
+                let to = self.to.add(done * self.to_stride);
+                if let Some(pairs) = pairs {
+                    self.tile::<S, PAIRS, 2, NV>(s, &pairs, rows, to, ask);
+                } else if let Some(threes) = threes {
+                    self.tile::<S, THREES, 3, NV>(s, &threes, rows, to, ask);
+                } else if rows > ROWS / 2 {
+                    self.tile::<S, ROWS, 1, NV>(s, &first(left), rows, to, ask);
                 } else {
-                    self.tile::<S, { ROWS / 2 }, NV>(s, rows, to);
+                    self.tile::<S, { ROWS / 2 }, 1, NV>(s, &first(left), rows, to, ask);
                 }
             }
+            done += rows;
         }
     }
 
-    /// One tile of `R` rows at most.
+    /// One tile of `G` groups of `R` neighbours, of which the first `rows` rows count.
     ///
     /// # Safety
     /// - `to` must be writable for the rows.
     #[inline(always)]
-    unsafe fn tile<S: Simd<T>, const R: usize, const NV: usize>(
+    unsafe fn tile<S: Simd<T>, const G: usize, const R: usize, const NV: usize>(
         &self,
         s: S,
-        rows: &[usize],
+        offsets: &[usize; G],
+        rows: usize,
         to: *mut T,
+        ask: Ask<'_, T>,
     ) {
-        let mut offsets = [rows[0]; R];
-        offsets[..rows.len()].copy_from_slice(rows);
+        if self.add {
+            for i in 0..rows {
+                ask_for(to.wrapping_add(i * self.to_stride).cast_const(), NV * S::LANES);
+            }
+        }
         // SAFETY: rows of the strip, to their places.
         unsafe {
-            let sums = sums::<T, S, R, NV>(s, self.a, &offsets, self.steps, self.b);
-            for (i, sums) in sums.iter().enumerate() {
-                if i < rows.len() {
-                    self.store::<S, NV>(s, sums, to.add(i * self.to_stride));
+            let sums = sums::<T, S, G, R, NV>(s, self.a, offsets, self.steps, self.b, ask);
+            match (self.add, G * R > ROWS) {
+                // Whole tiles are the many; for them there is code without a loop.
+                (false, true) => self.store::<S, G, R, NV, false>(s, &sums, G * R, to),
+                (true, true) => self.store::<S, G, R, NV, true>(s, &sums, G * R, to),
+                (false, false) => self.store::<S, G, R, NV, false>(s, &sums, rows, to),
+                (true, false) => self.store::<S, G, R, NV, true>(s, &sums, rows, to),
+            }
+            if !self.bias.is_null() || self.relu {
+                (0..rows).for_each(|i| self.finish::<S, NV>(s, to.add(i * self.to_stride)));
+            }
+        }
+    }
+
+    /// Stores the sums of a tile's first rows, or adds them.
+    ///
+    /// # Safety
+    /// - `to` must be writable for the rows.
+    #[inline(always)]
+    unsafe fn store<S, const G: usize, const R: usize, const NV: usize, const ADD: bool>(
+        &self,
+        s: S,
+        sums: &[[[S::V; NV]; R]; G],
+        rows: usize,
+        to: *mut T,
+    ) where
+        S: Simd<T>,
+    {
+        for g in 0..G {
+            for r in 0..R {
+                let i = g * R + r;
+                if i < rows {
+                    for v in 0..NV {
+                        // SAFETY: by the caller's contract.
+                        unsafe {
+                            let to = to.add(i * self.to_stride + v * S::LANES);
+                            let sum = sums[g][r][v];
+                            s.store(to, if ADD { s.add(s.load(to), sum) } else { sum });
+                        }
+                    }
                 }
             }
         }
     }
 
-    /// Stores the sums of a row.
+    /// What follows the last block, on a stored row.
     ///
     /// # Safety
     /// - `to` must be writable for the panel's width, the bias readable.
     #[inline(always)]
-    unsafe fn store<S: Simd<T>, const NV: usize>(&self, s: S, sums: &[S::V; NV], to: *mut T) {
-        for (v, &sum) in sums.iter().enumerate() {
+    unsafe fn finish<S: Simd<T>, const NV: usize>(&self, s: S, to: *mut T) {
+        for v in 0..NV {
             // SAFETY: by the caller's contract.
             unsafe {
                 let to = to.add(v * S::LANES);
-                let mut x = if self.add { s.add(s.load(to), sum) } else { sum };
+                let mut x = s.load(to);
                 if !self.bias.is_null() {
                     x = s.add(x, s.load(self.bias.add(v * S::LANES)));
                 }
@@ -212,35 +363,67 @@ impl<T: Float> Strip<'_, T> {
     }
 }
 
-/// The sums of `R` rows: one chain of FMAs each, in ascending order.
+/// The first rows; the first one in the place of those that there are not.
+#[inline(always)]
+fn first<const R: usize>(rows: &[usize]) -> [usize; R] {
+    let mut first = [rows[0]; R];
+    let count = rows.len().min(R);
+    first[..count].copy_from_slice(&rows[..count]);
+    first
+}
+
+/// The first of each of `G` groups of `R` rows, if the first rows are such groups of neighbours.
+#[inline(always)]
+fn neighbours<const G: usize, const R: usize>(rows: &[usize]) -> Option<[usize; G]> {
+    let rows = rows.get(..G * R)?;
+    let mut firsts = [0; G];
+    let mut all = true;
+    for (first, group) in firsts.iter_mut().zip(rows.chunks_exact(R)) {
+        *first = group[0];
+        all &= group.iter().enumerate().all(|(i, row)| *row == group[0] + i);
+    }
+    all.then_some(firsts)
+}
+
+/// The sums of `G` groups of `R` rows that are neighbours: one chain of FMAs each, in ascending order.
 ///
 /// # Safety
-/// - `a + rows[i] + steps[l]` must be readable, and `b` for as many rows of `NV` vectors as there are steps.
+/// - `a + rows[g] + r + steps[l]` must be readable for `r < R`, and `b` for as many rows of `NV` vectors as there are steps.
 #[inline(always)]
-unsafe fn sums<T: Float, S: Simd<T>, const R: usize, const NV: usize>(
+unsafe fn sums<T: Float, S: Simd<T>, const G: usize, const R: usize, const NV: usize>(
     s: S,
     a: *const T,
-    rows: &[usize; R],
+    rows: &[usize; G],
     steps: &[usize],
     b: *const T,
-) -> [[S::V; NV]; R] {
-    let mut sums = [[s.splat(T::ZERO); NV]; R];
+    mut ask: Ask<'_, T>,
+) -> [[[S::V; NV]; R]; G] {
+    let mut sums = [[[s.splat(T::ZERO); NV]; R]; G];
     let mut b = b;
-    for &step in steps {
-        let a = a.wrapping_add(step);
-        let mut columns = [s.splat(T::ZERO); NV];
-        for (v, column) in columns.iter_mut().enumerate() {
-            // SAFETY: a vector of this step's row.
-            *column = unsafe { s.load(b.add(v * S::LANES)) };
-        }
-        for (row, sums) in rows.iter().zip(&mut sums) {
-            // SAFETY: an element of a row.
-            let x = s.splat(unsafe { *a.wrapping_add(*row) });
-            for (column, sum) in columns.iter().zip(sums) {
-                *sum = s.fma(x, *column, *sum);
+    let lines = ask.at_a_time(steps.len().div_ceil(ASKING));
+    for steps in steps.chunks(ASKING) {
+        ask.some(G * R, lines);
+        for &step in steps {
+            let a = a.wrapping_add(step);
+            let mut columns = [s.splat(T::ZERO); NV];
+            for (v, column) in columns.iter_mut().enumerate() {
+                // SAFETY: a vector of this step's row.
+                *column = unsafe { s.load(b.add(v * S::LANES)) };
             }
+            for (row, sums) in rows.iter().zip(&mut sums) {
+                for (r, sums) in sums.iter_mut().enumerate() {
+                    // SAFETY: an element of a row.
+                    let x = s.splat(unsafe { *a.wrapping_add(*row).wrapping_add(r) });
+                    for (column, sum) in columns.iter().zip(sums) {
+                        *sum = s.fma(x, *column, *sum);
+                    }
+                }
+            }
+            b = b.wrapping_add(NV * S::LANES);
         }
-        b = b.wrapping_add(NV * S::LANES);
+    }
+    while !ask.is_done() {
+        ask.some(G * R, lines);
     }
     sums
 }
@@ -275,7 +458,8 @@ impl<T: Float> Kernel<T> for Turn<T> {
         unsafe {
             for j in (0..self.channels).step_by(S::BLOCK) {
                 for i in (0..self.places).step_by(S::BLOCK) {
-                    self.block(s, i, j);
+                    // The last block reaches back.
+                    self.block(s, i.min(self.places.saturating_sub(S::BLOCK)), j);
                 }
             }
         }
@@ -291,14 +475,18 @@ impl<T: Float> Turn<T> {
     unsafe fn block<S: Simd<T>>(&self, s: S, i: usize, j: usize) {
         let (places, channels) = (S::BLOCK.min(self.places - i), S::BLOCK.min(self.channels - j));
         let mut rows = [self.from; 8];
-        for (p, row) in rows.iter_mut().enumerate() {
-            *row = self.from.wrapping_add((i + p.min(places - 1)) * self.width + j);
-        }
         // SAFETY: rows are as wide as whole panels, a multiple of a block; the rest by the caller's contract.
         unsafe {
-            let to = self.to.add(j * self.to_stride + i);
+            let (from, to) =
+                (self.from.add(i * self.width + j), self.to.add(j * self.to_stride + i));
             if places == S::BLOCK && channels == S::BLOCK {
+                for (p, row) in rows.iter_mut().enumerate() {
+                    *row = from.wrapping_add(p * self.width);
+                }
                 return s.transpose(&rows, to, self.to_stride);
+            }
+            for (p, row) in rows.iter_mut().enumerate() {
+                *row = from.wrapping_add(p.min(places - 1) * self.width);
             }
             let mut block = [T::ZERO; 64];
             s.transpose(&rows, block.as_mut_ptr(), S::BLOCK);

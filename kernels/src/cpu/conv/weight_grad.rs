@@ -7,8 +7,8 @@ use std::ops::Range;
 use super::finite::AllFinite;
 use super::pad::{Frame, pad};
 use super::tap_sums::TapSums;
-use super::tiles::{Cut, Turn, ask_for};
-use super::{Conv2dShape, WINDOW_ELEMENTS};
+use super::tiles::{Ask, Cut, Turn, ask_for};
+use super::{Conv2dShape, window};
 use crate::buffer::Buffer;
 use crate::cpu::gemm::{Dispatch, KC, Panels, Strided};
 use crate::cpu::simd::Simd;
@@ -111,18 +111,52 @@ pub(super) fn conv2d_weight_grad_on<T: Float>(
     let size = checked_len(&[cut.width(), shape.groups * shape.taps(), size_of::<T>()])
         .ok_or(Error::Contract("conv2d: the size of a workspace overflows"))?;
     let mut sums = Buffer::new(size)?;
-    let exact = shape.is_padded() && !d.call::<T, _>(AllFinite(grad));
-    let classes = tap_classes(shape, [oh, ow], exact.then_some(grad));
-    let frame = shape.input_frame([oh, ow]);
-    let blocks = (shape.batch * oh * ow).div_ceil(KC);
-    let mut start = 0;
-    while start < blocks {
-        let part = Part::new(shape, &frame, [oh, ow], start, blocks);
-        part.add_to(d, shape, &frame, &classes, x, grad, (cut, sums.as_mut_slice()))?;
-        start = part.blocks.end;
+    let product = Product { d, shape, places: [oh, ow], x, grad, cut };
+    let mut classes = tap_classes::<T>(shape, [oh, ow], None);
+    if !product.compute(&classes, shape.is_padded(), sums.as_mut_slice())? {
+        classes = tap_classes(shape, [oh, ow], Some(grad));
+        product.compute(&classes, false, sums.as_mut_slice())?;
     }
     turn(d, shape, &classes, cut.width(), sums.as_slice(), out);
     Ok(())
+}
+
+/// A weight gradient whose operands were checked.
+struct Product<'a, T> {
+    d: Dispatch,
+    shape: &'a Conv2dShape,
+    places: [usize; 2],
+    x: &'a [T],
+    grad: &'a [T],
+    cut: Cut,
+}
+
+impl<T: Float> Product<'_, T> {
+    /// The sums of all classes of taps, part by part. If only gradients that are `finite` will do, it ends at one that is not, and
+    /// returns false: they are looked at right before they are used, so that they come from memory once.
+    fn compute(&self, classes: &[TapClass], finite: bool, sums: &mut [T]) -> Result<bool> {
+        let Product { d, shape, places, x, grad, cut } = *self;
+        let frame = shape.input_frame(places);
+        let blocks = (shape.batch * places[0] * places[1]).div_ceil(KC);
+        let few = TapSums::<T>::are_few(cut.width() * shape.taps());
+        let part = |start| Part::new(shape, &frame, places, start, blocks, few);
+        let taps = shape.input_taps(frame.padded);
+        let image = grad.len() / shape.batch;
+        let mut now = part(0);
+        loop {
+            let images = now.images.start * image..now.images.end * image;
+            if finite && !d.call::<T, _>(AllFinite(&grad[images])) {
+                return Ok(false);
+            }
+            let then = (now.blocks.end < blocks).then(|| part(now.blocks.end));
+            let next = then.as_ref().map_or(0..0, |then| now.images.end..then.images.end);
+            now.add_to(d, shape, &frame, (classes, &taps), [x, grad], next, (cut, sums))?;
+            match then {
+                Some(then) => now = then,
+                None => return Ok(true),
+            }
+        }
+    }
 }
 
 /// Taps that are computed together.
@@ -212,19 +246,20 @@ struct Part {
 }
 
 impl Part {
-    /// The part that starts at a block: as many images as may be padded at a time, but at least one
-    /// block.
+    /// The part that starts at a block: as many images as are computed at a time, but at least one block.
     fn new(
         shape: &Conv2dShape,
         frame: &Frame,
         places: [usize; 2],
         start: usize,
         blocks: usize,
+        few: bool,
     ) -> Self {
         let per_image = places[0] * places[1];
         let elements = shape.in_channels * frame.padded[0] * frame.padded[1];
-        let most =
-            if frame.is_identity() { shape.batch } else { WINDOW_ELEMENTS / elements.max(1) };
+        // Blocks that are pieces must be many. Two parts pad an image that a block reaches into.
+        let images = window(shape.batch, per_image, elements);
+        let most = images * if few { 4 } else { 2 };
         let first = start * KC / per_image;
         let reached = first.saturating_add(most.max(1)).min(shape.batch);
         let end = match reached == shape.batch {
@@ -242,13 +277,17 @@ impl Part {
         d: Dispatch,
         shape: &Conv2dShape,
         frame: &Frame,
-        classes: &[TapClass],
-        x: &[T],
-        grad: &[T],
+        (classes, taps): (&[TapClass], &[usize]),
+        [x, grad]: [&[T]; 2],
+        next: Range<usize>,
         (cut, sums): (Cut, &mut [T]),
     ) -> Result<()> {
-        let image = x.len() / shape.batch;
-        let x = &x[self.images.start * image..self.images.end * image];
+        let of = |all: &[T], images: &Range<usize>| {
+            let image = all.len() / shape.batch;
+            images.start * image..images.end * image
+        };
+        let next = [x, grad].map(|all| &all[of(all, &next)]);
+        let x = &x[of(x, &self.images)];
         let buffer;
         let padded = if frame.is_identity() {
             x
@@ -259,13 +298,12 @@ impl Part {
         let per_image = self.places[0] * self.places[1];
         let (inputs, outputs) = (shape.group_inputs(), shape.group_outputs());
         let plane = frame.padded[0] * frame.padded[1];
-        let taps = shape.input_taps(frame.padded);
         // A stride whose product overflows is longer than the image: no second row uses it.
         let row = shape.stride[0].saturating_mul(frame.padded[1]);
         let k = self.blocks.start * KC..(self.blocks.end * KC).min(shape.batch * per_image);
         let steps = self.steps(k.clone(), [shape.in_channels * plane, row, shape.stride[1]]);
         for (group, mut sums) in sums.chunks_exact_mut(taps.len() * cut.width()).enumerate() {
-            for class in classes {
+            for (index, class) in classes.iter().enumerate() {
                 let own;
                 (own, sums) = sums.split_at_mut(class.taps.len() * cut.width());
                 let taps: Vec<usize> = class.taps.iter().map(|tap| taps[*tap]).collect();
@@ -281,7 +319,9 @@ impl Part {
                     inside: &class.inside,
                 };
                 let (taps, steps, k) = (&taps, &steps, k.clone());
-                let sums = TapSums { d, images, taps, steps, k, grad: &grad, cut };
+                let is_last = group + 1 == shape.groups && index + 1 == classes.len();
+                let next = if is_last { next } else { Ask::NOTHING.next };
+                let sums = TapSums { d, images, taps, steps, k, grad: &grad, cut, next };
                 // SAFETY: that every element of the images exists was just checked, and the gradient's length was.
                 unsafe { sums.add_to(own)? };
             }
@@ -293,19 +333,14 @@ impl Part {
     fn steps(&self, places: Range<usize>, strides: [usize; 3]) -> Vec<usize> {
         let [rows, columns] = self.places;
         let first = places.start - self.images.start * rows * columns;
-        let (line, mut x) = (first / columns, first % columns);
-        let (mut image, mut y) = (line / rows, line % rows);
-        let step = |_| {
-            let offset = image * strides[0] + y * strides[1] + x * strides[2];
-            x += 1;
-            if x == columns {
-                (x, y) = (0, y + 1);
-                if y == rows {
-                    (y, image) = (0, image + 1);
-                }
-            }
-            offset
-        };
-        places.map(step).collect()
+        let (mut line, mut x) = (first / columns, first % columns);
+        let mut steps = Vec::with_capacity(places.len());
+        while steps.len() < places.len() {
+            let offset = line / rows * strides[0] + line % rows * strides[1];
+            let end = columns.min(x + places.len() - steps.len());
+            steps.extend((x..end).map(|x| offset + x * strides[2]));
+            (line, x) = (line + 1, 0);
+        }
+        steps
     }
 }
