@@ -258,6 +258,12 @@ impl<M: Forward + ?Sized> Forward for Box<M> {
     fn forward(&self, x: &Tensor, ctx: &mut Ctx<'_>) -> Result<Tensor> {
         (**self).forward(x, ctx)
     }
+    fn forward_owned(&self, x: Tensor, ctx: &mut Ctx<'_>) -> Result<Tensor> {
+        (**self).forward_owned(x, ctx)
+    }
+    fn joint(&self) -> Joint<'_> {
+        (**self).joint()
+    }
 }
 
 macro_rules! tuple {
