@@ -25,7 +25,7 @@ pub(super) fn compute<T: Float>(
         return Ok(());
     }
     let (image, places) = (shape.image_map(), out.len() / shape.conv.batch);
-    let images = shape.window::<T>(image).min(weights.images());
+    let images = weights.images();
     let mut map = Buffer::new(images * image * size_of::<T>())?;
     let parts = windows(x, x.len() / shape.conv.batch * images, out, places * images);
     for ((x, out), index) in parts.zip(index.chunks_mut(places * images)) {

@@ -275,6 +275,9 @@ struct WindowSums<'a, T> {
     stride: usize,
 }
 
+/// Channels that are computed at a time where a window is one vector: a single one would wait for each sum.
+const CHAINS: usize = 4;
+
 impl<T: Float> Kernel<T> for WindowSums<'_, T> {
     type Output = ();
     #[inline(always)]
@@ -282,87 +285,148 @@ impl<T: Float> Kernel<T> for WindowSums<'_, T> {
         // SAFETY: what makes it has checked that images, maps and sums are those of the plan.
         unsafe {
             match self.plan.window {
-                [1, 1] => self.channels::<S, 1, 1>(s),
-                _ => self.channels::<S, 3, 3>(s),
+                [1, 1] => {
+                    let whole = self.channels / CHAINS * CHAINS;
+                    self.channels::<S, CHAINS, 1, 1>(s, 0..whole);
+                    self.channels::<S, 1, 1, 1>(s, whole..self.channels);
+                }
+                _ => self.channels::<S, 1, 9, 3>(s, 0..self.channels),
             }
         }
     }
 }
 
 impl<T: Float> WindowSums<'_, T> {
-    /// All channels, windows of `R` by `W` vectors.
+    /// Some channels, `C` at a time; windows of `K` vectors, `W` side by side.
     ///
     /// # Safety
-    /// - The window must be the plan's.
+    /// - The window must be the plan's, and the channels exist, a multiple of `C`.
     #[inline(always)]
-    unsafe fn channels<S: Simd<T>, const R: usize, const W: usize>(&self, s: S) {
+    unsafe fn channels<S: Simd<T>, const C: usize, const K: usize, const W: usize>(
+        &self,
+        s: S,
+        channels: Range<usize>,
+    ) {
         let places = self.plan.offsets.len();
-        let size = R * W * S::LANES;
-        for (channel, map) in self.maps.chunks_exact(places).take(self.channels).enumerate() {
-            let at = channel * self.stride;
-            let (sums, open) = (self.sums.wrapping_add(at), self.open.wrapping_add(at));
+        for first in channels.step_by(C) {
+            let mut maps = [self.maps.as_ptr(); C];
+            for (c, map) in maps.iter_mut().enumerate() {
+                *map = map.wrapping_add((first + c) * places);
+            }
             for segment in self.segments {
-                // SAFETY: the sums of this channel, `size` elements, which are this piece's.
+                let mut sums = [[s.splat(T::ZERO); K]; C];
+                // SAFETY: the sums of these channels, which are this piece's.
                 unsafe {
-                    let start = if segment.opens { None } else { Some(open.cast_const()) };
-                    let parts = self.segment::<S, R, W>(s, map, segment.places.clone(), start);
-                    let to = if segment.closes { sums } else { open };
-                    let adds = segment.closes && !segment.first;
-                    for (r, parts) in parts.iter().enumerate() {
-                        for (w, part) in parts.iter().enumerate() {
-                            let to = to.add((r * W + w) * S::LANES);
-                            debug_assert!((r * W + w) * S::LANES < size);
-                            s.store(to, if adds { s.add(s.load(to), *part) } else { *part });
-                        }
+                    if !segment.opens {
+                        self.open(s, first, &mut sums);
+                    }
+                    self.segment::<S, C, K, W>(s, maps, segment.places.clone(), &mut sums);
+                    self.store(s, segment, first, &sums);
+                }
+            }
+        }
+    }
+
+    /// The sums of the block so far.
+    ///
+    /// # Safety
+    /// - The channels from `first` on must exist.
+    #[inline(always)]
+    unsafe fn open<S: Simd<T>, const C: usize, const K: usize>(
+        &self,
+        s: S,
+        first: usize,
+        sums: &mut [[S::V; K]; C],
+    ) {
+        for (c, sums) in sums.iter_mut().enumerate() {
+            for (k, sum) in sums.iter_mut().enumerate() {
+                let from = self.open.wrapping_add((first + c) * self.stride + k * S::LANES);
+                // SAFETY: by the caller's contract.
+                *sum = unsafe { s.load(from) };
+            }
+        }
+    }
+
+    /// Adds a whole block's sums to those before, keeps those of a block that goes on.
+    ///
+    /// # Safety
+    /// - As [`open`](Self::open).
+    #[inline(always)]
+    unsafe fn store<S: Simd<T>, const C: usize, const K: usize>(
+        &self,
+        s: S,
+        segment: &Segment,
+        first: usize,
+        sums: &[[S::V; K]; C],
+    ) {
+        let to = if segment.closes { self.sums } else { self.open };
+        let adds = segment.closes && !segment.first;
+        for (c, sums) in sums.iter().enumerate() {
+            for (k, &sum) in sums.iter().enumerate() {
+                let to = to.wrapping_add((first + c) * self.stride + k * S::LANES);
+                // SAFETY: by the caller's contract.
+                unsafe { s.store(to, if adds { s.add(s.load(to), sum) } else { sum }) };
+            }
+        }
+    }
+
+    /// Adds some places of these channels.
+    ///
+    /// # Safety
+    /// - The window must be the plan's, the places those of its maps.
+    #[inline(always)]
+    unsafe fn segment<S: Simd<T>, const C: usize, const K: usize, const W: usize>(
+        &self,
+        s: S,
+        maps: [*const T; C],
+        places: Range<usize>,
+        sums: &mut [[S::V; K]; C],
+    ) {
+        for first in places.clone().step_by(64) {
+            let n = (places.end - first).min(64);
+            let mut rest = [0; C];
+            // SAFETY: places of the maps.
+            unsafe {
+                for (rest, map) in rest.iter_mut().zip(maps) {
+                    *rest = not_zero(s, map.wrapping_add(first), n);
+                }
+                while C > 1 && rest.iter().all(|&rest| rest != 0) {
+                    for c in 0..C {
+                        self.place::<S, K, W>(s, maps[c], first, &mut rest[c], &mut sums[c]);
+                    }
+                }
+                for c in 0..C {
+                    while rest[c] != 0 {
+                        self.place::<S, K, W>(s, maps[c], first, &mut rest[c], &mut sums[c]);
                     }
                 }
             }
         }
     }
 
-    /// The sums of some places of a channel, from those of the block so far on.
+    /// Adds the first place that is left, and takes it away.
     ///
     /// # Safety
-    /// - The window must be the plan's, and `start` hold its sums.
+    /// - As [`segment`](Self::segment); one must be left.
     #[inline(always)]
-    unsafe fn segment<S: Simd<T>, const R: usize, const W: usize>(
+    unsafe fn place<S: Simd<T>, const K: usize, const W: usize>(
         &self,
         s: S,
-        map: &[T],
-        places: Range<usize>,
-        start: Option<*const T>,
-    ) -> [[S::V; W]; R] {
-        let mut sums = [[s.splat(T::ZERO); W]; R];
-        if let Some(start) = start {
-            for (r, sums) in sums.iter_mut().enumerate() {
-                for (w, sum) in sums.iter_mut().enumerate() {
-                    // SAFETY: by the caller's contract.
-                    *sum = unsafe { s.load(start.add((r * W + w) * S::LANES)) };
-                }
+        map: *const T,
+        first: usize,
+        rest: &mut u64,
+        sums: &mut [S::V; K],
+    ) {
+        let place = first + rest.trailing_zeros() as usize;
+        *rest &= rest.wrapping_sub(1);
+        // SAFETY: a place of the map; its window lies inside of the image.
+        unsafe {
+            let grad = s.splat(*map.add(place));
+            let image = self.image.add(*self.plan.offsets.as_ptr().add(place) as usize);
+            for (k, sum) in sums.iter_mut().enumerate() {
+                let at = k / W * self.plan.row + k % W * S::LANES;
+                *sum = s.fma(s.load(image.wrapping_add(at)), grad, *sum);
             }
         }
-        let (map, offsets, row) = (map.as_ptr(), self.plan.offsets.as_ptr(), self.plan.row);
-        let mut first = places.start;
-        while first < places.end {
-            let n = (places.end - first).min(64);
-            // SAFETY: places of the map; the window of each lies inside of the image.
-            unsafe {
-                let mut rest = not_zero(s, map.add(first), n);
-                while rest != 0 {
-                    let place = first + rest.trailing_zeros() as usize;
-                    rest &= rest - 1;
-                    let grad = s.splat(*map.add(place));
-                    let image = self.image.add(*offsets.add(place) as usize);
-                    for (r, sums) in sums.iter_mut().enumerate() {
-                        let image = image.add(r * row);
-                        for (w, sum) in sums.iter_mut().enumerate() {
-                            *sum = s.fma(s.load(image.add(w * S::LANES)), grad, *sum);
-                        }
-                    }
-                }
-            }
-            first += n;
-        }
-        sums
     }
 }
