@@ -54,8 +54,8 @@ impl Tape {
     ) -> Result<Vec<Option<Tensor>>> {
         let mut record = self.into_record();
         let variable = |x: &&Tensor| record.variables.get(&x.id()).copied().unwrap_or(CONSTANT);
-        let wanted: Vec<Variable> = with_respect_to.iter().map(variable).collect();
-        let mut table = Table::new(&record, &wanted);
+        let wanted: SmallVec<[Variable; 16]> = with_respect_to.iter().map(variable).collect();
+        let mut table = Table::new(&mut record, &wanted);
         for (y, v) in seeds {
             if y.shape() != v.shape() {
                 let message = format!("gradient: seed {:?} for a value {:?}", v.shape(), y.shape());
@@ -69,8 +69,9 @@ impl Tape {
         while let Some(node) = record.nodes.pop() {
             table.pass(node)?;
         }
-        record.recycle();
-        Ok(wanted.iter().map(|&variable| table.get(variable)).collect())
+        let found = wanted.iter().map(|&variable| table.get(variable)).collect();
+        record.recycle(table.0);
+        Ok(found)
     }
 }
 
@@ -78,7 +79,7 @@ impl Tape {
 struct Table(Vec<Entry>);
 
 #[derive(Clone, Default)]
-struct Entry {
+pub(crate) struct Entry {
     gradient: Option<Tensor>,
     /// It leads to a wanted one.
     needed: bool,
@@ -86,8 +87,9 @@ struct Entry {
 }
 
 impl Table {
-    fn new(record: &Record, wanted: &[Variable]) -> Table {
-        let mut entries = vec![Entry::default(); record.count as usize];
+    fn new(record: &mut Record, wanted: &[Variable]) -> Table {
+        let mut entries = std::mem::take(&mut record.table);
+        entries.resize(record.count as usize, Entry::default());
         for &variable in wanted.iter().filter(|&&variable| variable != CONSTANT) {
             let entry = &mut entries[variable as usize];
             (entry.needed, entry.wanted) = (true, true);

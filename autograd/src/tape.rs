@@ -10,6 +10,7 @@ use ferrotape_tensor::{
 };
 use smallvec::SmallVec;
 
+use crate::backward::Entry;
 use crate::rules::{self, Derivative, Slot};
 
 /// A place in the gradient table: a watched tensor, or an output of a recorded operation.
@@ -55,6 +56,8 @@ pub(crate) struct Record {
     pub(crate) count: Variable,
     /// Operations that have begun and not ended: `None` for one that is not recorded.
     open: Vec<Option<Open>>,
+    /// The memory of a table of gradients.
+    pub(crate) table: Vec<Entry>,
 }
 
 /// A recorded operation whose outputs are not there yet.
@@ -140,13 +143,15 @@ impl Record {
     }
 
     /// For the next tape of this thread.
-    pub(crate) fn recycle(mut self) {
+    pub(crate) fn recycle(mut self, mut table: Vec<Entry>) {
         if self.nodes.capacity() > KEPT_NODES || self.variables.capacity() > 4 * KEPT_NODES {
             return;
         }
         self.nodes.clear();
         self.variables.clear();
         self.open.clear();
+        table.clear();
+        self.table = table;
         self.count = 0;
         // At the end of a thread there is no place to keep it.
         let _ = SPARE.try_with(|spare| spare.set(Some(self)));

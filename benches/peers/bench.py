@@ -28,8 +28,8 @@ PYTHON = {"torch": "pytorch.py", "jax": "jax_cpu.py"}
 OURS = {"ours": "ferrotape-benches", "sgemm": "ferrotape-peer-sgemm"}  # the others are crates of their own
 
 
-def program(name):
-    """The command of a peer, built as it is now."""
+def program(name, heap):
+    """The command of a peer, built as it is now; of one that counts its allocations."""
     if name in PYTHON:
         return [sys.executable, HERE / PYTHON[name]]
     if name in OURS:
@@ -39,12 +39,13 @@ def program(name):
         chosen = ["--manifest-path", HERE / name / "Cargo.toml", "--target-dir", place]
     # The rivals' crates ask for the machine's own instructions; we choose ours when we run.
     flags = {} if name in OURS else {"RUSTFLAGS": "-C target-cpu=native"}
-    subprocess.run(["cargo", "build", "--quiet", "--locked", "--release", "--bin", f"peer-{name}", *chosen], cwd=ROOT, check=True, env=os.environ | flags)
-    return [place / "release" / f"peer-{name}"]
+    binary = f"peer-{name}" + "-heap" * heap
+    subprocess.run(["cargo", "build", "--quiet", "--locked", "--release", "--bin", binary, *chosen], cwd=ROOT, check=True, env=os.environ | flags)
+    return [place / "release" / binary]
 
 
 class Process:
-    """A peer, started at its first question. `NAME-avx2` is held to AVX2; all but `NAME-default` keep the memory that they free."""
+    """A peer, started at its first question. `NAME-avx2` is held to AVX2, `NAME-heap` counts its allocations; all but `NAME-default` keep the memory that they free."""
 
     def __init__(self, name, threads):
         self.name, self.threads, self.child = name, threads, None
@@ -59,7 +60,7 @@ class Process:
         # One thread has one CPU: helpers of a runtime can't run beside it.
         hold = None if self.threads > 1 else lambda: os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
         self.child = subprocess.Popen(
-            [*program(name), str(self.threads)],
+            [*program(name, variant == "heap"), str(self.threads)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment, preexec_fn=hold,
         )  # fmt: skip
 
@@ -104,7 +105,9 @@ class Peers(dict):
             process = self["sgemm" + held]
             return (process, case.name), (process, f"{case.name}@{contender}")
         if rival in ("operations", "system"):
-            return (self["ours"], case.name), (self["ours"], case.name)
+            return (self["ours-heap"], case.name), (self["ours-heap"], case.name)
+        if case.unit == "allocations":
+            return (self["ours-heap"], case.name), (self[f"{rival}-heap"], case.name)
         contender, _, kept = contender.partition("@")
         return (self[ours], case.name), (self[contender + held], case.name + f"@{kept}" * bool(kept))
 

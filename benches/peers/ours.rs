@@ -1,9 +1,9 @@
-//! Our side of the cases that tensors take part in, as a peer. Beside allocations it counts operations and how often the system was
-//! asked for tensor memory.
+//! Our side of the cases that tensors take part in, as a peer. Beside allocations (ours_heap.rs) it counts operations and how
+//! often the system was asked for tensor memory.
 
 use ferrotape::{Device, set_threads};
 use ferrotape_benches::{case, operations};
-use ferrotape_peer_protocol::{Run, serve, threads};
+use ferrotape_peer_protocol::{Heap, Run, serve, threads};
 
 fn facts() -> String {
     format!("ferrotape {}", ferrotape::isa())
@@ -16,7 +16,13 @@ fn count(run: &mut Run) -> String {
     format!("{} {requests}", operations(run))
 }
 
-fn main() -> std::io::Result<()> {
+/// Serves as the program that is timed, or as the one that counts.
+pub(crate) fn answer(heap: Heap) -> std::io::Result<()> {
     set_threads(threads());
-    serve(facts, |name| case(name).ok()?, count)
+    serve(facts, |name| case(name).ok()?, count, heap)
+}
+
+#[allow(dead_code)]
+fn main() -> std::io::Result<()> {
+    answer(None)
 }

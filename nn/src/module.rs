@@ -4,10 +4,10 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::Deref;
 
-use ferrotape_tensor::{Pool2dOp, Result, Tensor};
+use ferrotape_tensor::{LinearActivation, Pool2dOp, Result, Tensor};
 
-use crate::Conv2d;
 use crate::ctx::Ctx;
+use crate::{Conv2d, Linear};
 
 /// Something that holds parameters and buffers, itself or in the modules it is made of. Implemented by `#[derive(Module)]`.
 ///
@@ -66,8 +66,10 @@ pub trait VisitorMut {
 pub enum Joint<'a> {
     /// Any other.
     None,
-    /// `max(x, 0)`
-    Relu,
+    /// An activation that a linear layer can apply itself.
+    Activation(LinearActivation),
+    /// `x W^T + b`
+    Linear(&'a Linear),
     /// Maxima of windows.
     MaxPool2d(Pool2dOp),
     /// A convolution of images.

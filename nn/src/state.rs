@@ -4,19 +4,20 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use ferrotape_tensor::{DType, Device, Error, ErrorKind, Result, Tensor, TensorId};
+use smallvec::SmallVec;
 
 use crate::module::{Buffer, Module, Param, Visitor, VisitorMut};
 
 /// The names entered so far, as one path.
 pub(crate) struct Path {
     text: String,
-    ends: Vec<usize>,
+    ends: SmallVec<[usize; 8]>,
 }
 
 impl Default for Path {
     /// With room for usual ones: a step of training visits a model more than once.
     fn default() -> Self {
-        Path { text: String::with_capacity(64), ends: Vec::with_capacity(8) }
+        Path { text: String::with_capacity(64), ends: SmallVec::new() }
     }
 }
 

@@ -115,7 +115,7 @@ pub fn value_and_grad_aux<M: Module + ?Sized, A>(
     forward: impl FnOnce(&M, &mut Ctx<'_>) -> Result<(Tensor, A)>,
 ) -> Result<Step<A>> {
     let (mut names, mut entries) = (String::with_capacity(128), Vec::with_capacity(8));
-    let mut tensors: Vec<&Tensor> = Vec::with_capacity(8);
+    let mut tensors: SmallVec<[&Tensor; 16]> = SmallVec::new();
     each(
         model,
         |path, param| {

@@ -299,9 +299,7 @@ fn compute(
     kernel_inputs(operands, None, &mut inputs);
     if let [meta] = metas {
         let mut storage = memory(op, meta)?;
-        if let Some(memory) = storage.exclusive() {
-            execute::execute(op, &inputs, &mut [memory.output(meta)])?;
-        }
+        execute::execute(op, &inputs, &mut [fresh(op, &mut storage, meta)?])?;
         outputs.push(filled(storage, meta, tag));
         return Ok(());
     }
@@ -309,14 +307,12 @@ fn compute(
     for meta in metas {
         storages.push(memory(op, meta)?);
     }
-    let mut memory: SmallVec<[Output<'_>; 3]> = SmallVec::new();
+    let mut places: SmallVec<[Output<'_>; 3]> = SmallVec::new();
     for (storage, meta) in storages.iter_mut().zip(metas) {
-        if let Some(fresh) = storage.exclusive() {
-            memory.push(fresh.output(meta));
-        }
+        places.push(fresh(op, storage, meta)?);
     }
-    execute::execute(op, &inputs, &mut memory)?;
-    drop(memory);
+    execute::execute(op, &inputs, &mut places)?;
+    drop(places);
     for (storage, meta) in storages.into_iter().zip(metas) {
         outputs.push(filled(storage, meta, tag));
     }
@@ -341,6 +337,12 @@ fn kernel_inputs<'a>(
 /// Stale memory for an output.
 fn memory(op: &Op, meta: &Meta) -> Result<Storage> {
     Storage::new(op.name(), shape::len(&meta.shape) * meta.dtype.size(), meta.device)
+}
+
+/// Memory that no one else has seen yet, to be written.
+fn fresh<'a>(op: &Op, storage: &'a mut Storage, meta: &'a Meta) -> Result<Output<'a>> {
+    let memory = storage.exclusive().map(|memory| memory.output(meta));
+    memory.ok_or_else(|| Error::argument(op.name(), "internal: new memory is shared"))
 }
 
 /// An output whose memory has been written.

@@ -39,9 +39,9 @@ pub use observe::{Observer, Tag, TapeSlot, is_observed, no_tape, observe};
 pub use op::{
     AvgPool1dOp, AvgPool2dOp, AvgPoolOp, Conv1dOp, Conv2dOp, Conv3dOp, ConvOp, ConvTranspose1dOp,
     ConvTranspose2dOp, ConvTransposeOp, CustomOp, Diagonal, Encoding, FakeQuantizeOp, IndexOp,
-    Int8Call, Int8Dynamic, Int8Op, Int8Recurrent, Int8RecurrentWeights, Int8Weights, Meta, Op,
-    OptimizeOp, Pool1dOp, Pool2dOp, PoolOp, QuantizeOp, RandomOp, ReduceDims, SequenceOp,
-    SequencePlaces, ViewOp, WindowsOp, output_metas,
+    Int8Call, Int8Dynamic, Int8Op, Int8Recurrent, Int8RecurrentWeights, Int8Weights,
+    LinearActivation, Meta, Op, OptimizeOp, Pool1dOp, Pool2dOp, PoolOp, QuantizeOp, RandomOp,
+    ReduceDims, SequenceOp, SequencePlaces, ViewOp, WindowsOp, output_metas,
 };
 pub use ops::{
     AttentionOp, BCELoss, BCEWithLogitsLoss, CosineEmbeddingLoss, CrossEntropyLoss,

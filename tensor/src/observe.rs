@@ -133,15 +133,15 @@ struct Restore {
 
 impl Drop for Restore {
     fn drop(&mut self) {
-        let removed = SCOPE.with(|scope| {
+        SCOPE.with(|scope| {
             scope.floor.set(self.floor);
-            let mut observers = scope.observers.borrow_mut();
-            let keep = self.len.min(observers.len());
-            let rest = observers.split_off(keep);
-            scope.count.set(observers.len());
-            rest
+            // One by one: what an observer drops may ask for the scope.
+            while scope.count.get() > self.len {
+                let last = scope.observers.borrow_mut().pop();
+                scope.count.set(scope.count.get() - 1);
+                drop(last);
+            }
         });
-        drop(removed);
     }
 }
 

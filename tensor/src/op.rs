@@ -23,7 +23,9 @@ pub use int8::{
 pub(crate) use int8::{PackedThere, PackedWeights, PlacedWeights};
 pub use metas::output_metas;
 pub(crate) use metas::{Metas, has_integer_form, usual};
-pub use parameters::{Diagonal, IndexOp, OptimizeOp, RandomOp, ReduceDims, ViewOp};
+pub use parameters::{
+    Diagonal, IndexOp, LinearActivation, OptimizeOp, RandomOp, ReduceDims, ViewOp,
+};
 pub use quantize::{FakeQuantizeOp, QuantizeOp};
 pub use sequence::{SequenceOp, SequencePlaces};
 pub use windows::{
@@ -92,7 +94,7 @@ pub enum Op {
     /// `y = a b` for `[.., m, k] x [.., k, n]`, batch dims broadcast
     Matmul,
     /// `y = activation(a b^T + c)` for `[.., in] x [out, in] + [out]`; c may be absent
-    Linear(Activation),
+    Linear(LinearActivation),
     /// The gradients of `Linear` in its weight and its bias: a: like y, `[rows, out]`, b: the input, `[rows, in]`; `y = a^T b`, `z` = the sum
     /// of the rows of a
     LinearWeight,

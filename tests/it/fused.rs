@@ -1,7 +1,7 @@
 //! One operation where an expression of several would do has the expression's bits.
 
 use ferrotape::prelude::*;
-use ferrotape::{Op, apply};
+use ferrotape::{LinearActivation, Op, apply};
 
 use crate::cnn::bits;
 
@@ -122,11 +122,42 @@ fn convolution_and_max_pool() {
 fn a_boxed_layer_joins() {
     use ferrotape::nn::Joint;
     let relu: Box<dyn Forward> = Box::new(ReLU);
-    assert!(matches!(relu.joint(), Joint::Relu));
+    assert!(matches!(relu.joint(), Joint::Activation(_)));
     let pool: Box<dyn Forward> = Box::new(MaxPool2d::new([2, 2]));
     assert!(matches!(pool.joint(), Joint::MaxPool2d(_)));
     let mut rng = Generator::new(0);
     let conv = Conv2dConfig::new(1, 2, [3, 3]).build(&mut rng).unwrap();
     let conv: Box<dyn Forward> = Box::new(conv);
     assert!(matches!(conv.joint(), Joint::Conv2d(_)));
+}
+
+#[test]
+fn linear_with_its_activation() {
+    use LinearActivation::{None, Relu, Sigmoid, Tanh};
+    type Then = fn(Result<Tensor>) -> Result<Tensor>;
+    let all: [(_, Then); 4] =
+        [(None, |y| y), (Relu, |y| y.relu()), (Sigmoid, |y| y.sigmoid()), (Tanh, |y| y.tanh())];
+    for dtype in [DType::F32, DType::F64, DType::F16] {
+        for shape in [&[4, 2][..], &[64, 784], &[2, 3, 7], &[5], &[0, 3]] {
+            let inputs = shape[shape.len() - 1];
+            let x = drawn(shape, dtype, 7);
+            let (w, b) = (drawn(&[33, inputs], dtype, 8), drawn(&[33], dtype, 9));
+            let gradients = |layer: &dyn Fn() -> Result<Tensor>| {
+                let (loss, tape) = Tape::record(|tape| {
+                    [&x, &w, &b].iter().for_each(|leaf| tape.watch(leaf));
+                    layer().square().sum(..)
+                })
+                .unwrap();
+                let found = tape.gradient(&loss, &[&x, &w, &b]).unwrap();
+                [bits(&loss), bits(&found[0]), bits(&found[1]), bits(&found[2])]
+            };
+            for (activation, then) in all {
+                let fused = gradients(&|| x.linear_with(&w, Some(&b), activation));
+                let apart = gradients(&|| then(x.linear(&w, Some(&b))));
+                assert_eq!(fused, apart, "{dtype} {shape:?} {activation:?}");
+                let fused = x.linear_with(&w, Option::None, activation).unwrap();
+                assert_eq!(bits(&fused), bits(&then(x.linear(&w, Option::None)).unwrap()));
+            }
+        }
+    }
 }

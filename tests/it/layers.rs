@@ -228,7 +228,12 @@ fn joined_layers_are_those_layers() {
             .then(conv(5, 3).stride([2, 2]).build(&mut rng).unwrap())
             .then(ReLU)
             .then(ReLU)
-            .then(MaxPool2d::new([2, 2]));
+            .then(MaxPool2d::new([2, 2]))
+            .then(Flatten)
+            .then(Linear::new(12, 7, &mut rng).unwrap())
+            .then(Tanh)
+            .then(Linear::new(7, 4, &mut rng).unwrap())
+            .then(Sigmoid);
         let x = rng.normal([3, 1, 17, 15], 0., 1., DType::F32).unwrap();
         let mut adam = Adam::new(0.01);
         for _ in 0..3 {
@@ -240,6 +245,30 @@ fn joined_layers_are_those_layers() {
     };
     let joined = run();
     assert_eq!(joined, ferrotape::observe(std::rc::Rc::new(Listener), run));
+}
+
+/// What a tape hears of layers that can be computed together is one operation.
+#[test]
+fn layers_are_joined() {
+    let mut rng = Generator::new(4);
+    let fc = Linear::new(6, 3, &mut rng).unwrap();
+    let conv = Conv2dConfig::new(1, 2, [3, 3]).build(&mut rng).unwrap();
+    let [row, image] = [&[5, 6][..], &[2, 1, 7, 7]].map(|s| Tensor::ones(s, DType::F32).unwrap());
+    let nets = [
+        (Sequential::new().then(fc.clone()).then(ReLU), &row),
+        (Sequential::new().then(fc.clone()).then(Sigmoid), &row),
+        (Sequential::new().then(Sequential::new().then(fc).then(Tanh)), &row),
+        (Sequential::new().then(conv).then(ReLU), &image),
+    ];
+    for (net, x) in &nets {
+        let (operations, _) = Tape::record(|tape| {
+            tape.watch(x);
+            net.forward(x, &mut Ctx::eval())?;
+            Ok(tape.len())
+        })
+        .unwrap();
+        assert_eq!(operations, 1, "{net:?}");
+    }
 }
 
 /// An inner training step inside an outer one, and an evaluation inside training.

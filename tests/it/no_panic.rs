@@ -476,7 +476,9 @@ fn draw_network_op(rng: &mut Rng, variant: &str, activation: Activation) -> (Op,
     match variant {
         "Matmul" => (Op::Matmul, vec![float(&[s[3], a, b]), float(&[b, c])]),
         "Linear" => {
-            (Op::Linear(activation), vec![float(&[s[3], a, b]), float(&[c, b]), float(&[c])])
+            let operands = vec![float(&[s[3], a, b]), float(&[c, b]), float(&[c])];
+            use LinearActivation::{None, Relu, Sigmoid, Tanh};
+            (Op::Linear(rng.pick(&[None, Relu, Sigmoid, Tanh])), operands)
         }
         "LayerNorm" | "LayerNormInput" | "LayerNormWeight" => {
             let eps = if rng.chance(2) { 1e-5 } else { rng.number() };

@@ -1,9 +1,9 @@
 //! Convolution and pooling: two families closed under taking adjoints.
 
-use ferrotape_tensor::chain::ImageChain;
 use ferrotape_tensor::{Activation, Conv2dOp, Divisor, Op, Pool2dOp, Result, WindowsOp};
+use smallvec::SmallVec;
 
-use super::{Cx, Derivative, None_, rule};
+use super::{Cx, Derivative, Formulas, Gradients, None_, Rule, keep, rule, slot};
 
 pub(super) fn convolution(op: &Op) -> Derivative {
     Derivative::Rule(match op {
@@ -13,12 +13,7 @@ pub(super) fn convolution(op: &Op) -> Derivative {
             a.conv2d_weight(g, conv(cx)?, plane(cx, 1)),
             g.sum([0, 2, 3]),
         ),
-        Op::Conv2d(_, Activation::Relu) => rule!(
-            [a, b, y] | g,
-            cx | g.relu_grad(y).conv2d_input(b, conv(cx)?, plane(cx, 0)),
-            a.conv2d_weight(&g.relu_grad(y)?, conv(cx)?, plane(cx, 1)),
-            g.relu_grad(y)?.sum([0, 2, 3]),
-        ),
+        Op::Conv2d(_, Activation::Relu) => CONV2D_RELU,
         Op::Conv2dInput(..) => rule!(
             [a, b] | g,
             cx | g.conv2d(b, None, conv(cx)?),
@@ -31,6 +26,24 @@ pub(super) fn convolution(op: &Op) -> Derivative {
         ),
         _ => return Derivative::Missing,
     })
+}
+
+const CONV2D_RELU: &Rule = &Rule { keep: keep!([a, b, y]), formulas: Formulas::All(conv2d_relu) };
+
+fn conv2d_relu(cx: &Cx<'_>, needed: &[bool]) -> Result<Gradients> {
+    let (a, b, conv) = (cx.kept(slot("a"))?, cx.kept(slot("b"))?, conv(cx)?);
+    let g = cx.g()?.relu_grad(cx.kept(slot("y"))?)?;
+    let mut gradients: Gradients = SmallVec::from_elem(None, needed.len());
+    for (place, gradient) in gradients.iter_mut().enumerate() {
+        if needed[place] {
+            *gradient = Some(match place {
+                0 => g.conv2d_input(b, conv, plane(cx, 0))?,
+                1 => a.conv2d_weight(&g, conv, plane(cx, 1))?,
+                _ => g.sum([0, 2, 3])?,
+            });
+        }
+    }
+    Ok(gradients)
 }
 
 fn conv(cx: &Cx<'_>) -> Result<Conv2dOp> {

@@ -1,7 +1,7 @@
 //! Matrix products.
 
 use ferrotape_tensor::chain::ProductChain;
-use ferrotape_tensor::{Activation, Device, Dims, Op, Result, Tensor, apply};
+use ferrotape_tensor::{Device, Dims, LinearActivation, Op, Result, Tensor, apply};
 use smallvec::SmallVec;
 
 use super::{Cx, Derivative, Formulas, Gradients, Rule, keep, rule, slot};
@@ -9,23 +9,31 @@ use super::{Cx, Derivative, Formulas, Gradients, Rule, keep, rule, slot};
 pub(super) fn product(op: &Op) -> Derivative {
     Derivative::Rule(match op {
         Op::Matmul => rule!([a, b] | g | g.matmul(b.t()), a.t().matmul(g)),
-        Op::Linear(Activation::None) => LINEAR,
-        Op::Linear(Activation::Relu) => LINEAR_RELU,
+        Op::Linear(LinearActivation::None) => LINEAR,
+        Op::Linear(_) => LINEAR_ACTIVATED,
         Op::LinearWeight => LINEAR_WEIGHT,
         _ => return Derivative::Missing,
     })
 }
 
 const LINEAR: &Rule = &Rule { keep: keep!([a, b]), formulas: Formulas::All(linear) };
-const LINEAR_RELU: &Rule = &Rule { keep: keep!([a, b, y]), formulas: Formulas::All(linear_relu) };
+const LINEAR_ACTIVATED: &Rule =
+    &Rule { keep: keep!([a, b, y]), formulas: Formulas::All(linear_activated) };
 const LINEAR_WEIGHT: &Rule = &Rule { keep: keep!([a, b]), formulas: Formulas::Any(linear_weight) };
 
 fn linear(cx: &Cx<'_>, needed: &[bool]) -> Result<Gradients> {
     backward(cx, cx.g()?, needed)
 }
 
-fn linear_relu(cx: &Cx<'_>, needed: &[bool]) -> Result<Gradients> {
-    backward(cx, &cx.g()?.relu_grad(cx.kept(slot("y"))?)?, needed)
+fn linear_activated(cx: &Cx<'_>, needed: &[bool]) -> Result<Gradients> {
+    let (g, y) = (cx.g()?, cx.kept(slot("y"))?);
+    let g = match cx.op() {
+        Op::Linear(LinearActivation::Relu) => g.relu_grad(y)?,
+        Op::Linear(LinearActivation::Sigmoid) => g.sigmoid_grad(y)?,
+        Op::Linear(LinearActivation::Tanh) => g.tanh_grad(y)?,
+        _ => return Err(cx.bug("has no such activation")),
+    };
+    backward(cx, &g, needed)
 }
 
 /// The gradients of `a b^T + c`.

@@ -68,5 +68,5 @@ fn main() -> std::io::Result<()> {
             _ => return None,
         })
     };
-    serve(facts, build, |_| String::new())
+    serve(facts, build, |_| String::new(), None)
 }

@@ -1,7 +1,7 @@
 //! Activations and flattening, as layers with PyTorch's names and defaults.
 
 use ferrotape_tensor::chain::{ActivationChain as _, UnaryChain as _};
-use ferrotape_tensor::{DType, Error, ErrorKind, Result, Tensor};
+use ferrotape_tensor::{DType, Error, ErrorKind, LinearActivation, Result, Tensor};
 
 use crate::Module;
 use crate::ctx::Ctx;
@@ -32,11 +32,11 @@ macro_rules! activations {
 
 activations! {
     /// `max(x, 0)`
-    ReLU => relu, Joint::Relu;
+    ReLU => relu, Joint::Activation(LinearActivation::Relu);
     /// Hyperbolic tangent.
-    Tanh => tanh;
+    Tanh => tanh, Joint::Activation(LinearActivation::Tanh);
     /// `1 / (1 + e^-x)`
-    Sigmoid => sigmoid;
+    Sigmoid => sigmoid, Joint::Activation(LinearActivation::Sigmoid);
     /// `x` kept within `0..=6`.
     ReLU6 => relu6;
     /// `x sigmoid(x)`

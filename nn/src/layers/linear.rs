@@ -5,7 +5,7 @@ use ferrotape_tensor::{DType, Generator, Result, Tensor};
 use crate::Module;
 use crate::ctx::Ctx;
 use crate::init;
-use crate::module::{Forward, Param};
+use crate::module::{Forward, Joint, Param};
 
 /// `y = x W^T + b`; x: `[.., in]`, y: `[.., out]`, weight: `[out, in]`, bias: `[out]`. PyTorch's `nn.Linear`, with its
 /// initialisation: both uniform within `1 / sqrt(in)`.
@@ -83,5 +83,8 @@ impl Linear {
 impl Forward for Linear {
     fn forward(&self, x: &Tensor, _: &mut Ctx<'_>) -> Result<Tensor> {
         x.linear(&self.weight, self.bias.as_deref())
+    }
+    fn joint(&self) -> Joint<'_> {
+        Joint::Linear(self)
     }
 }

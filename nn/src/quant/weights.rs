@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 
-use ferrotape_tensor::{Activation, Conv2dOp, Op, Result, Tensor, TensorId, ViewOp};
+use ferrotape_tensor::{
+    Activation, Conv2dOp, LinearActivation, Op, Result, Tensor, TensorId, ViewOp,
+};
 
 use crate::module::Module;
 use crate::state::parameters;
@@ -100,7 +102,8 @@ impl LayerOp {
     fn of(op: &Op, inputs: &[&Tensor]) -> Option<(LayerOp, bool)> {
         let weight = inputs.get(1)?;
         match op {
-            Op::Linear(activation) => Some((LayerOp::Linear, *activation == Activation::Relu)),
+            Op::Linear(LinearActivation::None) => Some((LayerOp::Linear, false)),
+            Op::Linear(LinearActivation::Relu) => Some((LayerOp::Linear, true)),
             Op::Matmul if weight.rank() == 2 => Some((LayerOp::Matmul, false)),
             Op::Conv2d(settings, activation) => {
                 Some((LayerOp::Conv2d(*settings), *activation == Activation::Relu))

@@ -1,14 +1,16 @@
 //! Matrix products and updates.
 
-use ferrotape_kernels::cpu::gemm::{self, Bias, Epilogue, Matrix};
+use ferrotape_kernels::cpu::gemm::{self, Activation, Bias, Epilogue, Matrix};
+use ferrotape_kernels::cpu::map::{self, Source};
 use ferrotape_kernels::cpu::reduce::{self, ReduceOp};
 use ferrotape_kernels::cpu::{copy, optimize};
+use ferrotape_kernels::elementwise::UnaryOp;
 use ferrotape_kernels::{Float, Integer, Pod};
 use smallvec::SmallVec;
 
 use super::{Dense, Input, Output, float_type, integer_type, sized_type, tensor, told, view};
 use crate::error::{Error, Result};
-use crate::op::{Op, OptimizeOp};
+use crate::op::{LinearActivation, Op, OptimizeOp};
 use crate::tensor::Tensor;
 
 pub(super) fn execute(op: &Op, inputs: &[Input<'_>], out: &mut Output<'_>) -> Result<()> {
@@ -102,11 +104,20 @@ fn linear<T: Float>(op: &Op, inputs: &[Input<'_>], out: &mut Output<'_>) -> Resu
     let epilogue = Epilogue {
         accumulate: false,
         bias: bias.as_ref().map_or(Bias::None, |bias| Bias::Column(bias.slice())),
-        activation: *activation,
+        activation: match activation {
+            LinearActivation::Relu => Activation::Relu,
+            _ => Activation::None,
+        },
     };
     let rows = out.meta.shape[..out.meta.shape.len() - 1].iter().product();
     let c = out.buffer.as_mut_slice();
-    told(op, gemm::gemm([rows, features, outputs], a, b, epilogue, c, outputs))
+    told(op, gemm::gemm([rows, features, outputs], a, b, epilogue, c, outputs))?;
+    let then = match activation {
+        LinearActivation::None | LinearActivation::Relu => return Ok(()),
+        LinearActivation::Sigmoid => UnaryOp::Sigmoid,
+        LinearActivation::Tanh => UnaryOp::Tanh,
+    };
+    told(op, map::unary(then, Source::Output, c))
 }
 
 /// The product over all rows, and their sum.

@@ -80,6 +80,21 @@ impl ViewOp {
     }
 }
 
+/// What a linear layer makes of its sums.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum LinearActivation {
+    /// The sums themselves.
+    #[default]
+    None,
+    /// `max(y, 0)`
+    Relu,
+    /// `1 / (1 + e^-y)`
+    Sigmoid,
+    /// `tanh(y)`
+    Tanh,
+}
+
 /// Selection along one dim.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]

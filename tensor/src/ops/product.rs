@@ -1,13 +1,15 @@
 //! Matrix products.
 
 use crate::apply::{Operand, apply_one};
+use crate::device::Device;
+use crate::dtype::DType;
 use crate::error::{Error, Result};
-use crate::op::Op;
-use crate::ops::chain::ShapeChain as _;
+use crate::observe::is_observed;
+use crate::op::{LinearActivation, Op};
+use crate::ops::chain::{ShapeChain as _, UnaryChain as _};
 use crate::ops::{look, methods, promoted};
 use crate::shape::Dims;
 use crate::tensor::Tensor;
-use ferrotape_kernels::cpu::gemm::Activation;
 
 /// PyTorch's `matmul`: vectors become matrices for the product, a stack times one matrix is one tall product.
 fn matmul(a: Operand<'_>, b: Operand<'_>) -> Result<Tensor> {
@@ -37,6 +39,19 @@ fn matmul(a: Operand<'_>, b: Operand<'_>) -> Result<Tensor> {
             matmul(x.reshape(rows(x))?.into(), b).reshape(shape)
         }
         _ => apply_one(&Op::Matmul, &mut [a, b]),
+    }
+}
+
+fn linear(
+    x: Operand<'_>,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    activation: LinearActivation,
+) -> Result<Tensor> {
+    let op = Op::Linear(activation);
+    match bias {
+        Some(bias) => apply_one(&op, &mut [x, weight.into(), bias.into()]),
+        None => apply_one(&op, &mut [x, weight.into()]),
     }
 }
 
@@ -78,10 +93,36 @@ methods! {
         if weight.rank() == 1 || look("linear", &x)?.dtype().is_integer() {
             return super::linalg::plain_linear(x, weight, bias);
         }
-        let op = Op::Linear(Activation::None);
-        match bias {
-            Some(bias) => apply_one(&op, &mut [x, weight.into(), bias.into()]),
-            None => apply_one(&op, &mut [x, weight.into()]),
+        linear(x, weight, bias, LinearActivation::None)
+    }
+
+    /// [`linear`](Tensor::linear), and of its result the activation: one operation on the CPU in f32 and f64, two elsewhere
+    /// and while an observer other than a tape listens, with the same bits.
+    ///
+    /// ```
+    /// # use ferrotape_tensor::{LinearActivation, Tensor};
+    /// # fn main() -> ferrotape_tensor::Result<()> {
+    /// let (x, w) = (Tensor::from([[1f32, 2.]]), Tensor::from([[3f32, -4.], [1., 0.5]]));
+    /// let y = x.linear_with(&w, None, LinearActivation::Relu)?;
+    /// assert_eq!(y.to_vec::<f32>()?, [0., 2.]);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// As `linear`.
+    fn linear_with(x, weight: &Tensor, bias: Option<&Tensor>, activation: LinearActivation) -> Tensor {
+        let given = look("linear", &x)?;
+        let joins = matches!(given.dtype(), DType::F32 | DType::F64)
+            && (given.device(), weight.rank()) == (Device::Cpu, 2);
+        if joins && !is_observed() {
+            return linear(x, weight, bias, activation);
+        }
+        let y = given.linear(weight, bias);
+        match activation {
+            LinearActivation::None => y,
+            LinearActivation::Relu => y.relu(),
+            LinearActivation::Sigmoid => y.sigmoid(),
+            LinearActivation::Tanh => y.tanh(),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use ferrotape::LinearActivation;
 use ferrotape::prelude::*;
 
 use super::Cases;
@@ -58,6 +59,10 @@ fn one(cases: &mut Cases) {
         ("var_mean", |x| {
             let (var, mean) = x[0].var_mean(1, 1.0)?;
             var.mul(mean)
+        }),
+        ("linear_with", |x| {
+            let w = x[0].mul(0.3)?;
+            x[0].linear_with(&w, None, LinearActivation::Sigmoid)?.square()
         }),
         ("msort", |x| x[0].msort()?.mul(Tensor::from([1.0, 2.0, 3.0, 4.0]))?.square()),
         ("chunk", |x| x[0].chunk(2, 1)?[1].square()),

@@ -1,7 +1,7 @@
 //! Cases of matrix products, softmax and the losses.
 
 use ferrotape::prelude::*;
-use ferrotape::{Activation, Op, apply};
+use ferrotape::{LinearActivation, Op, apply};
 
 use super::{Cases, one};
 
@@ -56,7 +56,13 @@ fn matmul(cases: &mut Cases) {
 
 fn linear(cases: &mut Cases) {
     let inputs: [&[usize]; 5] = [&[3], &[2, 3], &[2, 2, 3], &[0, 3], &[1, 3]];
-    for activation in [Activation::None, Activation::Relu] {
+    let activations = [
+        LinearActivation::None,
+        LinearActivation::Relu,
+        LinearActivation::Sigmoid,
+        LinearActivation::Tanh,
+    ];
+    for activation in activations {
         for shape in inputs {
             let op = Op::Linear(activation);
             let name = format!("linear {activation:?} {shape:?}");

@@ -275,6 +275,10 @@ fn methods() -> BTreeMap<&'static str, Call> {
         baddbmm: |d, t, x| x.baddbmm(&t.other, &t.more, d.number(), d.number());
         tensordot: |d, t, x| x.tensordot(&t.other, &d.dims()[..], &d.dims()[..]);
         bilinear: |d, t, x| x.bilinear(&t.other, &t.more, None);
+        linear_with: |d, t, x| {
+            let then = d.rng.pick(&[LinearActivation::None, LinearActivation::Relu, LinearActivation::Tanh]);
+            x.linear_with(&t.other, Some(&t.more).filter(|_| d.rng.chance(2)), then)
+        };
         linear: |d, t, x| x.linear(&t.other, Some(&t.more).filter(|_| d.rng.chance(2)));
         layer_norm: |d, t, x| x.layer_norm(trailing(d, x), None, None, d.number());
         rms_norm: |d, t, x| x.rms_norm(trailing(d, x), None, Some(d.number()));
@@ -545,6 +549,7 @@ const RARE: &[&str] = &[
     "cross_entropy_rows",
     "cross_entropy_with",
     "linear",
+    "linear_with",
     "max_pool2d_gather",
     "max_pool2d_scatter",
     "nll_loss",

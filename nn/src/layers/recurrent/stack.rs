@@ -1,5 +1,7 @@
 //! Layers and directions of a recurrent network, whatever its cell.
 
+use std::fmt::Write as _;
+
 use ferrotape_tensor::chain::ShapeChain;
 use ferrotape_tensor::{
     DType, Error, ErrorKind, Generator, RecurrentCell, Result, SequenceOp, Tensor,
@@ -57,6 +59,15 @@ impl Settings {
 
     pub(super) fn wrong(&self, message: String) -> Error {
         Error::new(ErrorKind::Module(format!("{}: {message}", self.name())))
+    }
+
+    /// The name of the parameter called `name` at a place in a stack; `full` lends its memory.
+    fn name_at<'a>(&self, place: usize, name: &str, full: &'a mut String) -> &'a str {
+        let (layer, reverse) = (place / self.directions, place % self.directions == 1);
+        full.clear();
+        // Writing into memory does not fail.
+        let _ = write!(full, "{name}_l{layer}{}", if reverse { "_reverse" } else { "" });
+        full
     }
 
     pub(super) fn check(&self) -> Result<()> {
@@ -188,17 +199,11 @@ impl Stack {
         Ok(Stack { settings, weights })
     }
 
-    /// The end of the names of the parameters at `place`.
-    fn suffix(&self, place: usize) -> String {
-        let (layer, direction) =
-            (place / self.settings.directions, place % self.settings.directions);
-        format!("_l{layer}{}", if direction == 1 { "_reverse" } else { "" })
-    }
-
     pub(super) fn visit<'a>(&'a self, visitor: &mut dyn Visitor<'a>) {
+        let mut full = String::new();
         for (place, weights) in self.weights.iter().enumerate() {
             for (name, param) in weights.named() {
-                visitor.enter(&format!("{name}{}", self.suffix(place)));
+                visitor.enter(self.settings.name_at(place, name, &mut full));
                 visitor.param(param);
                 visitor.leave();
             }
@@ -206,10 +211,10 @@ impl Stack {
     }
 
     pub(super) fn visit_mut(&mut self, visitor: &mut dyn VisitorMut) {
-        for place in 0..self.weights.len() {
-            let suffix = self.suffix(place);
-            for (name, param) in self.weights[place].named_mut() {
-                visitor.enter(&format!("{name}{suffix}"));
+        let mut full = String::new();
+        for (place, weights) in self.weights.iter_mut().enumerate() {
+            for (name, param) in weights.named_mut() {
+                visitor.enter(self.settings.name_at(place, name, &mut full));
                 visitor.param(param);
                 visitor.leave();
             }

@@ -9,7 +9,7 @@ use super::{array, kind, target};
 use crate::error::{Error, Result};
 use crate::execute::{Input, Output, tensor, told};
 use crate::layout::Strides;
-use crate::op::Op;
+use crate::op::{LinearActivation, Op};
 use crate::tensor::Tensor;
 
 pub(super) fn execute(
@@ -23,7 +23,8 @@ pub(super) fn execute(
     }
     match op {
         Op::Matmul => matmul(op, inputs, out),
-        Op::Linear(activation) => Some(linear(op, *activation, inputs, out)),
+        Op::Linear(LinearActivation::None) => Some(linear(op, Activation::None, inputs, out)),
+        Op::Linear(LinearActivation::Relu) => Some(linear(op, Activation::Relu, inputs, out)),
         _ => None,
     }
 }
