@@ -8,6 +8,7 @@ mod elementwise;
 mod image;
 mod loss;
 mod norm;
+mod pooled;
 mod product;
 mod quantize;
 mod reduce;
@@ -85,6 +86,9 @@ pub fn derivative(op: &Op) -> Derivative {
         Op::Concat(_) => Derivative::Rule(shape::CONCAT),
         Op::Index(index) => shape::index(index),
         Op::Conv2d(..) | Op::Conv2dInput(..) | Op::Conv2dWeight(..) => image::convolution(op),
+        Op::Conv2dMaxPool2d(..) | Op::Conv2dMaxPool2dInput(..) | Op::Conv2dMaxPool2dWeight(..) => {
+            pooled::rule(op)
+        }
         Op::MaxPool2d(_) | Op::MaxPool2dScatter(..) | Op::MaxPool2dGather(_) => image::pooling(op),
         Op::AvgPool2d(..) | Op::AvgPool2dInput(..) => image::mean_pooling(op),
         Op::Dequantize { .. } => Derivative::Rule(quantize::DEQUANTIZE),

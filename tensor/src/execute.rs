@@ -215,6 +215,9 @@ fn dispatch(op: &Op, inputs: &[Input<'_>], outputs: &mut [Output<'_>]) -> Result
         Op::MaxPool2dIndex(_) | Op::AvgPool2d(..) | Op::AvgPool2dInput(..) => {
             images::execute(op, inputs, outputs)
         }
+        Op::Conv2dMaxPool2d(..) | Op::Conv2dMaxPool2dInput(..) | Op::Conv2dMaxPool2dWeight(..) => {
+            images::execute(op, inputs, outputs)
+        }
         Op::Quantize(_)
         | Op::Dequantize { .. }
         | Op::FakeQuantize(_)

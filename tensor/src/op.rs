@@ -112,6 +112,12 @@ pub enum Op {
     Conv2dInput(Conv2dOp, [usize; 2]),
     /// The adjoint of `Conv2d` in its weight: a: NCHW, b: like its output
     Conv2dWeight(Conv2dOp, [usize; 2]),
+    /// `y`, `z` = `MaxPool2d` of `Conv2d` of a: NCHW, b: OIHW, c: `[O]`, may be absent
+    Conv2dMaxPool2d(Conv2dOp, Pool2dOp),
+    /// The adjoint of `Conv2dMaxPool2d` in its input, of height and width: a: like y, b: OIHW, c: the taps
+    Conv2dMaxPool2dInput(Conv2dOp, Pool2dOp, [usize; 2]),
+    /// The gradients of `Conv2dMaxPool2d` in its weight, of height and width, and its bias: a: NCHW, b: like y, c: the taps
+    Conv2dMaxPool2dWeight(Conv2dOp, Pool2dOp, [usize; 2]),
     /// `y` = maximum of each window of a: NCHW, `z: u8` = which tap won; at most 256 taps, not dilated
     MaxPool2d(Pool2dOp),
     /// The adjoint of `MaxPool2d`: a: like y, b: the taps
@@ -243,6 +249,9 @@ impl Op {
             Op::Conv2d(..) => "conv2d",
             Op::Conv2dInput(..) => "conv2d_input",
             Op::Conv2dWeight(..) => "conv2d_weight",
+            Op::Conv2dMaxPool2d(..) => "conv2d_max_pool2d",
+            Op::Conv2dMaxPool2dInput(..) => "conv2d_max_pool2d_input",
+            Op::Conv2dMaxPool2dWeight(..) => "conv2d_max_pool2d_weight",
             Op::MaxPool2d(_) => "max_pool2d",
             Op::MaxPool2dScatter(..) => "max_pool2d_scatter",
             Op::MaxPool2dGather(_) => "max_pool2d_gather",

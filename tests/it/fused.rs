@@ -58,6 +58,79 @@ fn weight_and_bias_of_a_linear_layer() {
     }
 }
 
+/// Images, a weight and a bias; some elements of the images are `spoilt`.
+fn images(x: &[usize], w: &[usize], dtype: DType, spoilt: Option<f64>) -> [Tensor; 3] {
+    let (mut x, w, bias) = (drawn(x, dtype, 7), drawn(w, dtype, 8), drawn(&w[..1], dtype, 9));
+    if let Some(bad) = spoilt {
+        let some = drawn(x.shape(), dtype, 10).gt(2.5).unwrap();
+        x = some.select(x.full_like(bad).unwrap(), &x).unwrap();
+    }
+    [x, w, bias]
+}
+
+#[test]
+fn convolution_and_max_pool() {
+    let plain = Conv2dOp::default;
+    let pool = |size| Pool2dOp::new([size, size]);
+    let all: [(Conv2dOp, Pool2dOp, [usize; 4], [usize; 4]); 9] = [
+        (plain().padding([1, 1]), pool(2), [5, 1, 28, 28], [32, 1, 3, 3]),
+        (plain().padding([1, 1]), pool(2), [12, 32, 14, 14], [20, 32, 3, 3]),
+        (plain().padding([1, 1]), pool(2), [3, 17, 9, 7], [5, 17, 3, 3]),
+        (
+            plain().padding([2, 0]).stride([2, 1]),
+            pool(3).stride([2, 2]),
+            [2, 16, 9, 12],
+            [3, 16, 3, 3],
+        ),
+        (plain().dilation([2, 1]), pool(3).padding([1, 1]), [2, 20, 14, 9], [4, 20, 3, 3]),
+        (plain(), pool(2).ceil_mode(true), [2, 3, 9, 12], [3, 3, 5, 5]),
+        (plain().padding([1, 1]), pool(3).stride([1, 1]), [2, 16, 6, 6], [4, 16, 3, 3]),
+        (plain().groups(2).padding([1, 1]), pool(2), [2, 4, 6, 6], [4, 2, 3, 3]),
+        (plain(), pool(2), [0, 3, 6, 6], [2, 3, 3, 3]),
+    ];
+    for dtype in [DType::F32, DType::F64, DType::F16] {
+        for (conv, pool, x, w) in all {
+            for spoilt in [None, Some(f64::NAN), Some(f64::INFINITY), Some(-0.0), Some(1e-38)] {
+                let [x, w, bias] = images(&x, &w, dtype, spoilt);
+                let gradients = |f: &dyn Fn() -> Result<Tensor>| {
+                    let (both, tape) = Tape::record(|tape| {
+                        [&x, &w, &bias].into_iter().for_each(|input| tape.watch(input));
+                        let y = f()?;
+                        let loss = y.mul(drawn(y.shape(), dtype, 11)).sum(..)?;
+                        Ok((y, loss))
+                    })
+                    .unwrap();
+                    let mut all = tape.gradient(&both.1, &[&x, &w, &bias]).unwrap();
+                    all.push(both.0);
+                    // Without a loss: a wider float has the same value.
+                    let wide = |y: &Tensor| match y.dtype() {
+                        DType::F16 => bits(&y.to_dtype(DType::F32).unwrap()),
+                        _ => bits(y),
+                    };
+                    all.iter().map(wide).collect::<Vec<_>>()
+                };
+                let fused = gradients(&|| x.conv2d_max_pool2d(&w, Some(&bias), conv, pool).relu());
+                let plain = gradients(&|| x.conv2d(&w, Some(&bias), conv).max_pool2d(pool).relu());
+                assert!(fused == plain, "{dtype} {conv:?} {pool:?} {:?} {spoilt:?}", x.shape());
+            }
+        }
+    }
+}
+
+/// A row of layers holds boxes.
+#[test]
+fn a_boxed_layer_joins() {
+    use ferrotape::nn::Joint;
+    let relu: Box<dyn Forward> = Box::new(ReLU);
+    assert!(matches!(relu.joint(), Joint::Activation(_)));
+    let pool: Box<dyn Forward> = Box::new(MaxPool2d::new([2, 2]));
+    assert!(matches!(pool.joint(), Joint::MaxPool2d(_)));
+    let mut rng = Generator::new(0);
+    let conv = Conv2dConfig::new(1, 2, [3, 3]).build(&mut rng).unwrap();
+    let conv: Box<dyn Forward> = Box::new(conv);
+    assert!(matches!(conv.joint(), Joint::Conv2d(_)));
+}
+
 #[test]
 fn linear_with_its_activation() {
     use LinearActivation::{None, Relu, Sigmoid, Tanh};

@@ -13,6 +13,7 @@ mod input_grad;
 mod lines;
 mod pad;
 mod phases;
+mod pooled;
 mod product;
 mod tap_sums;
 #[cfg(test)]
@@ -24,6 +25,9 @@ use super::gemm::{Activation, Dispatch};
 use crate::element::Float;
 use crate::error::{Error, Result, require};
 use crate::strided::checked_len;
+pub use pooled::{
+    PooledShape, conv2d_max_pool2d, conv2d_max_pool2d_input_grad, conv2d_max_pool2d_weight_grad,
+};
 
 /// The sizes of a convolution. `[a, b]` is height, width.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -12,7 +12,8 @@ use crate::module::{Forward, Joint, Module, Visitor, VisitorMut};
 
 /// Layers in a row, named `0`, `1`, ... as in PyTorch's `nn.Sequential`.
 ///
-/// Neighbours may be computed together (a convolution with its relu, a linear layer with its activation) or exchanged (a relu and the max pool that follows it), with
+/// Neighbours may be computed together (a convolution with its relu and its max pool, a linear layer with its activation) or
+/// exchanged (a relu and the max pool that follows it), with
 /// the results of the layers one by one, but that a maximum of -0 may come out as +0. While an observer other than a tape listens,
 /// each is computed by itself.
 ///
@@ -80,7 +81,27 @@ impl Forward for Sequential {
         while let [layer, rest @ ..] = layers {
             let next = rest.first().map_or(Joint::None, |next| next.joint());
             layers = rest;
+            let after = rest.get(1).map_or(Joint::None, |after| after.joint());
             match (layer.joint(), next) {
+                // As below; the map before the pool is never whole in memory.
+                (Joint::Conv2d(conv), Joint::Activation(Relu)) if joins && conv.is_plain() => {
+                    let bias = conv.bias.as_deref();
+                    if let Joint::MaxPool2d(pool) = after {
+                        y = y.conv2d_max_pool2d(&conv.weight, bias, conv.settings, pool).relu()?;
+                        layers = rest.get(2..).unwrap_or_default();
+                    } else if ctx.is_training() {
+                        // Backward, the three gradients would each cut what they receive.
+                        y = layer.forward_owned(y, ctx)?;
+                    } else {
+                        y = y.conv2d_relu(&conv.weight, bias, conv.settings)?;
+                        layers = rest.get(1..).unwrap_or_default();
+                    }
+                }
+                (Joint::Conv2d(conv), Joint::MaxPool2d(pool)) if joins && conv.is_plain() => {
+                    let bias = conv.bias.as_deref();
+                    y = y.conv2d_max_pool2d(&conv.weight, bias, conv.settings, pool)?;
+                    layers = rest.get(1..).unwrap_or_default();
+                }
                 // A maximum of what is cut at 0 is the maximum cut at 0, and so is what flows back; there are fewer of them.
                 (Joint::Activation(Relu), Joint::MaxPool2d(pool)) if joins => {
                     y = y.max_pool2d(pool).relu()?;
@@ -88,13 +109,6 @@ impl Forward for Sequential {
                 }
                 (Joint::Linear(fc), Joint::Activation(then)) if joins => {
                     y = y.linear_with(&fc.weight, fc.bias.as_deref(), then)?;
-                    layers = rest.get(1..).unwrap_or_default();
-                }
-                // Backward, the three gradients would each cut what they receive.
-                (Joint::Conv2d(conv), Joint::Activation(Relu))
-                    if joins && !ctx.is_training() && conv.is_plain() =>
-                {
-                    y = y.conv2d_relu(&conv.weight, conv.bias.as_deref(), conv.settings)?;
                     layers = rest.get(1..).unwrap_or_default();
                 }
                 _ => y = layer.forward_owned(y, ctx)?,

@@ -17,6 +17,9 @@ pub(super) fn execute(op: &Op, inputs: &[Input<'_>], outputs: &mut [Output<'_>])
         Op::MaxPool2dIndex(_) | Op::AvgPool2d(..) | Op::AvgPool2dInput(..) => {
             windows::<T>(op, inputs, &mut outputs[0])
         }
+        Op::Conv2dMaxPool2d(..)
+        | Op::Conv2dMaxPool2dInput(..)
+        | Op::Conv2dMaxPool2dWeight(..) => conv_and_pool::<T>(op, inputs, outputs),
         _ => max_pool::<T>(op, inputs, outputs),
     })
 }
@@ -73,6 +76,48 @@ fn max_pool<T: Float>(op: &Op, inputs: &[Input<'_>], outputs: &mut [Output<'_>])
             pool::max_pool2d_gather(&shape, x.slice(), taps.slice(), out.buffer.as_mut_slice())
         }
         _ => return Err(Error::argument(op.name(), "is no pooling")),
+    };
+    pooled(op, result)
+}
+
+fn conv_and_pool<T: Float>(
+    op: &Op,
+    inputs: &[Input<'_>],
+    outputs: &mut [Output<'_>],
+) -> Result<()> {
+    let (a, b) = (tensor(op, inputs, 0)?, tensor(op, inputs, 1)?);
+    let (x, y) = (Dense::<T>::new(op, a)?, Dense::<T>::new(op, b)?);
+    let shape_of = |conv: &Conv2dOp, pool: &Pool2dOp, input: &[usize], weight: &[usize]| {
+        let conv = conv.shape(input, weight);
+        let planes = conv.batch.saturating_mul(conv.out_channels);
+        let output = conv.output().ok_or_else(|| Error::argument(op.name(), "does not fit"))?;
+        Ok::<_, Error>(conv::PooledShape { conv, pool: pool.shape(planes, output) })
+    };
+    let result = match (op, outputs) {
+        (Op::Conv2dMaxPool2d(conv, pool), [out, taps]) => {
+            let bias = match inputs.len() {
+                3 => Some(Dense::<T>::new(op, tensor(op, inputs, 2)?)?),
+                _ => None,
+            };
+            let shape = shape_of(conv, pool, a.shape(), b.shape())?;
+            let bias = bias.as_ref().map(Dense::slice);
+            let (out, taps) = (out.buffer.as_mut_slice(), taps.buffer.as_mut_slice());
+            conv::conv2d_max_pool2d(&shape, x.slice(), y.slice(), bias, out, taps)
+        }
+        (Op::Conv2dMaxPool2dInput(conv, pool, _), [out]) => {
+            let taps = Dense::<u8>::new(op, tensor(op, inputs, 2)?)?;
+            let shape = shape_of(conv, pool, &out.meta.shape, b.shape())?;
+            let (taps, out) = (taps.slice(), out.buffer.as_mut_slice());
+            conv::conv2d_max_pool2d_input_grad(&shape, x.slice(), taps, y.slice(), out)
+        }
+        (Op::Conv2dMaxPool2dWeight(conv, pool, _), [weight, bias]) => {
+            let taps = Dense::<u8>::new(op, tensor(op, inputs, 2)?)?;
+            let shape = shape_of(conv, pool, a.shape(), &weight.meta.shape)?;
+            let (weight, bias) = (weight.buffer.as_mut_slice(), bias.buffer.as_mut_slice());
+            let (x, grad, taps) = (x.slice(), y.slice(), taps.slice());
+            conv::conv2d_max_pool2d_weight_grad(&shape, x, grad, taps, weight, bias)
+        }
+        _ => return Err(Error::argument(op.name(), "is no convolution with a pool")),
     };
     pooled(op, result)
 }

@@ -40,6 +40,10 @@ pub fn output_metas(op: &Op, inputs: &[Meta]) -> Result<Metas> {
             let taps = Meta { dtype: DType::U8, ..y.clone() };
             smallvec![y, taps]
         }
+        Op::Conv2dMaxPool2d(conv, pool) => images::convolved_and_pooled(name, conv, pool, inputs)?,
+        Op::Conv2dMaxPool2dWeight(conv, pool, size) => {
+            images::pooled_weight(name, (conv, pool), *size, inputs)?
+        }
         Op::Scan(ScanOp::Max | ScanOp::Min, _) | Op::Sort { .. } => {
             let y = scans::output(op, inputs)?;
             let z = Meta { dtype: DType::I64, ..y.clone() };
@@ -94,6 +98,7 @@ fn check_operands(op: &Op, inputs: &[Meta]) -> Result<()> {
         | Op::Index(_)
         | Op::Assign => 2..=2,
         Op::Conv2dInput(..) | Op::Conv2dWeight(..) | Op::CrossEntropy => 2..=2,
+        Op::Conv2dMaxPool2dInput(..) | Op::Conv2dMaxPool2dWeight(..) => 3..=3,
         Op::LinearWeight | Op::MseLoss => 2..=2,
         Op::MseLossInput => 3..=3,
         Op::MaxPool2dScatter(..) | Op::MaxPool2dGather(_) => 2..=2,
@@ -102,7 +107,7 @@ fn check_operands(op: &Op, inputs: &[Meta]) -> Result<()> {
         Op::Quantize(_) | Op::Dequantize { .. } | Op::FakeQuantize(_) => 3..=3,
         Op::MatmulInteger | Op::ConvInteger(_) => 2..=4,
         Op::LayerNormInput { .. } => 3..=4,
-        Op::Linear(_) | Op::Conv2d(..) => 2..=3,
+        Op::Linear(_) | Op::Conv2d(..) | Op::Conv2dMaxPool2d(..) => 2..=3,
         Op::Concat(_) => 1..=usize::MAX,
         Op::Sequence(settings) => settings.places().count..=settings.places().count,
         Op::SequenceBackward(settings) => {
@@ -125,6 +130,7 @@ fn check_operands(op: &Op, inputs: &[Meta]) -> Result<()> {
         Op::Index(_) | Op::CrossEntropy | Op::MaxPool2dScatter(..) | Op::MaxPool2dGather(_) => {
             &inputs[..1]
         }
+        Op::Conv2dMaxPool2dInput(..) | Op::Conv2dMaxPool2dWeight(..) => &inputs[..2],
         Op::Sequence(settings) | Op::SequenceBackward(settings) if settings.lengths => {
             &inputs[..inputs.len() - 1]
         }
@@ -201,6 +207,7 @@ fn single_output(op: &Op, inputs: &[Meta]) -> Result<Meta> {
         Op::View(_) | Op::Concat(_) | Op::Index(_) => shapes::output(op, inputs)?,
         Op::Conv2d(..) | Op::Conv2dInput(..) | Op::Conv2dWeight(..) => images::output(op, inputs)?,
         Op::MaxPool2dScatter(..) | Op::MaxPool2dGather(_) => images::output(op, inputs)?,
+        Op::Conv2dMaxPool2dInput(..) => images::output(op, inputs)?,
         Op::MaxPool2dIndex(_) | Op::AvgPool2d(..) | Op::AvgPool2dInput(..) => {
             images::output(op, inputs)?
         }
@@ -236,6 +243,8 @@ fn single_output(op: &Op, inputs: &[Meta]) -> Result<Meta> {
         Op::Sequence(_)
         | Op::SequenceBackward(_)
         | Op::MaxPool2d(_)
+        | Op::Conv2dMaxPool2d(..)
+        | Op::Conv2dMaxPool2dWeight(..)
         | Op::LayerNorm { .. }
         | Op::LinearWeight
         | Op::Sort { .. }

@@ -1,9 +1,11 @@
 //! Convolution and pooling of images, NCHW.
 
 use crate::apply::{Operand, apply, apply_one};
+use crate::device::Device;
+use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::op::{Conv2dOp, Op, Pool2dOp, WindowsOp};
-use crate::ops::chain::ShapeChain;
+use crate::ops::chain::{PoolChain, ShapeChain};
 use crate::ops::{look, methods};
 use crate::tensor::Tensor;
 use ferrotape_kernels::cpu::gemm::Activation;
@@ -50,6 +52,13 @@ fn convolve(op: Op, x: Operand<'_>, weight: &Tensor, bias: Option<&Tensor>) -> R
     }
 }
 
+/// True if a convolution of x and its max pool are one operation: a GPU, and floats that are rounded between the two, take two.
+fn as_one(x: &Tensor, pool: Pool2dOp) -> bool {
+    let taps = pool.kernel[0].checked_mul(pool.kernel[1]);
+    let counted = pool.dilation == [1, 1] && taps.is_some_and(|taps| taps <= 256);
+    counted && matches!(x.dtype(), DType::F32 | DType::F64) && x.device() == Device::Cpu
+}
+
 pub(super) fn pool(settings: Pool2dOp, x: Operand<'_>) -> Result<(Tensor, Tensor)> {
     let mut outputs = apply(&Op::MaxPool2d(settings), &mut [x])?.into_iter();
     match (outputs.next(), outputs.next()) {
@@ -73,6 +82,43 @@ methods! {
     fn conv2d_relu(x, weight: &Tensor, bias: Option<&Tensor>, settings: Conv2dOp) -> Tensor {
         let op = Op::Conv2d(settings, Activation::Relu);
         batched("conv2d", x, 2, |x| convolve(op, x, weight, bias))
+    }
+
+    /// `max_pool2d(conv2d(x))`, with the same bits: on the CPU one operation that never holds the whole map between the two, nor its
+    /// gradient.
+    ///
+    /// ```
+    /// # use ferrotape_tensor::{Conv2dOp, Pool2dOp, Tensor};
+    /// # fn main() -> ferrotape_tensor::Result<()> {
+    /// let x = Tensor::from([[[[1f32, 2.], [3., 4.]]]]);
+    /// let (weight, bias) = (Tensor::from([[[[2f32]]]]), Tensor::from([1f32]));
+    /// let (conv, pool) = (Conv2dOp::default(), Pool2dOp::new([2, 2]));
+    /// assert_eq!(x.conv2d_max_pool2d(&weight, Some(&bias), conv, pool)?.to_vec::<f32>()?, [9.]);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`conv2d`](Tensor::conv2d) and [`max_pool2d`](Tensor::max_pool2d).
+    fn conv2d_max_pool2d(
+        x,
+        weight: &Tensor,
+        bias: Option<&Tensor>,
+        settings: Conv2dOp,
+        pool: Pool2dOp,
+    ) -> Tensor {
+        batched("conv2d_max_pool2d", x, 2, |x| {
+            if !as_one(look("conv2d_max_pool2d", &x)?, pool) {
+                let op = Op::Conv2d(settings, Activation::None);
+                return convolve(op, x, weight, bias).max_pool2d(pool);
+            }
+            let op = Op::Conv2dMaxPool2d(settings, pool);
+            let outputs = match bias {
+                Some(bias) => apply(&op, &mut [x, weight.into(), bias.into()]),
+                None => apply(&op, &mut [x, weight.into()]),
+            };
+            let y = outputs?.into_iter().next();
+            y.ok_or_else(|| Error::argument("conv2d_max_pool2d", "internal: an output expected"))
+        })
     }
 
     /// The adjoint of `conv2d` in its input: what the input receives if the output receives x. `size`: height and width of

@@ -21,6 +21,9 @@ const BY_THE_HOST: &[&str] = &[
     // Small matrices, one after another.
     "Svd",
     // Nobody asks a GPU for them: there the expressions that they stand for are computed.
+    "Conv2dMaxPool2d",
+    "Conv2dMaxPool2dInput",
+    "Conv2dMaxPool2dWeight",
     "LinearWeight",
     "MseLoss",
     "MseLossInput",

@@ -2,6 +2,8 @@
 
 use ferrotape::prelude::*;
 
+use ferrotape::{Op, apply};
+
 use super::Cases;
 
 /// Settings, input, weight.
@@ -40,6 +42,7 @@ pub(super) fn cases(cases: &mut Cases) {
         x[0].permute([3, 2, 1, 0])?.conv2d(&weight, None, settings)?.square()
     });
     pooling(cases);
+    pooled_convolutions(cases);
     super::windows::cases(cases);
 }
 
@@ -71,6 +74,61 @@ fn adjoints(cases: &mut Cases, (settings, x, w): Convolution) {
     cases.add(format!("conv2d_weight {settings:?} {x:?} {w:?}"), inputs, move |t| {
         t[0].conv2d_weight(&t[1], settings, [w[2], w[3]])?.square()
     });
+}
+
+/// A convolution and its max pool in one operation, and its two adjoints.
+fn pooled_convolutions(cases: &mut Cases) {
+    let plain = Conv2dOp::default;
+    let all: [(Conv2dOp, Pool2dOp, [usize; 4], [usize; 4]); 6] = [
+        (plain().padding([1, 1]), Pool2dOp::new([2, 2]), [2, 2, 4, 5], [3, 2, 3, 3]),
+        (plain(), Pool2dOp::new([2, 2]), [2, 1, 6, 5], [2, 1, 3, 2]),
+        (plain().padding([1, 1]), Pool2dOp::new([2, 2]), [1, 5, 4, 4], [2, 5, 3, 3]),
+        (
+            plain().stride([1, 2]).groups(2),
+            Pool2dOp::new([3, 2]).stride([2, 1]),
+            [1, 2, 6, 6],
+            [2, 1, 2, 2],
+        ),
+        (
+            plain().padding([1, 1]),
+            Pool2dOp::new([3, 3]).padding([1, 1]).ceil_mode(true),
+            [1, 4, 5, 4],
+            [2, 4, 3, 3],
+        ),
+        (plain(), Pool2dOp::new([2, 2]), [0, 2, 4, 4], [2, 2, 3, 3]),
+    ];
+    for (conv, pool, x, w) in all {
+        let name = format!("{conv:?} {pool:?} {x:?} {w:?}");
+        let (image, weight) = (cases.any(&x), cases.any(&w));
+        let map = image.conv2d(&weight, None, conv).unwrap();
+        let (y, taps) = map.max_pool2d_with_taps(pool).unwrap();
+        let inputs = vec![image.clone(), weight.clone()];
+        cases.add(format!("conv2d_max_pool2d {name}"), inputs, move |t| {
+            t[0].conv2d_max_pool2d(&t[1], None, conv, pool)?.square()
+        });
+        let inputs = vec![image.clone(), weight.clone(), cases.any(&[w[0]])];
+        cases.add(format!("conv2d_max_pool2d, bias {name}"), inputs, move |t| {
+            t[0].conv2d_max_pool2d(&t[1], Some(&t[2]), conv, pool)?.square()
+        });
+        let (g, winners) = (cases.any(y.shape()), taps.clone());
+        let op = Op::Conv2dMaxPool2dInput(conv, pool, [x[2], x[3]]);
+        cases.add(format!("conv2d_max_pool2d_input {name}"), vec![g, weight], move |t| {
+            apply(&op, &mut [(&t[0]).into(), (&t[1]).into(), (&winners).into()])?[0].square()
+        });
+        type Wanted = fn(&[Tensor]) -> Result<Tensor>;
+        let wanted: [(&str, Wanted); 3] = [
+            ("weight", |y| y[0].square()),
+            ("bias", |y| y[1].square()),
+            ("both", |y| y[0].square().sum(..).mul(y[1].square().sum(..))),
+        ];
+        for (which, wanted) in wanted {
+            let (inputs, winners) = (vec![image.clone(), cases.any(y.shape())], taps.clone());
+            let op = Op::Conv2dMaxPool2dWeight(conv, pool, [w[2], w[3]]);
+            cases.add(format!("conv2d_max_pool2d_weight, {which} {name}"), inputs, move |t| {
+                wanted(&apply(&op, &mut [(&t[0]).into(), (&t[1]).into(), (&winners).into()])?)
+            });
+        }
+    }
 }
 
 fn pooling(cases: &mut Cases) {

@@ -392,6 +392,7 @@ fn methods() -> BTreeMap<&'static str, Call> {
         conv1d_same: |d, t, x| x.conv1d_same(&t.other, None, Conv1dOp::default().dilation([d.setting()]));
         conv2d: |d, t, x| x.conv2d(&t.other, None, super::conv(d.rng));
         conv2d_relu: |d, t, x| x.conv2d_relu(&t.other, None, super::conv(d.rng));
+        conv2d_max_pool2d: |d, t, x| x.conv2d_max_pool2d(&t.other, None, super::conv(d.rng), pool(d.rng));
         conv2d_same: |d, t, x| x.conv2d_same(&t.other, Some(&t.more), super::conv(d.rng));
         conv3d: |d, t, x| x.conv3d(&t.other, None, Conv3dOp::default().stride([1, d.setting(), 1]).padding([d.setting(), 0, 1]));
         conv3d_same: |d, t, x| x.conv3d_same(&t.other, None, Conv3dOp::default().dilation([d.setting(), 1, 1]));
@@ -535,6 +536,7 @@ const RARE: &[&str] = &[
     "conv1d_same",
     "conv2d",
     "conv2d_relu",
+    "conv2d_max_pool2d",
     "conv2d_same",
     "conv2d_input",
     "conv2d_weight",

@@ -1,5 +1,6 @@
 //! `out[o, (n, oh, ow)] = weight[o, (c, kh, kw)] * patches[(c, kh, kw), (n, oh, ow)]`, per group.
 
+use super::classes::Class;
 use super::finite::AllFinite;
 use super::pad::{Frame, apart, pad};
 use super::product::{Packed, PatchProduct, block_ends};
@@ -41,57 +42,112 @@ pub(super) fn conv2d_on<T: Float>(
     activation: Activation,
     out: &mut [T],
 ) -> Result<()> {
-    let [oh, ow] = shape.check(x.len(), weight.len(), out.len())?;
-    let bias_fits = bias.is_none_or(|bias| bias.len() == shape.out_channels);
-    require(bias_fits, "conv2d: wrong length of the bias")?;
+    let mut weights = Weights::new(d, shape, x.len(), weight, bias, out.len())?;
     if out.is_empty() {
         return Ok(());
     }
-    let missing = (shape.is_padded() && !d.call::<T, _>(AllFinite(weight)))
-        .then(|| [shape.output_classes(oh, 0), shape.output_classes(ow, 1)]);
-    let frame = shape.input_frame([oh, ow]);
-    let taps = shape.input_taps(frame.padded);
-    let ends = block_ends(taps.len());
-    let plane = frame.padded[0] * frame.padded[1];
     let (image, out_image) = (x.len() / shape.batch, out.len() / shape.batch);
-    let images = window(shape.batch, oh * ow, shape.in_channels * plane);
-    let mut packed: Vec<Option<Packed>> = (0..shape.groups).map(|_| None).collect();
+    let images = weights.images();
     for (x, next, out) in windows(x, image * images, out, out_image * images) {
+        weights.compute(d, x, next, activation, out)?;
+    }
+    Ok(())
+}
+
+/// A convolution whose operands were checked.
+pub(super) struct Weights<'a, T> {
+    shape: &'a Conv2dShape,
+    weight: &'a [T],
+    bias: Option<&'a [T]>,
+    /// Height and width of the output; elements of an image of it.
+    places: [usize; 2],
+    out_image: usize,
+    frame: Frame,
+    /// Offsets of the taps in padded images, and where their blocks end.
+    taps: Vec<usize>,
+    ends: Vec<usize>,
+    /// The weights of each group, once the first images have needed them.
+    packed: Vec<Option<Packed>>,
+    /// The places apart that miss weights that are not finite, if there are such.
+    missing: Option<[Vec<Class>; 2]>,
+}
+
+impl<'a, T: Float> Weights<'a, T> {
+    /// Checks the operands; `x` and `out` are the whole operands' lengths.
+    pub(super) fn new(
+        d: Dispatch,
+        shape: &'a Conv2dShape,
+        x: usize,
+        weight: &'a [T],
+        bias: Option<&'a [T]>,
+        out: usize,
+    ) -> Result<Self> {
+        let places = shape.check(x, weight.len(), out)?;
+        let bias_fits = bias.is_none_or(|bias| bias.len() == shape.out_channels);
+        require(bias_fits, "conv2d: wrong length of the bias")?;
+        let missing = (out > 0 && shape.is_padded() && !d.call::<T, _>(AllFinite(weight)))
+            .then(|| [shape.output_classes(places[0], 0), shape.output_classes(places[1], 1)]);
+        // Nothing is read where nothing is asked for: sizes may be anything then.
+        let frame = shape.input_frame(if out > 0 { places } else { [1, 1] });
+        let taps = if out > 0 { shape.input_taps(frame.padded) } else { Vec::new() };
+        let ends = block_ends(taps.len());
+        let out_image = out.checked_div(shape.batch).unwrap_or(0);
+        let packed = (0..shape.groups).map(|_| None).collect();
+        Ok(Weights { shape, weight, bias, places, out_image, frame, taps, ends, packed, missing })
+    }
+
+    /// How many images are computed at a time.
+    pub(super) fn images(&self) -> usize {
+        let elements = self.shape.in_channels * self.frame.padded[0] * self.frame.padded[1];
+        window(self.shape.batch, self.places[0] * self.places[1], elements)
+    }
+
+    /// The output of as many images as `out` holds; after them those of `next` come.
+    pub(super) fn compute(
+        &mut self,
+        d: Dispatch,
+        x: &[T],
+        next: &[T],
+        activation: Activation,
+        out: &mut [T],
+    ) -> Result<()> {
+        let (shape, taps, out_image) = (self.shape, &self.taps, self.out_image);
+        let plane = self.frame.padded[0] * self.frame.padded[1];
         let images = out.len() / out_image;
         let buffer;
-        let padded = if frame.is_identity() {
+        let padded = if self.frame.is_identity() {
             x
         } else {
-            buffer = pad(d, &frame, x, images * shape.in_channels)?;
+            buffer = pad(d, &self.frame, x, images * shape.in_channels)?;
             buffer.as_slice()
         };
         let (inputs, outputs) = (shape.group_inputs(), shape.group_outputs());
         // A stride whose product overflows is longer than the image: no second row uses it.
-        let row = shape.stride[0].saturating_mul(frame.padded[1]);
+        let row = shape.stride[0].saturating_mul(self.frame.padded[1]);
         let strides = [shape.in_channels * plane, row, shape.stride[1]];
         for group in 0..shape.groups {
             let product = PatchProduct {
                 images: &padded[group * inputs * plane..],
                 count: images,
-                weight: &weight[group * outputs * taps.len()..][..outputs * taps.len()],
+                weight: &self.weight[group * outputs * taps.len()..][..outputs * taps.len()],
                 rows: outputs,
-                taps: &taps,
-                ends: &ends,
-                places: [oh, ow],
+                taps,
+                ends: &self.ends,
+                places: self.places,
                 strides,
-                bias: bias.map(|bias| &bias[group * outputs..]),
+                bias: self.bias.map(|bias| &bias[group * outputs..]),
                 activation,
                 out_image,
                 next: if group + 1 == shape.groups { next } else { &[] },
             };
-            let out = &mut out[group * outputs * oh * ow..];
-            product.compute(d, &mut packed[group], out)?;
-            if let Some(classes) = &missing {
+            let out = &mut out[group * outputs * self.places[0] * self.places[1]..];
+            product.compute(d, &mut self.packed[group], out)?;
+            if let Some(classes) = &self.missing {
                 product.correct(d, classes, out)?;
             }
         }
+        Ok(())
     }
-    Ok(())
 }
 
 /// Both slices in parts, and the next part of `x`; as many parts as `out` has (`x` may be empty).

@@ -6,6 +6,9 @@ use crate::error::{Error, Result};
 use crate::op::{Conv2dOp, Meta, Op, Pool2dOp, WindowsOp};
 use crate::shape::Dims;
 use ferrotape_kernels::cpu::pool::Divisor;
+use smallvec::smallvec;
+
+use super::Metas;
 
 pub(super) fn output(op: &Op, inputs: &[Meta]) -> Result<Meta> {
     let name = op.name();
@@ -13,6 +16,9 @@ pub(super) fn output(op: &Op, inputs: &[Meta]) -> Result<Meta> {
         Op::Conv2d(conv, _) => convolved(name, conv, inputs)?,
         Op::Conv2dInput(conv, size) => conv_input(name, conv, *size, inputs)?,
         Op::Conv2dWeight(conv, size) => conv_weight(name, conv, *size, inputs)?,
+        Op::Conv2dMaxPool2dInput(conv, pool, size) => {
+            pooled_input(name, (conv, pool), *size, inputs)?
+        }
         Op::MaxPool2dScatter(pool, size) => {
             let input = like(&inputs[0], with_plane(name, &inputs[0], *size)?);
             let out = pooled(name, pool, &input)?;
@@ -125,6 +131,68 @@ fn conv_weight(
         ));
     }
     Ok(like(&inputs[0], Dims::from_slice(&w)))
+}
+
+/// A convolution's output, pooled, and the taps.
+pub(super) fn convolved_and_pooled(
+    op: &'static str,
+    conv: &Conv2dOp,
+    pool: &Pool2dOp,
+    inputs: &[Meta],
+) -> Result<Metas> {
+    let map = convolved(op, conv, inputs)?;
+    let y = like(&map, pooled(op, pool, &map)?);
+    let taps = Meta { dtype: DType::U8, ..y.clone() };
+    Ok(smallvec![y, taps])
+}
+
+/// The convolution's output before the pool whose output `g` and `taps` belong to.
+fn map_of(
+    op: &'static str,
+    (conv, pool): (&Conv2dOp, &Pool2dOp),
+    [x, w]: [&[usize]; 2],
+    [g, taps]: [&Meta; 2],
+) -> Result<Meta> {
+    let [oh, ow] = check_conv(op, conv, x, w)?;
+    let map = like(g, Dims::from_slice(&[x[0], w[0], oh, ow]));
+    let out = pooled(op, pool, &map)?;
+    check_taps(op, &[g.clone(), taps.clone()], &out, &g.shape)?;
+    Ok(map)
+}
+
+fn pooled_input(
+    op: &'static str,
+    settings: (&Conv2dOp, &Pool2dOp),
+    size: [usize; 2],
+    inputs: &[Meta],
+) -> Result<Meta> {
+    require_float(op, inputs[0].dtype)?;
+    require_rank(op, "output", &inputs[0], 4)?;
+    require_rank(op, "weight", &inputs[1], 4)?;
+    let (g, w) = (&inputs[0].shape, &inputs[1].shape);
+    let channels = w[1].checked_mul(settings.0.groups);
+    let channels = channels.ok_or_else(|| Error::shape(op, "too many channels"))?;
+    let x = [g[0], channels, size[0], size[1]];
+    map_of(op, settings, [&x, w], [&inputs[0], &inputs[2]])?;
+    Ok(like(&inputs[0], Dims::from_slice(&x)))
+}
+
+/// The weight, and the bias.
+pub(super) fn pooled_weight(
+    op: &'static str,
+    settings: (&Conv2dOp, &Pool2dOp),
+    size: [usize; 2],
+    inputs: &[Meta],
+) -> Result<Metas> {
+    require_float(op, inputs[0].dtype)?;
+    require_rank(op, "input", &inputs[0], 4)?;
+    require_rank(op, "output", &inputs[1], 4)?;
+    let (x, g) = (&inputs[0].shape, &inputs[1].shape);
+    let per_group = x[1].checked_div(settings.0.groups).unwrap_or(0);
+    let w = [g[1], per_group, size[0], size[1]];
+    map_of(op, settings, [x, &w], [&inputs[1], &inputs[2]])?;
+    let shaped = |shape: &[usize]| like(&inputs[0], Dims::from_slice(shape));
+    Ok(smallvec![shaped(&w), shaped(&w[..1])])
 }
 
 fn with_plane(op: &'static str, meta: &Meta, size: [usize; 2]) -> Result<Dims> {
