@@ -22,8 +22,7 @@ pub struct Layout {
 // As Meta's: SmallVec's own clone goes element by element.
 impl Clone for Layout {
     fn clone(&self) -> Self {
-        let (shape, strides) = (Dims::from_slice(&self.shape), Strides::from_slice(&self.strides));
-        Layout { shape, strides, offset: self.offset }
+        Layout { shape: few(&self.shape), strides: few(&self.strides), offset: self.offset }
     }
 }
 
@@ -40,6 +39,19 @@ impl std::ops::Deref for BroadcastStrides<'_> {
             BroadcastStrides::Own(strides) => strides,
             BroadcastStrides::Broadcast(strides) => strides,
         }
+    }
+}
+
+/// A list of usual length without a call: every tensor that is made has two.
+#[inline(always)]
+pub(crate) fn few<T: Copy + Default>(list: &[T]) -> SmallVec<[T; INLINE]> {
+    let zero = T::default();
+    match *list {
+        [] => SmallVec::new(),
+        [a] => SmallVec::from_buf_and_len([a, zero, zero, zero, zero, zero], 1),
+        [a, b] => SmallVec::from_buf_and_len([a, b, zero, zero, zero, zero], 2),
+        [a, b, c, d] => SmallVec::from_buf_and_len([a, b, c, d, zero, zero], 4),
+        _ => SmallVec::from_slice(list),
     }
 }
 

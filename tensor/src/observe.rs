@@ -188,6 +188,12 @@ pub fn is_observed() -> bool {
     })
 }
 
+/// True if anybody, a tape or another, hears this thread's operations.
+#[inline]
+pub(crate) fn is_heard() -> bool {
+    SCOPE.with(|scope| scope.count.get() > 0)
+}
+
 /// The observers that hear an operation that begins now.
 pub(crate) type Listeners = SmallVec<[Rc<dyn Observer>; 2]>;
 

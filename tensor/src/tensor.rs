@@ -9,10 +9,10 @@ use crate::apply::{Operand, apply_one};
 use crate::device::Device;
 use crate::dtype::{DType, Element, bf16, f16};
 use crate::error::{Error, Result};
-use crate::layout::Layout;
+use crate::layout::{Layout, few};
 use crate::observe::Tag;
 use crate::op::{Meta, Op};
-use crate::shape::{self, Dims};
+use crate::shape;
 use crate::storage::Storage;
 
 /// Names a value: every output of an operation gets a new one, an assignment gives a new one, clones share it.
@@ -91,7 +91,19 @@ impl Tensor {
 
     /// As [`from_parts`](Self::from_parts), row-major without gaps in all of a storage.
     pub(crate) fn whole(storage: Storage, shape: &[usize], dtype: DType, tag: Tag) -> Tensor {
-        let (len, layout) = (shape::len(shape), Layout::contiguous(Dims::from_slice(shape)));
+        let (len, layout) = (shape::len(shape), Layout::contiguous(few(shape)));
+        Tensor::dense(storage, layout, len, dtype, tag)
+    }
+
+    /// As [`whole`](Self::whole), with a layout of `len` elements that is known to be such a one.
+    #[inline]
+    pub(crate) fn dense(
+        storage: Storage,
+        layout: Layout,
+        len: usize,
+        dtype: DType,
+        tag: Tag,
+    ) -> Tensor {
         let (id, tag) = (TensorId::fresh(), AtomicU64::new(tag.bits()));
         Tensor(Arc::new(Inner { id, tag, dtype, len, contiguous: true, layout, storage }))
     }
@@ -183,7 +195,7 @@ impl Tensor {
 
     /// Shape, type and device.
     pub fn meta(&self) -> Meta {
-        Meta { shape: Dims::from_slice(self.shape()), dtype: self.0.dtype, device: self.device() }
+        Meta { shape: few(self.shape()), dtype: self.0.dtype, device: self.device() }
     }
 
     /// How it lies in its storage.

@@ -94,6 +94,12 @@ fn cast(x: Operand<'_>, dtype: DType) -> Result<Operand<'_>> {
 }
 
 pub(crate) fn binary(op: BinaryOp, a: Operand<'_>, b: Operand<'_>) -> Result<Tensor> {
+    if let (Operand::Ref(x), Operand::Ref(y)) = (&a, &b)
+        && x.dtype() == y.dtype()
+        && x.dtype().is_float()
+    {
+        return apply_one(&Op::Binary(op), &mut [a, b]);
+    }
     let [a, b] = match op {
         BinaryOp::Div | BinaryOp::Atan2 | BinaryOp::Hypot => floats([a, b])?,
         _ => [a, b],

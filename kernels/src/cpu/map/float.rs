@@ -8,7 +8,7 @@ use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 
 use super::plain::{Feed, TILE, Tile};
-use super::{Pointer, Source, pieces, same_length, wide};
+use super::{PIECE, Pointer, Source, pieces, same_length, wide};
 use crate::cpu::isa::Kernel;
 use crate::cpu::simd::Simd;
 use crate::cpu::{copy, simd};
@@ -278,6 +278,15 @@ pub(super) fn binary<T: Float>(
     out: &mut [T],
 ) -> Result<()> {
     let len = out.len();
+    if let (Source::Slice(x), Source::Slice(y)) = (&a, &b)
+        && (x.len(), y.len()) == (len, len)
+        && len <= PIECE
+    {
+        let row = |pointer| Rows { pointer, row_stride: 0, one_value: false };
+        // SAFETY: all three have `len` elements, and the output is borrowed apart.
+        unsafe { binary_rows(op, row(x.as_ptr()), row(y.as_ptr()), out.as_mut_ptr(), (1, len)) };
+        return Ok(());
+    }
     for source in [&a, &b] {
         match source {
             Source::View(view) => same_length(view, len)?,
