@@ -23,11 +23,11 @@ pub(super) fn plain(op: &Op, operands: &[Operand<'_>]) -> Option<Result<Tensor>>
     match (op, operands) {
         (Op::Unary(unary), [Operand::Ref(x)]) => {
             let source = Source::Slice(elements(x)?);
-            Some(made(op, x.layout().clone(), x.len(), |y| map::unary(*unary, source, y)))
+            Some(made(op, x.shape(), x.len(), |y| map::unary(*unary, source, y)))
         }
         (Op::Binary(binary), [Operand::Ref(a), Operand::Ref(b)]) if a.shape() == b.shape() => {
             let (x, y) = (Source::Slice(elements(a)?), Source::Slice(elements(b)?));
-            Some(made(op, a.layout().clone(), a.len(), |z| map::binary(*binary, x, y, z)))
+            Some(made(op, a.shape(), a.len(), |z| map::binary(*binary, x, y, z)))
         }
         (Op::Matmul, [Operand::Ref(a), Operand::Ref(b)]) => {
             let (&[m, k], &[l, n]) = (a.shape(), b.shape()) else { return None };
@@ -35,8 +35,7 @@ pub(super) fn plain(op: &Op, operands: &[Operand<'_>]) -> Option<Result<Tensor>>
             let len =
                 m.checked_mul(n).filter(|&len| k == l && k > 0 && len > 0 && len < 1 << 40)?;
             let (x, y) = (matrix(elements(a)?, k), matrix(elements(b)?, n));
-            let layout = Layout::contiguous(few(&[m, n]));
-            Some(made(op, layout, len, |c| gemm::gemm([m, k, n], x, y, Epilogue::default(), c, n)))
+            Some(made(op, &[m, n], len, |c| gemm::gemm([m, k, n], x, y, Epilogue::default(), c, n)))
         }
         _ => None,
     }
@@ -57,7 +56,7 @@ fn matrix(data: &[f32], columns: usize) -> Matrix<'_, f32> {
 #[inline]
 fn made(
     op: &Op,
-    layout: Layout,
+    shape: &[usize],
     len: usize,
     kernel: impl FnOnce(&mut [f32]) -> ferrotape_kernels::Result<()>,
 ) -> Result<Tensor> {
@@ -67,5 +66,6 @@ fn made(
     };
     let told = kernel(memory.buffer.as_mut_slice());
     told.map_err(|error| Error::from_kernel(op.name(), error))?;
+    let layout = Layout::contiguous(few(shape));
     Ok(Tensor::dense(storage, layout, len, DType::F32, Tag::NONE))
 }
