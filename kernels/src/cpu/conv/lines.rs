@@ -148,7 +148,9 @@ impl<T: Float> Lines<'_, T> {
                 for (v, sum) in sums.iter().enumerate() {
                     if v < vectors.len() {
                         let to = self.out.wrapping_add((row + r) * plane + vectors[v].place);
-                        ask_early(to.wrapping_add(AHEAD * R * plane));
+                        if (v * S::LANES).is_multiple_of(64 / size_of::<T>()) {
+                            ask_early(to.wrapping_add(AHEAD * R * plane));
+                        }
                         // SAFETY: a vector of the output.
                         unsafe { self.store(s, row + r, vectors[v], *sum, to) };
                     }

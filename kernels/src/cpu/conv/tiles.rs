@@ -322,15 +322,14 @@ impl<T: Float> Strip<'_, T> {
     ) where
         S: Simd<T>,
     {
-        for g in 0..G {
-            for r in 0..R {
+        for (g, sums) in sums.iter().enumerate() {
+            for (r, sums) in sums.iter().enumerate() {
                 let i = g * R + r;
                 if i < rows {
-                    for v in 0..NV {
+                    for (v, &sum) in sums.iter().enumerate() {
                         // SAFETY: by the caller's contract.
                         unsafe {
                             let to = to.add(i * self.to_stride + v * S::LANES);
-                            let sum = sums[g][r][v];
                             s.store(to, if ADD { s.add(s.load(to), sum) } else { sum });
                         }
                     }
