@@ -521,13 +521,14 @@ fn draw_network_op(rng: &mut Rng, variant: &str, activation: Activation) -> (Op,
         "Sequence" | "SequenceBackward" => draw_sequence(rng, variant, dtype),
         "Conv2dMaxPool2d" | "Conv2dMaxPool2dInput" | "Conv2dMaxPool2dWeight" => {
             let (x, w, bias) = (float(&[a, b, 5, 4]), float(&[c, b, 3, 2]), float(&[c]));
-            let (conv, pool) = (conv(rng), pool(rng));
+            let pool = if rng.chance(2) { pool(rng) } else { Pool2dOp::new([2, 2]) };
+            let conv = conv(rng);
             let taps = x.conv2d(&w, None, conv).max_pool2d_with_taps(pool);
             let taps =
                 taps.map(|(_, taps)| taps).unwrap_or_else(|_| rng.tensor(&[a, c, 1, 1], DType::U8));
-            let taps = if rng.chance(2) { rng.tensor(taps.shape(), DType::U8) } else { taps };
+            let taps = if rng.chance(4) { rng.tensor(taps.shape(), DType::U8) } else { taps };
             let g = rng.tensor(taps.shape(), dtype);
-            let size = |rng: &mut Rng, is| if rng.chance(4) { rng.pair() } else { is };
+            let size = |rng: &mut Rng, is| if rng.chance(6) { rng.pair() } else { is };
             match variant {
                 "Conv2dMaxPool2d" => (Op::Conv2dMaxPool2d(conv, pool), vec![x, w, bias]),
                 "Conv2dMaxPool2dInput" => {

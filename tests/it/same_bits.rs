@@ -435,6 +435,13 @@ fn convolutions(dtype: DType) -> Result<()> {
         let y = x.conv2d(&w, None, settings)?;
         say(&format!("conv {number}"), dtype, &[&y, &loss]);
         say(&format!("conv gradients {number}"), dtype, &gradients.iter().collect::<Vec<_>>());
+        let (loss, tape) = Tape::record(|tape| {
+            [&x, &w, &b].into_iter().for_each(|leaf| tape.watch(leaf));
+            x.conv2d_max_pool2d(&w, Some(&b), settings, pool).tanh().sum(..)
+        })?;
+        let gradients = tape.gradient(&loss, &[&x, &w, &b])?;
+        let all: Vec<_> = std::iter::once(&loss).chain(&gradients).collect();
+        say(&format!("conv and pool {number}"), dtype, &all);
     }
     windows(dtype)
 }

@@ -537,6 +537,7 @@ const RARE: &[&str] = &[
     "conv2d",
     "conv2d_relu",
     "conv2d_max_pool2d",
+    "max_pool1d_with_indices",
     "conv2d_same",
     "conv2d_input",
     "conv2d_weight",

@@ -20,6 +20,12 @@ impl Conv2dShape {
         Frame { plane: self.input, padded, origin, step: [1, 1] }
     }
 
+    /// How many images are computed at a time, if there are places.
+    pub(super) fn images(&self, places: [usize; 2]) -> usize {
+        let padded = self.input_frame(places).padded;
+        window(self.batch, places[0] * places[1], self.in_channels * padded[0] * padded[1])
+    }
+
     /// The offset of each tap (c, kh, kw) of a group in padded planes.
     pub(super) fn input_taps(&self, padded: [usize; 2]) -> Vec<usize> {
         let [kh, kw] = self.kernel;
@@ -47,7 +53,7 @@ pub(super) fn conv2d_on<T: Float>(
         return Ok(());
     }
     let (image, out_image) = (x.len() / shape.batch, out.len() / shape.batch);
-    let images = weights.images();
+    let images = shape.images(weights.places);
     for (x, next, out) in windows(x, image * images, out, out_image * images) {
         weights.compute(d, x, next, activation, out)?;
     }
@@ -94,12 +100,6 @@ impl<'a, T: Float> Weights<'a, T> {
         let out_image = out.checked_div(shape.batch).unwrap_or(0);
         let packed = (0..shape.groups).map(|_| None).collect();
         Ok(Weights { shape, weight, bias, places, out_image, frame, taps, ends, packed, missing })
-    }
-
-    /// How many images are computed at a time.
-    pub(super) fn images(&self) -> usize {
-        let elements = self.shape.in_channels * self.frame.padded[0] * self.frame.padded[1];
-        window(self.shape.batch, self.places[0] * self.places[1], elements)
     }
 
     /// The output of as many images as `out` holds; after them those of `next` come.

@@ -17,7 +17,7 @@ use super::input_grad::conv2d_input_grad_on;
 use super::weight_grad::conv2d_weight_grad_on;
 use crate::buffer::Buffer;
 use crate::cpu::gemm::Dispatch;
-use crate::cpu::pool::{Pool2dShape, max_pool2d_grad};
+use crate::cpu::pool::{Pool2dShape, check_max_pool, max_pool2d_grad};
 use crate::cpu::reduce::{ReduceOp, reduce};
 use crate::element::Float;
 use crate::error::{Error, Result, require};
@@ -125,6 +125,11 @@ fn weight_grad_on<T: Float>(
     let channels = shape.conv.out_channels;
     let places = shape.conv.check(x.len(), out.len(), shape.map_len()?)?;
     require(bias.len() == channels, "conv2d_max_pool2d: wrong length of the bias")?;
+    if grad.is_empty() && index.is_empty() {
+        out.fill(T::ZERO);
+        bias.fill(T::ZERO);
+        return check_max_pool(&shape.pool, shape.map_len()?, 0);
+    }
     if weight::compute(d, shape, x, (grad, index), (out, bias))? {
         return Ok(());
     }
@@ -145,6 +150,10 @@ fn input_grad_on<T: Float>(
     out: &mut [T],
 ) -> Result<()> {
     shape.conv.check(out.len(), weight.len(), shape.map_len()?)?;
+    if grad.is_empty() && index.is_empty() {
+        out.fill(T::ZERO);
+        return check_max_pool(&shape.pool, shape.map_len()?, 0);
+    }
     if input::compute(d, shape, (grad, index), weight, out)? {
         return Ok(());
     }

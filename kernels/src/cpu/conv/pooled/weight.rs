@@ -35,6 +35,8 @@ struct Plan {
     grid: Grid,
     /// Vectors of a window: rows, columns.
     window: [usize; 2],
+    /// From window to window.
+    stride: [usize; 2],
     /// Where the window of a place starts.
     offsets: Vec<u32>,
     /// From row to row of a window.
@@ -51,16 +53,16 @@ impl Plan {
             let grid = Grid::new::<T>(d, shape, conv.taps())?;
             // A place's window is one vector.
             let grid = Grid { padded: grid.places, ..grid };
-            let offsets = grid.offsets([1, 1]);
-            return Some(Plan { side: Side::Taps, grid, window: [1, 1], offsets, row: 0 });
+            let (side, stride) = (Side::Taps, [1, 1]);
+            return Some(Plan { side, grid, window: [1, 1], stride, offsets: Vec::new(), row: 0 });
         }
         if conv.kernel != [3, 3] || conv.dilation[1] != 1 {
             return None;
         }
         let grid = Grid::new::<T>(d, shape, conv.in_channels)?;
         let row = conv.dilation[0] * grid.padded[1] * grid.lanes;
-        let offsets = grid.offsets(conv.stride);
-        Some(Plan { side: Side::Channels, grid, window: [3, 3], offsets, row })
+        let (side, stride) = (Side::Channels, conv.stride);
+        Some(Plan { side, grid, window: [3, 3], stride, offsets: Vec::new(), row })
     }
 
     /// Elements of the sums of one channel and chunk.
@@ -164,7 +166,7 @@ pub(super) fn compute<T: Float>(
     (out, bias): (&mut [T], &mut [T]),
 ) -> Result<bool> {
     let conv = &shape.conv;
-    let Some(plan) = Plan::new::<T>(d, shape) else { return Ok(false) };
+    let Some(mut plan) = Plan::new::<T>(d, shape) else { return Ok(false) };
     if grad.is_empty() || out.is_empty() || grad.len() != index.len() || !skips_zeros(d, x, grad) {
         return Ok(false);
     }
@@ -177,6 +179,8 @@ pub(super) fn compute<T: Float>(
         .and_then(|size| size.checked_add((conv.batch * channels).checked_mul(size_of::<T>())?))
         .ok_or(Error::Contract("conv2d_max_pool2d: the size of a workspace overflows"))?;
     let mut buffer = Buffer::new(size)?;
+    // No more of them than elements that there is memory for.
+    plan.offsets = plan.grid.offsets(plan.stride);
     let (maps, rest) = buffer.as_mut_slice::<T>().split_at_mut(map * count);
     let (images, rest) = rest.split_at_mut(prepared * count);
     let (sums, planes) = rest.split_at_mut(2 * sums);
