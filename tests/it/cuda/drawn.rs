@@ -24,6 +24,7 @@ const BY_THE_HOST: &[&str] = &[
     "Conv2dMaxPool2d",
     "Conv2dMaxPool2dInput",
     "Conv2dMaxPool2dWeight",
+    "Linear", // with a sigmoid or a hyperbolic tangent
     "LinearWeight",
     "MseLoss",
     "MseLossInput",
