@@ -33,6 +33,7 @@ impl Sizes {
 }
 
 /// True if `x`, a later tap, beats `best`: larger, or the first NaN.
+#[expect(clippy::neg_cmp_op_on_partial_ord, reason = "NaN is meant")]
 #[inline(always)]
 pub(super) fn beats<T: Float>(x: T, best: T) -> bool {
     // Two comparisons: what is not at most `best` is larger or NaN.
