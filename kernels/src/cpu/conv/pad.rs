@@ -114,7 +114,8 @@ impl<T: Float> Kernel<T> for Pad<'_, T> {
     fn run<S: Simd<T>>(self, s: S) {
         let Pad { frame, planes, count, rows, columns, out } = self;
         let ([height, width], [_, row]) = (frame.plane, frame.padded);
-        let (size, step) = (frame.padded[0] * row, row * frame.step[0]);
+        // A step whose product overflows is longer than the plane: no second row has a place.
+        let (size, step) = (frame.padded[0] * row, row.wrapping_mul(frame.step[0]));
         let place = |d: usize, i: usize| frame.origin[d] + (i * frame.step[d]) as isize;
         let first = place(0, rows.start) * row as isize + place(1, columns.start);
         let rows = if columns.is_empty() { 0..0 } else { rows };
@@ -122,7 +123,8 @@ impl<T: Float> Kernel<T> for Pad<'_, T> {
         // Rows and the zeros between them are too short for a call each.
         let mut done = 0;
         for plane in 0..count {
-            let mut start = plane * size + first as usize;
+            // Below 0 only without a row.
+            let mut start = (plane * size).wrapping_add_signed(first);
             for y in rows.clone() {
                 zero(s, out, done, start);
                 let from = &planes[(plane * height + y) * width..][columns.clone()];
@@ -135,7 +137,7 @@ impl<T: Float> Kernel<T> for Pad<'_, T> {
                         *to = *from;
                     }
                 }
-                start += step;
+                start = start.wrapping_add(step);
             }
         }
         zero(s, out, done, out.len());
