@@ -76,7 +76,7 @@ pub type Outputs = SmallVec<[Tensor; 2]>;
 
 type Inputs<'a> = SmallVec<[&'a Tensor; 4]>;
 
-/// Applies `op` to `operands`. Every operation of the library goes through here.
+/// Applies `op` to `operands`. Every operation of the library goes through here or through [`apply_one`].
 ///
 /// # Errors
 /// Operands that don't fit, memory over the limit, an observer's refusal, a tracked operand where its tape does not listen.
