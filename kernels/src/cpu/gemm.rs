@@ -1,5 +1,7 @@
 //! Matrix product in the order R2 of ADR 001: `C <- epilogue(A B)`, any strides, batched.
 
+#[cfg(target_arch = "x86_64")]
+mod assembly;
 mod blocking;
 mod driver;
 mod integers;

@@ -13,7 +13,7 @@ pub(crate) const KC: usize = 256;
 pub(super) const NC: usize = 4096;
 
 /// Rows of A that are packed at a time.
-pub(super) const MC_PACKED: usize = 4096;
+pub(super) const MC_PACKED: usize = 1024;
 
 /// Elements of A that are packed at a time where one row block covers all of m.
 pub(super) const A_WINDOW: usize = 1 << 20;

@@ -98,7 +98,10 @@ pub(crate) unsafe fn multiply<T: Float>(d: Dispatch, p: &Product<'_, T>) -> Resu
     let sums = sum_buffer
         .as_mut()
         .map(|b| unsafe { Output::new(b.as_mut_slice::<T>().as_mut_ptr(), p.n, p.n, 0) });
-    let b = p.b.strided().filter(|b| b.column_stride == 1 && (p.m <= blocking.mr || close(p, b)));
+    let b = p.b.strided().filter(|b| {
+        b.column_stride == 1
+            && (p.m <= blocking.mr || (close(p, b) && (p.m <= 2 * blocking.mr || even(b))))
+    });
     let fair = PIECE / p.m.saturating_mul(p.k.len()).max(1);
     let fair = if d.team { fair } else { PIECE_COLUMNS };
     let chunk = fair.clamp(1, PIECE_COLUMNS).next_multiple_of(blocking.nr);
@@ -154,6 +157,12 @@ fn close<T: Float>(p: &Product<'_, T>, b: &Strided<T>) -> bool {
     let stride = b.k_stride.unsigned_abs().saturating_mul(size_of::<T>());
     let panel = stride.saturating_mul(KC.min(p.k.len()));
     stride <= 1024 || (panel <= PANEL_PAGES && !stride.is_multiple_of(512))
+}
+
+/// True if no vector of a panel lies across two cache lines: it would be read as two.
+fn even<T: Float>(b: &Strided<T>) -> bool {
+    let stride = b.k_stride.wrapping_mul(size_of::<T>() as isize);
+    (b.start.addr() as isize | stride) % 64 == 0
 }
 
 /// `A`'s rows from row `row`, at the start of block `l` of k.
@@ -280,7 +289,9 @@ pub(super) fn stream_piece<T: Float>(
     let tiles = p.m.div_ceil(mr);
     let highest = tile_start(p.m, tiles, 1);
     let can = tiles > 1 && packs(lanes * size_of::<T>(), highest, nr / lanes);
-    let while_multiplied = by_rows.filter(|_| can);
+    // Not where every row lies in a page of its own: a tile has too few loads under way to hide that.
+    let near = |b: &Strided<T>| b.k_stride.unsigned_abs().saturating_mul(size_of::<T>()) < 1 << 12;
+    let while_multiplied = by_rows.filter(|b| can && near(b));
     let step = |block: usize, j: usize| {
         let k = p.block(block);
         let a = match plan.a {
@@ -374,7 +385,7 @@ fn multiply_block<T: Float>(
 ) {
     let Blocking { mr, nr, mc, .. } = plan.blocking;
     let tiles = rows[1].div_ceil(mr);
-    let row_blocks = rows[1].div_ceil(mc);
+    let row_blocks = if d.team { rows[1].div_ceil(mc) } else { 1 };
     let chunks = columns.len().div_ceil(plan.chunk);
     let k = p.block(block).len();
     let b = Shared::new(b);

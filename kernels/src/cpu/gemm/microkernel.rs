@@ -5,6 +5,8 @@
 //! keeps the many instances of this one small.
 
 use super::Dispatch;
+#[cfg(target_arch = "x86_64")]
+use super::assembly;
 use super::blocking::has_instance;
 use crate::cpu::isa::Kernel;
 use crate::cpu::simd::Simd;
@@ -81,8 +83,15 @@ impl<T: Float, const ROWS: usize, const NV: usize, const PACK: bool> Kernel<T>
         } {
             return;
         }
-        // SAFETY: by the contract of `tile`.
+        // SAFETY: by the contract of `tile`; the token stands for the ISA of its vectors.
         unsafe {
+            #[cfg(target_arch = "x86_64")]
+            if const { !PACK && assembly::has(S::LANES * size_of::<T>(), ROWS, NV) }
+                && self.0.last == S::LANES
+                && assembly::compute(S::LANES * size_of::<T>(), ROWS, self.0)
+            {
+                return;
+            }
             if PACK || const { S::LANES == 1 } {
                 compute::<T, S, ROWS, NV, false, PACK>(s, self.0);
             } else if const { S::LANES * size_of::<T>() == 64 } || self.0.last < S::LANES {
