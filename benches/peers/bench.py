@@ -11,6 +11,7 @@ import re
 import statistics
 import subprocess
 import sys
+import time
 
 import report
 from cases import CASES
@@ -160,6 +161,9 @@ def measure(case, rival, peers, pairs):
         pair = [0, 0]
         for side in order:
             process, name = sides[side]
+            if peers.threads > 1:
+                # The threads of MKL and PyTorch look for work for 0.2 s after each turn, on the CPUs of ours.
+                time.sleep(0.25)
             pair[side] = process.time(name, counts[side])
         if None in pair:
             return None

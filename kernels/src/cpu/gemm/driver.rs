@@ -17,7 +17,7 @@ use super::blocking::{
 };
 use super::microkernel::packs;
 use super::output::Output;
-use super::panels::{Packs, Strided};
+use super::panels::{PackRows, Packs, Strided};
 use super::settle::Finish;
 use super::sliver::{Rows, Sliver, tile_start};
 use super::split::by_blocks;
@@ -147,7 +147,7 @@ fn in_place<T: Float>(a: Strided<T>, m: usize, panels: usize) -> Option<Rows<T>>
     let rows = Rows::Strided(a.start, a.column_stride, a.k_stride);
     let few = m == 1
         || (a.k_stride == 1 && (panels <= 8 || m <= 6))
-        || (a.column_stride == 1 && panels <= 2);
+        || (a.column_stride == 1 && panels <= 4);
     few.then_some(rows)
 }
 
@@ -405,6 +405,9 @@ fn multiply_block<T: Float>(
     });
 }
 
+/// Tiles of A that are packed together where its rows are contiguous.
+const TILES_OF_ROWS: usize = 16;
+
 /// Packs rows of A for some blocks of k: block after block, in it tile after tile.
 pub(super) fn pack_a<T: Float>(
     d: Dispatch,
@@ -417,6 +420,22 @@ pub(super) fn pack_a<T: Float>(
     let tiles = m.div_ceil(plan.blocking.mr);
     let to = Shared::new(to);
     let work = (blocks.len() * m * KC) as u64 / 4;
+    if let Some(a) = p.a.strided().filter(|a| a.column_stride == 1 && a.k_stride != 1) {
+        let groups = tiles.div_ceil(TILES_OF_ROWS);
+        parallel::run(blocks.len() * groups, work, &|piece| {
+            let (block, first) = (piece / groups, piece % groups * TILES_OF_ROWS);
+            let last = tiles.min(first + TILES_OF_ROWS);
+            let start = tile_start(m, tiles, first);
+            let (height, higher) = (m / tiles, (m % tiles).clamp(first, last));
+            let k = p.block(blocks.start + block);
+            let from = a.at(k.start, row + start);
+            let to = to.as_ptr().wrapping_add(block * m * KC + start * k.len());
+            let (k, k_stride) = (k.len(), a.k_stride);
+            let panels = [[height + 1, higher - first], [height, last - higher]];
+            d.call::<T, _>(PackRows { from, k_stride, k, panels, to });
+        });
+        return;
+    }
     parallel::run(blocks.len() * tiles, work, &|piece| {
         let (block, index) = (piece / tiles, piece % tiles);
         let (start, end) = (tile_start(m, tiles, index), tile_start(m, tiles, index + 1));

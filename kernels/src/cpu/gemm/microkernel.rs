@@ -1,7 +1,7 @@
 //! The micro-kernel: one register tile, one block of k.
 //!
-//! A tile's last vector may be cut: masked loads cost nothing with AVX-512, so that there it always is one; AVX2 has an instance for whole
-//! vectors besides. What the last block does beyond the sum is settled on the stored tile, in L1 (see [`settle`](super::settle)): that
+//! A tile's last vector may be cut: with AVX-512 it mostly is one, for masked loads cost little; AVX2 has an instance for whole vectors
+//! besides. The tiles that most of a large product is made of are in [assembly](super::assembly). What the last block does beyond the sum is settled on the stored tile, in L1 (see [`settle`](super::settle)): that
 //! keeps the many instances of this one small.
 
 use super::Dispatch;
@@ -67,6 +67,11 @@ pub(super) const fn packs(vector_bytes: usize, rows: usize, vectors: usize) -> b
     rows == 6 && matches!((vector_bytes, vectors), (64, 4) | (32, 2))
 }
 
+/// True if a tile of AVX-512 has an instance for whole vectors besides: a masked load takes a multiplier's turn on Intel's processors.
+const fn has_whole(vector_bytes: usize, rows: usize, vectors: usize) -> bool {
+    vector_bytes == 64 && rows == 8 && vectors < 4
+}
+
 /// An instance. Made where the contract of [`tile`] holds.
 struct Job<'a, T, const ROWS: usize, const NV: usize, const PACK: bool>(&'a Tile<T>);
 
@@ -92,7 +97,8 @@ impl<T: Float, const ROWS: usize, const NV: usize, const PACK: bool> Kernel<T>
             {
                 return;
             }
-            if PACK || const { S::LANES == 1 } {
+            let whole = const { has_whole(S::LANES * size_of::<T>(), ROWS, NV) };
+            if PACK || const { S::LANES == 1 } || (whole && self.0.last == S::LANES) {
                 compute::<T, S, ROWS, NV, false, PACK>(s, self.0);
             } else if const { S::LANES * size_of::<T>() == 64 } || self.0.last < S::LANES {
                 compute::<T, S, ROWS, NV, true, false>(s, self.0);

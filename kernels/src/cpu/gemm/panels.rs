@@ -269,6 +269,66 @@ unsafe fn transpose<T: Float>(
     }
 }
 
+/// Packs neighbouring panels of an operand whose rows are contiguous, all of them in one go along each row: the rows may lie in a page
+/// each. Made where the operand holds the panels, and `to` all of them.
+pub(super) struct PackRows<T> {
+    /// Element (0, 0) of the first panel, and how far apart rows are.
+    pub(super) from: *const T,
+    pub(super) k_stride: isize,
+    pub(super) k: usize,
+    /// Panels of so many columns, and how many: first some, then the others.
+    pub(super) panels: [[usize; 2]; 2],
+    /// The panels, one after the other.
+    pub(super) to: *mut T,
+}
+
+impl<T: Float> Kernel<T> for PackRows<T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd<T>>(self, s: S) {
+        let [[width, count], [other_width, other_count]] = self.panels;
+        let others = self.to.wrapping_add(count * width * self.k);
+        for l in 0..self.k {
+            let from = self.from.wrapping_offset(l as isize * self.k_stride);
+            // SAFETY: row l of the operand and of each panel.
+            unsafe {
+                self.row(s, l, from, width, count, self.to);
+                self.row(s, l, from.wrapping_add(count * width), other_width, other_count, others);
+            }
+        }
+    }
+}
+
+impl<T: Float> PackRows<T> {
+    /// Row `l` of `count` panels.
+    ///
+    /// # Safety
+    /// - The row must be readable, and that of each panel writable.
+    #[inline(always)]
+    unsafe fn row<S: Simd<T>>(
+        &self,
+        s: S,
+        l: usize,
+        from: *const T,
+        width: usize,
+        count: usize,
+        to: *mut T,
+    ) {
+        for index in 0..count {
+            let mut done = 0;
+            while done < width {
+                let len = (width - done).min(S::LANES);
+                // SAFETY: by the caller's contract.
+                unsafe {
+                    let to = to.add((index * self.k + l) * width + done);
+                    s.store_first(to, s.load_first(from.add(index * width + done), len), len);
+                }
+                done += len;
+            }
+        }
+    }
+}
+
 /// [`Panels`] as the driver sees them: any operand, so that there is one instance of the driver.
 pub(crate) trait Packs<T: Float>: Sync {
     /// [`Panels::strided`].
