@@ -20,7 +20,7 @@ use crate::cpu::simd::Simd;
 use crate::element::Float;
 
 /// Columns of a piece.
-const COLUMNS: usize = 512;
+const COLUMNS: usize = 1024;
 
 /// Vectors of columns that are transposed side by side, but for the widest. Four would hide more of an FMA's latency, but read 32 streams at
 /// a time: slower where columns are a power of two apart.
