@@ -87,6 +87,23 @@ pub(crate) fn has_f16c() -> bool {
     isa() >= Isa::Avx2 && is_x86_feature_detected!("f16c")
 }
 
+/// True if this CPU computes 512-bit operations as two halves (AMD's Zen 4), so that half a vector is half the work.
+pub(crate) fn computes_halves() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::__cpuid;
+        static HALVES: OnceLock<bool> = OnceLock::new();
+        *HALVES.get_or_init(|| {
+            let (vendor, version) = (__cpuid(0), __cpuid(1).eax);
+            let family = (version >> 8 & 0xf) + (version >> 20 & 0xff);
+            let amd = [vendor.ebx, vendor.edx, vendor.ecx].map(u32::to_le_bytes).concat();
+            amd == b"AuthenticAMD" && family == 0x19
+        })
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    false
+}
+
 /// How often each ISA's kernels were dispatched to, in the order of [`Isa::ALL`]: shows which ones ran.
 pub fn dispatch_counts() -> [u64; 3] {
     [0, 1, 2].map(|i| COUNTS[i].load(Ordering::Relaxed))

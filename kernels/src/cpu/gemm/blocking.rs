@@ -3,7 +3,7 @@
 //! Only speed depends on it: the order of every sum is fixed by [`KC`] alone.
 
 use super::Dispatch;
-use crate::cpu::isa::Isa;
+use crate::cpu::isa::{Isa, computes_halves};
 use crate::element::Float;
 
 /// The block of k: part of the order R2, the same for every ISA and dtype.
@@ -71,9 +71,12 @@ pub(super) fn width<T>(d: Dispatch, k: usize, columns: usize) -> Width {
     let lanes = bytes / size_of::<T>();
     // A power of two: no division.
     let (whole, rest) = (columns >> lanes.trailing_zeros(), columns & (lanes - 1));
-    // Half a vector or less is left to AVX2: half the work.
+    // Half a vector or less is left to AVX2 where that is half the work.
     let half = lanes / 2;
-    if bytes == 64 && (rest == half || (rest > 0 && rest < half && k >= NARROW)) {
+    if bytes == 64
+        && (rest == half || (rest > 0 && rest < half && k >= NARROW))
+        && computes_halves()
+    {
         return match whole {
             0 => Width { d: d.narrow(), lanes: half, vectors: 1, columns },
             _ => Width { d, lanes, vectors: whole, columns: columns - rest },

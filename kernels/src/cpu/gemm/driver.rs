@@ -290,7 +290,7 @@ pub(super) fn stream_piece<T: Float>(
     let highest = tile_start(p.m, tiles, 1);
     let can = tiles > 1 && packs(lanes * size_of::<T>(), highest, nr / lanes);
     // Not where every row lies in a page of its own: a tile has too few loads under way to hide that.
-    let near = |b: &Strided<T>| b.k_stride.unsigned_abs().saturating_mul(size_of::<T>()) < 1 << 12;
+    let near = |b: &Strided<T>| b.k_stride.unsigned_abs().saturating_mul(size_of::<T>()) <= 1 << 11;
     let while_multiplied = by_rows.filter(|b| can && near(b));
     let step = |block: usize, j: usize| {
         let k = p.block(block);
