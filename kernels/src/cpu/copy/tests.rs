@@ -59,6 +59,28 @@ fn every_layout_of_every_size() {
     }
 }
 
+/// Squares by way of a buffer, and beyond 8 MiB past the caches; targets on and off cache lines.
+#[test]
+fn large_matrices_are_turned() {
+    fn check<T: Pod>(rows: usize, columns: usize, of: impl Fn(usize) -> T) {
+        let data: Vec<T> = (0..rows * columns).map(of).collect();
+        let (shape, strides) = ([columns, rows], [1, columns as isize]);
+        let x = View::new(&data, 0, &shape, &strides).unwrap();
+        let mut out = vec![T::default(); rows * columns + 64];
+        for start in 0..17 {
+            let out = &mut out[start..start + rows * columns];
+            copy(x, out).unwrap();
+            for c in (0..columns).step_by(61).chain([columns - 1]) {
+                let want = (0..rows).map(|r| data[r * columns + c]);
+                assert!(out[c * rows..][..rows].iter().copied().eq(want), "{rows} {columns} {c}");
+            }
+        }
+    }
+    check(512, 576, |i| i as i32);
+    check(2048, 1088, |i| i as f32);
+    check(1024, 1088, |i| i as i64);
+}
+
 #[test]
 fn overlapping_places_keep_the_last() {
     let x = [1.0f32, 2.0, 3.0, 4.0, 5.0, 6.0];

@@ -1,7 +1,10 @@
 //! Copies that turn a matrix: one side is contiguous along the innermost dim, the other along an
 //! outer one.
 
+use std::mem::MaybeUninit;
+
 use super::Ends;
+use crate::cpu::gemm::microkernel::fetch;
 use crate::cpu::isa::Kernel;
 use crate::cpu::parallel;
 use crate::cpu::simd::Simd;
@@ -10,6 +13,12 @@ use crate::strided::LoopNest;
 
 /// Side of a block, in elements: a block's lines on both sides stay in L1 until they are used up.
 const BLOCK: usize = 16;
+/// Side of a square that is turned in a buffer first: where lines lie in pages of their own, a visit of one is worth four cache lines.
+const SQUARE: usize = 64;
+/// Bytes from line to line from which on that pays.
+const APART: usize = 2048;
+/// Bytes of a result that is written past the caches: none of them could keep it.
+const PAST: usize = 8 << 20;
 /// Rows of the outer dim that one piece of parallel work takes.
 const PANEL: usize = 64;
 
@@ -53,6 +62,7 @@ impl Plan {
         let inner_strides = nest.inner_strides();
         let len = self.matrices * self.sizes[0] * self.sizes[1];
         let work_ns = (len * size_of::<T>()) as u64 / 8;
+        let past = len.saturating_mul(size_of::<T>()) >= PAST;
         // Small matrices share a piece.
         let group = (2 * PANEL * PANEL / (self.sizes[1] * self.sizes[0].min(PANEL))).max(1);
         let all = self.matrices * panels;
@@ -65,7 +75,8 @@ impl Plan {
                 at[1] += panel as isize * outer_strides[1];
                 // SAFETY: a panel of one matrix of the nest; panels are disjoint.
                 unsafe {
-                    blocks(ends.offset(at), [rows, self.sizes[1]], outer_strides, inner_strides);
+                    let sizes = [rows, self.sizes[1]];
+                    blocks(ends.offset(at), sizes, outer_strides, inner_strides, past);
                 }
             }
         });
@@ -89,8 +100,14 @@ impl Plan {
 /// # Safety
 /// - Every element must be readable from `ends.from` and writable from `ends.to`; the two must not
 ///   overlap.
-unsafe fn blocks<T: Pod>(ends: Ends<T>, sizes: [usize; 2], outer: [isize; 2], inner: [isize; 2]) {
-    if let Some(turn) = Turn::new(ends, sizes, outer, inner) {
+unsafe fn blocks<T: Pod>(
+    ends: Ends<T>,
+    sizes: [usize; 2],
+    outer: [isize; 2],
+    inner: [isize; 2],
+    past: bool,
+) {
+    if let Some(turn) = Turn::new(ends, sizes, outer, inner, past) {
         // Only bits are moved: any type of 4 or 8 bytes is a float to the vectors.
         match size_of::<T>() {
             4 => return f32::dispatch(turn.cast()),
@@ -118,6 +135,8 @@ struct Turn<T> {
     len: usize,
     from_stride: isize,
     to_stride: usize,
+    /// Write past the caches where whole lines of them are written.
+    past: bool,
 }
 
 impl<T: Pod> Turn<T> {
@@ -127,6 +146,7 @@ impl<T: Pod> Turn<T> {
         sizes: [usize; 2],
         outer: [isize; 2],
         inner: [isize; 2],
+        past: bool,
     ) -> Option<Turn<T>> {
         let [lines, len, from_stride, to_stride] = match (outer, inner) {
             ([1, to], [from, 1]) => [sizes[1] as isize, sizes[0] as isize, from, to],
@@ -134,14 +154,14 @@ impl<T: Pod> Turn<T> {
             _ => return None,
         };
         let to_stride = usize::try_from(to_stride).ok()?;
-        Some(Turn { ends, lines: lines as usize, len: len as usize, from_stride, to_stride })
+        Some(Turn { ends, lines: lines as usize, len: len as usize, from_stride, to_stride, past })
     }
 
     /// The same copy of other elements of this size.
     fn cast<U: Pod>(self) -> Turn<U> {
         let ends = Ends { from: self.ends.from.cast::<U>(), to: self.ends.to.cast::<U>() };
-        let Turn { lines, len, from_stride, to_stride, .. } = self;
-        Turn { ends, lines, len, from_stride, to_stride }
+        let Turn { lines, len, from_stride, to_stride, past, .. } = self;
+        Turn { ends, lines, len, from_stride, to_stride, past }
     }
 }
 
@@ -150,6 +170,21 @@ impl<T: Float> Kernel<T> for Turn<T> {
 
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) {
+        let far = |stride: usize| stride.saturating_mul(size_of::<T>()) >= APART;
+        if far(self.to_stride)
+            && far(self.from_stride.unsigned_abs())
+            && self.lines.is_multiple_of(SQUARE)
+            && self.len.is_multiple_of(SQUARE)
+        {
+            for c in (0..self.len).step_by(SQUARE) {
+                for r in (0..self.lines).step_by(SQUARE) {
+                    // SAFETY: a square of the two matrices.
+                    unsafe { self.square(s, [r, c]) };
+                }
+            }
+            settle_lines();
+            return;
+        }
         let [lines, len] = [self.lines, self.len].map(|n| n - n % S::BLOCK);
         // A tile is a cache line on both sides; along the shorter side first, so that its cache lines stay near.
         let along = |n: usize| (0..n).step_by(BLOCK);
@@ -174,7 +209,86 @@ impl<T: Float> Kernel<T> for Turn<T> {
     }
 }
 
+/// Writes `len` elements past the caches.
+///
+/// # Safety
+/// - `from` must be readable and `to` writable for them, both aligned to 16 bytes, of which they fill a multiple. [`settle_lines`] must
+///   follow before anyone else reads them.
+#[inline(always)]
+unsafe fn write_lines<T>(from: *const T, to: *mut T, len: usize) {
+    #[cfg(target_arch = "x86_64")]
+    for i in 0..len * size_of::<T>() / 16 {
+        use std::arch::x86_64::{__m128i, _mm_load_si128, _mm_stream_si128};
+        // SAFETY: by the caller's contract; part of every x86-64.
+        unsafe {
+            _mm_stream_si128(
+                to.cast::<__m128i>().add(i),
+                _mm_load_si128(from.cast::<__m128i>().add(i)),
+            );
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    // SAFETY: by the caller's contract.
+    unsafe {
+        std::ptr::copy_nonoverlapping(from, to, len);
+    }
+}
+
+/// Orders what was written past the caches before what follows.
+#[inline(always)]
+fn settle_lines() {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: part of every x86-64.
+    unsafe {
+        std::arch::x86_64::_mm_sfence();
+    }
+}
+
+/// A turned square.
+#[repr(align(64))]
+struct Square<T>([MaybeUninit<T>; SQUARE * SQUARE]);
+
 impl<T: Float> Turn<T> {
+    /// The square at line `r` and place `c`.
+    ///
+    /// # Safety
+    /// - Its lines and places must exist.
+    #[inline(always)]
+    unsafe fn square<S: Simd<T>>(&self, s: S, [r, c]: [usize; 2]) {
+        let mut square: Square<T> = Square([const { MaybeUninit::uninit() }; SQUARE * SQUARE]);
+        let square: *mut T = square.0.as_mut_ptr().cast();
+        let line = |r: usize| self.ends.from.wrapping_offset(r as isize * self.from_stride);
+        for i in (0..SQUARE).step_by(S::BLOCK) {
+            let mut lines = [self.ends.from; 8];
+            for (k, from) in lines.iter_mut().enumerate().take(S::BLOCK) {
+                *from = line(r + i + k).wrapping_add(c);
+                // The square below, which no prefetcher foresees.
+                for ahead in (0..SQUARE).step_by(64 / size_of::<T>()) {
+                    fetch(line(r + SQUARE + i + k).wrapping_add(c + ahead));
+                }
+            }
+            for j in (0..SQUARE).step_by(S::BLOCK) {
+                let from = lines.map(|line| line.wrapping_add(j));
+                // SAFETY: a block of the square, by the caller's contract.
+                unsafe { s.transpose(&from, square.add(j * SQUARE + i), SQUARE) };
+            }
+        }
+        let apart = self.to_stride * size_of::<T>();
+        let past = self.past && (self.ends.to.addr() | apart).is_multiple_of(64);
+        for j in 0..SQUARE {
+            let to = self.ends.to.wrapping_add((c + j) * self.to_stride + r);
+            if past {
+                // SAFETY: whole lines of the cache, as the square's places are multiples of them.
+                unsafe { write_lines(square.add(j * SQUARE), to, SQUARE) };
+                continue;
+            }
+            for i in (0..SQUARE).step_by(S::LANES) {
+                // SAFETY: a row of the square, to its place.
+                unsafe { s.store(to.add(i), s.load(square.add(j * SQUARE + i))) };
+            }
+        }
+    }
+
     /// The blocks of the tile at line `r` and place `c`, as far as they lie before `ends`.
     ///
     /// # Safety
