@@ -111,7 +111,8 @@ impl<T: Float> TapSums<'_, T> {
                     let to = shared.as_ptr().add(index * sums.len());
                     let mut panel = Panel([MaybeUninit::uninit(); KC * PANEL_BYTES]);
                     let panel: *mut T = panel.0.as_mut_ptr().cast();
-                    for [start, columns, width] in self.cut.panels() {
+                    for panel_index in 0..self.cut.count() {
+                        let [start, columns, width] = self.cut.panel(panel_index);
                         let (k, columns) = (self.block(first + index), start..start + columns);
                         self.grad.pack_on(self.d, k, columns, panel, width);
                         let size = [width, self.cut.width()];

@@ -75,19 +75,12 @@ impl Cut {
         Cut { columns, lanes, widest: lanes * VECTORS }
     }
 
-    /// The first column, the columns and the width of each panel: all but the last are the widest; that one is as narrow as
-    /// instances allow.
-    pub(super) fn panels(self) -> impl Iterator<Item = [usize; 3]> {
-        (0..self.count()).map(move |index| self.panel(index))
-    }
-
     /// How many panels.
     pub(super) fn count(self) -> usize {
         self.columns.div_ceil(self.widest)
     }
 
-    /// One of them.
-    #[inline]
+    /// The first column, the columns and the width of one: the widest, or at the end as narrow as instances allow.
     pub(super) fn panel(self, index: usize) -> [usize; 3] {
         let start = index * self.widest;
         let columns = self.widest.min(self.columns - start);
