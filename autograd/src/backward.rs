@@ -124,7 +124,7 @@ impl Table {
     /// Gives a node's inputs their share of its outputs' gradients.
     fn pass(&mut self, node: Node) -> Result<()> {
         let first = node.first_output as usize;
-        let mut outputs: SmallVec<[Option<Tensor>; 2]> = SmallVec::new();
+        let mut outputs: SmallVec<[Option<Tensor>; 4]> = SmallVec::new();
         for v in first..first + node.outputs {
             let entry = &mut self.0[v];
             outputs.push(match entry.wanted {

@@ -88,8 +88,7 @@ impl Tape {
     /// What `body` fails with; more than 256 tapes alive.
     pub fn record<R>(body: impl FnOnce(&Tape) -> Result<R>) -> Result<(R, Tape)> {
         let slot = TapeSlot::new()?;
-        let record = RefCell::new(Record::spare());
-        let recorder = Rc::new(Recorder { tag: slot.tag(), record });
+        let recorder = Recorder::listening(slot.tag());
         let tape = Tape { slot, recorder };
         let listener = tape.recorder.clone();
         let result = observe(listener, || body(&tape))?;
@@ -124,13 +123,34 @@ impl Tape {
     pub(crate) fn into_record(self) -> Record {
         let Tape { slot, recorder } = self;
         drop(slot);
-        recorder.record.take()
+        let record = recorder.record.take();
+        // At the end of a thread there is no place to keep it.
+        let _ = IDLE.try_with(|idle| idle.set(Some(recorder)));
+        record
     }
 }
 
 thread_local! {
     /// The memory of a record that is done with: a training loop needs as much again.
     static SPARE: Cell<Option<Record>> = const { Cell::new(None) };
+
+    /// A recorder whose record was taken, for the next tape.
+    static IDLE: Cell<Option<Rc<Recorder>>> = const { Cell::new(None) };
+}
+
+impl Recorder {
+    /// One with an empty record.
+    fn listening(tag: Tag) -> Rc<Recorder> {
+        let new = Recorder { tag, record: RefCell::new(Record::spare()) };
+        let idle = IDLE.try_with(Cell::take).ok().flatten();
+        let Some(mut recorder) = idle else { return Rc::new(new) };
+        match Rc::get_mut(&mut recorder) {
+            Some(place) => *place = new,
+            // Someone still holds the last one.
+            None => return Rc::new(new),
+        }
+        recorder
+    }
 }
 
 /// A record with room for more than this is not kept.
@@ -169,7 +189,7 @@ impl Record {
 
     // Lists are filled one by one, and a node is made where it stays: every operation of a training step comes through here.
     fn begin(&mut self, op: &Op, inputs: &[&Tensor]) -> Result<Option<Open>> {
-        let (mut variables, mut tracked) = (SmallVec::new(), false);
+        let (mut variables, mut tracked) = (SmallVec::with_capacity(inputs.len()), false);
         for input in inputs {
             let variable = self.variables.get(&input.id()).copied().unwrap_or(CONSTANT);
             tracked |= variable != CONSTANT;
@@ -189,7 +209,9 @@ impl Record {
             }
         };
         let all = keep.contains(&Slot::AllInputs);
-        let (mut metas, mut kept) = (SmallVec::new(), SmallVec::new());
+        // Long lists grow once.
+        let room = if inputs.len() > 3 { inputs.len().max(keep.len()) } else { 0 };
+        let (mut metas, mut kept) = (SmallVec::with_capacity(room), SmallVec::with_capacity(room));
         for (place, &input) in inputs.iter().enumerate() {
             metas.push(input.meta());
             if all || keep.contains(&Slot::Input(place)) {

@@ -8,6 +8,7 @@
 mod budget;
 mod chain;
 pub(crate) mod class;
+mod list;
 mod mapped;
 mod pool;
 mod system;
@@ -17,6 +18,7 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 
 use self::class::{ALIGN, Class};
+pub(crate) use self::list::List;
 pub use self::mapped::map_file;
 use crate::element::Pod;
 use crate::error::Result;

@@ -1,5 +1,6 @@
 //! Parameters and buffers by name: listing, saving, loading, freezing.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -14,10 +15,23 @@ pub(crate) struct Path {
     ends: SmallVec<[usize; 8]>,
 }
 
+thread_local! {
+    /// The memory of a path that is done with: a step of training visits a model more than once.
+    static SPARE: Cell<String> = const { Cell::new(String::new()) };
+}
+
 impl Default for Path {
-    /// With room for usual ones: a step of training visits a model more than once.
+    /// In memory that this thread has kept.
     fn default() -> Self {
-        Path { text: String::with_capacity(64), ends: SmallVec::new() }
+        Path { text: SPARE.try_with(Cell::take).unwrap_or_default(), ends: SmallVec::new() }
+    }
+}
+
+impl Drop for Path {
+    fn drop(&mut self) {
+        self.text.clear();
+        // At the end of a thread there is no place to keep it.
+        let _ = SPARE.try_with(|spare| spare.set(std::mem::take(&mut self.text)));
     }
 }
 

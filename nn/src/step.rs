@@ -1,5 +1,7 @@
 //! One training step's result: loss, gradients, updates.
 
+use std::cell::Cell;
+
 use ferrotape_autograd::Tape;
 use ferrotape_tensor::chain::BinaryChain;
 use ferrotape_tensor::{Error, ErrorKind, Generator, Result, Tensor, TensorId};
@@ -40,6 +42,33 @@ pub(crate) struct Entry {
     /// The first entry of the same value: its own place unless it is tied to an earlier one.
     pub(crate) owner: usize,
     pub(crate) gradient: Option<Tensor>,
+}
+
+/// The memory of gradients that are done with: the next step of this thread needs as much again.
+#[derive(Default)]
+struct Spare {
+    names: String,
+    entries: Vec<Entry>,
+}
+
+thread_local! {
+    static SPARE: Cell<Option<Spare>> = const { Cell::new(None) };
+}
+
+/// Lists of more parameters than this are not kept.
+const KEPT_ENTRIES: usize = 1 << 12;
+
+impl Drop for Gradients {
+    fn drop(&mut self) {
+        let (mut names, mut entries) =
+            (std::mem::take(&mut self.names), std::mem::take(&mut self.entries));
+        names.clear();
+        entries.clear();
+        if (1..KEPT_ENTRIES).contains(&entries.capacity()) {
+            // At the end of a thread there is no place to keep them.
+            let _ = SPARE.try_with(|spare| spare.set(Some(Spare { names, entries })));
+        }
+    }
 }
 
 impl Gradients {
@@ -114,7 +143,8 @@ pub fn value_and_grad_aux<M: Module + ?Sized, A>(
     rng: &mut Generator,
     forward: impl FnOnce(&M, &mut Ctx<'_>) -> Result<(Tensor, A)>,
 ) -> Result<Step<A>> {
-    let (mut names, mut entries) = (String::with_capacity(128), Vec::with_capacity(8));
+    let Spare { mut names, mut entries } =
+        SPARE.try_with(Cell::take).ok().flatten().unwrap_or_default();
     let mut tensors: SmallVec<[&Tensor; 16]> = SmallVec::new();
     each(
         model,

@@ -74,7 +74,7 @@ impl Operand<'_> {
 /// What an operation gives: nearly always one tensor.
 pub type Outputs = SmallVec<[Tensor; 2]>;
 
-type Inputs<'a> = SmallVec<[&'a Tensor; 4]>;
+type Inputs<'a> = SmallVec<[&'a Tensor; 8]>;
 
 /// Applies `op` to `operands`. Every operation of the library goes through here or through [`apply_one`].
 ///
@@ -138,7 +138,7 @@ fn metas_for(op: &Op, inputs: &[&Tensor], metas: &mut Metas) -> Result<()> {
     if usual(op, inputs, metas) {
         return Ok(());
     }
-    let mut given: SmallVec<[Meta; 3]> = SmallVec::new();
+    let mut given: SmallVec<[Meta; 8]> = SmallVec::new();
     for input in inputs {
         given.push(input.meta());
     }
@@ -307,11 +307,11 @@ fn compute(
         outputs.push(filled(storage, meta, tag));
         return Ok(());
     }
-    let mut storages: SmallVec<[Storage; 3]> = SmallVec::new();
+    let mut storages: SmallVec<[Storage; 4]> = SmallVec::new();
     for meta in metas {
         storages.push(memory(op, meta)?);
     }
-    let mut places: SmallVec<[Output<'_>; 3]> = SmallVec::new();
+    let mut places: SmallVec<[Output<'_>; 4]> = SmallVec::new();
     for (storage, meta) in storages.iter_mut().zip(metas) {
         places.push(fresh(op, storage, meta)?);
     }
@@ -327,7 +327,7 @@ fn compute(
 fn kernel_inputs<'a>(
     operands: &'a [Operand<'_>],
     taken: Option<usize>,
-    inputs: &mut SmallVec<[Input<'a>; 4]>,
+    inputs: &mut SmallVec<[Input<'a>; 8]>,
 ) {
     for (i, operand) in operands.iter().enumerate() {
         if let Some(tensor) = operand.tensor() {

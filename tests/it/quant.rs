@@ -157,6 +157,42 @@ fn a_network_of_any_form_runs_in_integers() -> Result<()> {
     Ok(())
 }
 
+/// A convolution and its max pool, asked for as one.
+#[derive(Debug, Module)]
+struct Pooled {
+    conv: Conv2d,
+}
+
+impl Forward for Pooled {
+    fn forward(&self, x: &Tensor, _: &mut Ctx<'_>) -> Result<Tensor> {
+        let (conv, pool) = (Conv2dOp::default().padding([1, 1]), Pool2dOp::new([2, 2]));
+        x.conv2d_max_pool2d(&self.conv.weight, None, conv, pool)
+    }
+}
+
+#[test]
+fn calibration_sees_the_convolution_inside_its_pool() -> Result<()> {
+    let mut rng = Generator::new(12);
+    let net = Pooled { conv: conv(3, 8, &mut rng)? };
+    let seen = batches(4, &mut rng);
+    let x = &seen[0];
+    let expected = net.forward(x, &mut Ctx::eval())?;
+    let run = |net: &Pooled, x: &Tensor| net.forward(x, &mut Ctx::eval());
+    let calibration = calibrate(&net, QuantConfig::default(), seen.iter().map(Ok), run, |_| ())?;
+    assert_eq!(calibration.layers().collect::<Vec<_>>(), ["conv"]);
+
+    // Who listens hears two operations, with the bits of the one.
+    let (y, ops) = ops_of(|| net.forward(x, &mut Ctx::eval()));
+    assert_eq!(ops, ["conv2d", "max_pool2d"]);
+    assert_eq!(y?.to_vec::<f32>()?, expected.to_vec::<f32>()?);
+
+    let int8 = calibration.convert(net)?;
+    let (y, ops) = ops_of(|| int8.forward(x));
+    assert!(sqnr(&expected, &y?) > 25.0);
+    assert!(ops.contains(&"int8_conv2d") && !ops.contains(&"conv2d"), "{ops:?}");
+    Ok(())
+}
+
 #[test]
 fn every_setting_is_near_the_float_network() -> Result<()> {
     let mut rng = Generator::new(2);

@@ -143,7 +143,8 @@ impl<M: Method> Groups<M> {
             Some(empty) => empty.clone(),
             None => Tensor::zeros([0], DType::F32)?,
         };
-        let (mut taken, fits) = Taken::take(model, gradients, &empty);
+        let mut taken = Taken::default();
+        let fits = taken.take(model, gradients, &empty);
         self.empty = Some(empty);
         let result = fits.and_then(|()| self.step(&*model, &mut taken.targets));
         taken.put_back(model, gradients, result.is_ok());

@@ -1,6 +1,7 @@
 //! Parameters out of the model for an update, and back.
 
 use ferrotape_tensor::{Error, ErrorKind, Result, Tensor};
+use smallvec::SmallVec;
 
 use crate::module::{Buffer, Module, Param, VisitorMut};
 use crate::state::each_mut;
@@ -16,40 +17,42 @@ pub(super) struct Target<'g> {
 }
 
 /// The parameters taken out of a model, so that their buffers have one owner.
+#[derive(Default)]
 pub(super) struct Taken<'g> {
-    pub(super) targets: Vec<Target<'g>>,
+    pub(super) targets: SmallVec<[Target<'g>; 8]>,
     /// Of each trainable parameter in turn: which target holds its value.
-    places: Vec<Option<usize>>,
+    places: SmallVec<[Option<usize>; 16]>,
 }
 
 impl<'g> Taken<'g> {
     /// Takes what the gradients are for; the model holds `empty` in their places. Whatever the result, [`put_back`](Self::put_back) must
     /// follow: what does not fit is told, and what was taken before it is here.
     pub(super) fn take(
+        &mut self,
         model: &mut dyn Module,
         gradients: &'g Gradients,
         empty: &Tensor,
-    ) -> (Self, Result<()>) {
+    ) -> Result<()> {
         let count = gradients.entries.len();
-        let mut taken =
-            Taken { targets: Vec::with_capacity(count), places: Vec::with_capacity(count) };
+        self.targets.reserve(count);
+        self.places.reserve(count);
         let mut wrong: Option<String> = None;
         each_mut(
             model,
             |path, param| {
                 if param.trainable && wrong.is_none() {
-                    wrong = taken.one(path, param, gradients, empty).err();
+                    wrong = self.one(path, param, gradients, empty).err();
                 }
             },
             |_, _| {},
         );
         if wrong.is_none() {
-            let more = gradients.entries.get(taken.places.len());
+            let more = gradients.entries.get(self.places.len());
             wrong = more.map(|entry| {
                 format!("step: the model has no trainable parameter {}", gradients.path(entry))
             });
         }
-        (taken, wrong.map_or(Ok(()), |message| Err(Error::new(ErrorKind::Module(message)))))
+        wrong.map_or(Ok(()), |message| Err(Error::new(ErrorKind::Module(message))))
     }
 
     /// Takes the next trainable parameter, or says why not.

@@ -4,6 +4,7 @@ use crate::apply::{Operand, apply, apply_one};
 use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
+use crate::observe::is_observed;
 use crate::op::{Conv2dOp, Op, Pool2dOp, WindowsOp};
 use crate::ops::chain::{PoolChain, ShapeChain};
 use crate::ops::{look, methods};
@@ -52,11 +53,13 @@ fn convolve(op: Op, x: Operand<'_>, weight: &Tensor, bias: Option<&Tensor>) -> R
     }
 }
 
-/// True if a convolution of x and its max pool are one operation: a GPU, and floats that are rounded between the two, take two.
+/// True if a convolution of x and its max pool are one operation: a GPU, and floats that are rounded between the two, take two; an
+/// observer other than a tape hears both.
 fn as_one(x: &Tensor, pool: Pool2dOp) -> bool {
     let taps = pool.kernel[0].checked_mul(pool.kernel[1]);
     let counted = pool.dilation == [1, 1] && taps.is_some_and(|taps| taps <= 256);
-    counted && matches!(x.dtype(), DType::F32 | DType::F64) && x.device() == Device::Cpu
+    let joins = matches!(x.dtype(), DType::F32 | DType::F64) && x.device() == Device::Cpu;
+    counted && joins && !is_observed()
 }
 
 pub(super) fn pool(settings: Pool2dOp, x: Operand<'_>) -> Result<(Tensor, Tensor)> {
@@ -85,7 +88,7 @@ methods! {
     }
 
     /// `max_pool2d(conv2d(x))`, with the same bits: on the CPU one operation that never holds the whole map between the two, nor its
-    /// gradient.
+    /// gradient. Two elsewhere, and while an observer other than a tape listens.
     ///
     /// ```
     /// # use ferrotape_tensor::{Conv2dOp, Pool2dOp, Tensor};

@@ -103,12 +103,15 @@ fn pooled_convolutions(cases: &mut Cases) {
         let map = image.conv2d(&weight, None, conv).unwrap();
         let (y, taps) = map.max_pool2d_with_taps(pool).unwrap();
         let inputs = vec![image.clone(), weight.clone()];
+        // The method splits itself where the checks listen.
+        let op = Op::Conv2dMaxPool2d(conv, pool);
         cases.add(format!("conv2d_max_pool2d {name}"), inputs, move |t| {
-            t[0].conv2d_max_pool2d(&t[1], None, conv, pool)?.square()
+            apply(&op, &mut [(&t[0]).into(), (&t[1]).into()])?[0].square()
         });
         let inputs = vec![image.clone(), weight.clone(), cases.any(&[w[0]])];
+        let op = Op::Conv2dMaxPool2d(conv, pool);
         cases.add(format!("conv2d_max_pool2d, bias {name}"), inputs, move |t| {
-            t[0].conv2d_max_pool2d(&t[1], Some(&t[2]), conv, pool)?.square()
+            apply(&op, &mut [(&t[0]).into(), (&t[1]).into(), (&t[2]).into()])?[0].square()
         });
         let (g, winners) = (cases.any(y.shape()), taps.clone());
         let op = Op::Conv2dMaxPool2dInput(conv, pool, [x[2], x[3]]);

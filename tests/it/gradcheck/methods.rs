@@ -136,6 +136,10 @@ fn images(cases: &mut Cases) {
         ("max_pool1d_with_indices", |x| {
             x[0].flatten(0, 1)?.max_pool1d_with_indices(Pool1dOp::new([2]))?.0.square()
         }),
+        ("conv2d_max_pool2d", |x| {
+            let (w, conv) = (x[0].i((.., .., ..3, ..3))?, Conv2dOp::default().padding([1, 1]));
+            x[0].conv2d_max_pool2d(&w, None, conv, Pool2dOp::new([2, 2]))?.square()
+        }),
         ("upsample_nearest", |x| x[0].upsample_nearest(Interpolate::size(&[7, 3]))?.square()),
         ("upsample_bilinear", |x| x[0].upsample_bilinear(Interpolate::size(&[7, 3]))?.square()),
     ];

@@ -3,8 +3,9 @@
 use super::classes::Class;
 use super::finite::AllFinite;
 use super::pad::{Frame, apart, pad};
-use super::product::{Packed, PatchProduct, block_ends};
+use super::product::{GroupsPacked, PatchProduct, block_ends};
 use super::{Conv2dShape, window};
+use crate::buffer::List;
 use crate::cpu::gemm::{Activation, Dispatch};
 use crate::element::Float;
 use crate::error::{Result, require};
@@ -27,14 +28,16 @@ impl Conv2dShape {
     }
 
     /// The offset of each tap (c, kh, kw) of a group in padded planes.
-    pub(super) fn input_taps(&self, padded: [usize; 2]) -> Vec<usize> {
+    pub(super) fn input_taps(&self, padded: [usize; 2]) -> Result<List<usize>> {
+        List::of(self.taps(), (0..self.taps()).map(|tap| self.input_tap(padded, tap)))
+    }
+
+    /// The offset of one of them.
+    #[inline]
+    pub(super) fn input_tap(&self, padded: [usize; 2], tap: usize) -> usize {
         let [kh, kw] = self.kernel;
-        (0..self.group_inputs() * kh * kw)
-            .map(|tap| {
-                let (c, i, j) = (tap / (kh * kw), tap / kw % kh, tap % kw);
-                (c * padded[0] + i * self.dilation[0]) * padded[1] + j * self.dilation[1]
-            })
-            .collect()
+        let (c, i, j) = (tap / (kh * kw), tap / kw % kh, tap % kw);
+        (c * padded[0] + i * self.dilation[0]) * padded[1] + j * self.dilation[1]
     }
 }
 
@@ -70,10 +73,10 @@ pub(super) struct Weights<'a, T> {
     out_image: usize,
     frame: Frame,
     /// Offsets of the taps in padded images, and where their blocks end.
-    taps: Vec<usize>,
-    ends: Vec<usize>,
+    taps: List<usize>,
+    ends: List<usize>,
     /// The weights of each group, once the first images have needed them.
-    packed: Vec<Option<Packed>>,
+    packed: GroupsPacked,
     /// The places apart that miss weights that are not finite, if there are such.
     missing: Option<[Vec<Class>; 2]>,
 }
@@ -95,10 +98,10 @@ impl<'a, T: Float> Weights<'a, T> {
             .then(|| [shape.output_classes(places[0], 0), shape.output_classes(places[1], 1)]);
         // Nothing is read where nothing is asked for: sizes may be anything then.
         let frame = shape.input_frame(if out > 0 { places } else { [1, 1] });
-        let taps = if out > 0 { shape.input_taps(frame.padded) } else { Vec::new() };
-        let ends = block_ends(taps.len());
+        let taps = if out > 0 { shape.input_taps(frame.padded)? } else { List::empty() };
+        let ends = block_ends(taps.len())?;
         let out_image = out.checked_div(shape.batch).unwrap_or(0);
-        let packed = (0..shape.groups).map(|_| None).collect();
+        let packed = GroupsPacked::new(shape.groups);
         Ok(Weights { shape, weight, bias, places, out_image, frame, taps, ends, packed, missing })
     }
 
@@ -141,7 +144,7 @@ impl<'a, T: Float> Weights<'a, T> {
                 next: if group + 1 == shape.groups { next } else { &[] },
             };
             let out = &mut out[group * outputs * self.places[0] * self.places[1]..];
-            product.compute(d, &mut self.packed[group], out)?;
+            product.compute(d, self.packed.group(group), out)?;
             if let Some(classes) = &self.missing {
                 product.correct(d, classes, out)?;
             }

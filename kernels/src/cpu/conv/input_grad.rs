@@ -5,9 +5,9 @@ use super::finite::AllFinite;
 use super::forward::windows;
 use super::pad::{Frame, apart, pad};
 use super::phases;
-use super::product::{Packed, PatchProduct, block_ends};
+use super::product::{GroupsPacked, PatchProduct, block_ends};
 use super::{Conv2dShape, window};
-use crate::buffer::Buffer;
+use crate::buffer::{Buffer, List};
 use crate::cpu::gemm::{Activation, Dispatch};
 use crate::element::Float;
 use crate::error::Result;
@@ -30,15 +30,15 @@ impl Conv2dShape {
     }
 
     /// The offset of each tap (o, kh, kw) of a group in framed planes.
-    fn grad_taps(&self, padded: [usize; 2]) -> Vec<usize> {
+    fn grad_taps(&self, padded: [usize; 2]) -> Result<List<usize>> {
         let [kh, kw] = self.kernel;
-        (0..self.group_outputs() * kh * kw)
-            .map(|tap| {
-                let (o, i, j) = (tap / (kh * kw), tap / kw % kh, tap % kw);
-                let (y, x) = ((kh - 1 - i) * self.dilation[0], (kw - 1 - j) * self.dilation[1]);
-                (o * padded[0] + y) * padded[1] + x
-            })
-            .collect()
+        let taps = self.group_outputs() * kh * kw;
+        let offset = |tap: usize| {
+            let (o, i, j) = (tap / (kh * kw), tap / kw % kh, tap % kw);
+            let (y, x) = ((kh - 1 - i) * self.dilation[0], (kw - 1 - j) * self.dilation[1]);
+            (o * padded[0] + y) * padded[1] + x
+        };
+        List::of(taps, (0..taps).map(offset))
     }
 
     /// The weight as `[groups, c, (o, kh, kw)]`.
@@ -76,14 +76,14 @@ pub(super) fn conv2d_input_grad_on<T: Float>(
         return phases::input_grad(d, shape, grad, by_inputs.as_slice(), [oh, ow], out);
     }
     let missing = (!finite).then(|| [shape.input_classes(oh, 0), shape.input_classes(ow, 1)]);
-    let taps = shape.grad_taps(frame.padded);
-    let ends = block_ends(taps.len());
+    let taps = shape.grad_taps(frame.padded)?;
+    let ends = block_ends(taps.len())?;
     let plane = frame.padded[0] * frame.padded[1];
     let [h, w] = shape.input;
     let (image, out_image) = (grad.len() / shape.batch, out.len() / shape.batch);
     let images = window(shape.batch, h * w, shape.out_channels * plane);
     let by_inputs = shape.weight_by_inputs(weight)?;
-    let mut packed: Vec<Option<Packed>> = (0..shape.groups).map(|_| None).collect();
+    let mut packed = GroupsPacked::new(shape.groups);
     for (grad, next, out) in windows(grad, image * images, out, out_image * images) {
         let images = out.len() / out_image;
         let buffer;
@@ -111,7 +111,7 @@ pub(super) fn conv2d_input_grad_on<T: Float>(
                 next: if group + 1 == shape.groups { next } else { &[] },
             };
             let out = &mut out[group * inputs * h * w..];
-            product.compute(d, &mut packed[group], out)?;
+            product.compute(d, packed.group(group), out)?;
             if let Some(classes) = &missing {
                 product.correct(d, classes, out)?;
             }

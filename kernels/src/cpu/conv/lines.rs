@@ -3,11 +3,13 @@
 
 use super::product::PatchProduct;
 use super::tiles::{ask_early, share};
+use crate::buffer::List;
 use crate::cpu::gemm::{Activation, Dispatch, work_ns};
 use crate::cpu::isa::Kernel;
 use crate::cpu::parallel::{self, Shared};
 use crate::cpu::simd::Simd;
 use crate::element::Float;
+use crate::error::Result;
 
 /// The most taps for which this way is the faster one even with many channels.
 const TAPS: usize = 32;
@@ -35,33 +37,37 @@ struct Vector {
 }
 
 /// Every place of an image in vectors of `lanes` or fewer; the last of a line reaches back where the line is long enough.
-fn vectors(p: &PatchProduct<'_, impl Float>, lanes: usize) -> Vec<Vector> {
+fn vectors(p: &PatchProduct<'_, impl Float>, lanes: usize) -> Result<List<Vector>> {
     let [rows, columns] = p.places;
-    let mut vectors = Vec::with_capacity(rows * columns.div_ceil(lanes));
+    let mut vectors = List::with_room(rows * columns.div_ceil(lanes))?;
     for row in 0..rows {
-        for start in (0..columns).step_by(lanes) {
+        vectors.extend((0..columns).step_by(lanes).map(|start| {
             let start = start.min(columns.saturating_sub(lanes));
             let (offset, place) = (row * p.strides[1] + start, row * columns + start);
-            vectors.push(Vector { offset, place, len: lanes.min(columns) });
-        }
+            Vector { offset, place, len: lanes.min(columns) }
+        }));
     }
-    vectors
+    Ok(vectors)
 }
 
 /// Computes the product this way if that is the faster one; its operands were checked.
-pub(super) fn compute<T: Float>(d: Dispatch, p: &PatchProduct<'_, T>, out: &mut [T]) -> bool {
+pub(super) fn compute<T: Float>(
+    d: Dispatch,
+    p: &PatchProduct<'_, T>,
+    out: &mut [T],
+) -> Result<bool> {
     let lanes = d.call::<T, _>(Lanes);
     let [rows, columns] = p.places;
     let few = p.rows <= CHANNELS || p.taps.len() <= TAPS;
     if !few || p.taps.is_empty() || p.strides[2] != 1 || 2 * columns < lanes {
-        return false;
+        return Ok(false);
     }
     // The last vector of a short line is read whole.
     let last = (p.count - 1) * p.strides[0] + (rows - 1) * p.strides[1] + p.last_tap();
     if last + columns.max(lanes) > p.images.len() {
-        return false;
+        return Ok(false);
     }
-    let vectors = vectors(p, lanes);
+    let vectors = vectors(p, lanes)?;
     let work = work_ns(p.rows, rows * columns, p.taps.len());
     // Pieces of some 20 us.
     let images = (20_000 / work.max(1)).clamp(1, 64) as usize;
@@ -75,7 +81,7 @@ pub(super) fn compute<T: Float>(d: Dispatch, p: &PatchProduct<'_, T>, out: &mut 
             d.call::<T, _>(Lines { p, images, vectors: &vectors, out, next });
         }
     });
-    true
+    Ok(true)
 }
 
 struct Lanes;

@@ -7,7 +7,7 @@ use std::ops::Range;
 use super::classes::Class;
 use super::lines;
 use super::tiles::{Ask, Cut, PAIRS, PANEL_BYTES, ROWS, Strip, Turn, pack, share};
-use crate::buffer::Buffer;
+use crate::buffer::{Buffer, List};
 use crate::cpu::gemm::{Activation, Dispatch, KC, Strided, vector_bytes, work_ns};
 use crate::cpu::parallel::{self, Shared};
 use crate::element::Float;
@@ -15,8 +15,9 @@ use crate::error::{Error, Result, require};
 use crate::strided::checked_len;
 
 /// Where blocks of [`KC`] of so many taps end; there is at least one.
-pub(super) fn block_ends(taps: usize) -> Vec<usize> {
-    (0..taps.max(1)).step_by(KC).map(|start| taps.min(start + KC)).collect()
+pub(super) fn block_ends(taps: usize) -> Result<List<usize>> {
+    let ends = (0..taps.max(1)).step_by(KC).map(|start| taps.min(start + KC));
+    List::of(ends.len(), ends)
 }
 
 /// `out[image, row, place] = activation(sum + bias[row])`, where `sum` runs over the taps of
@@ -51,6 +52,27 @@ pub(super) struct PatchProduct<'a, T> {
 pub(super) struct Packed {
     panels: Buffer,
     bias: Buffer,
+}
+
+/// The packed weights of each group, once the first images have needed them. The usual single one takes no list.
+pub(super) struct GroupsPacked {
+    first: Option<Packed>,
+    others: Vec<Option<Packed>>,
+}
+
+impl GroupsPacked {
+    /// Of so many groups, at least one.
+    pub(super) fn new(groups: usize) -> Self {
+        GroupsPacked { first: None, others: (1..groups).map(|_| None).collect() }
+    }
+
+    /// The place of a group's.
+    pub(super) fn group(&mut self, group: usize) -> &mut Option<Packed> {
+        match group {
+            0 => &mut self.first,
+            _ => &mut self.others[group - 1],
+        }
+    }
 }
 
 impl<T: Float> PatchProduct<'_, T> {
@@ -89,7 +111,7 @@ impl<T: Float> PatchProduct<'_, T> {
             && (self.count - 1) * self.out_image + self.rows * places <= out.len()
             && (self.count == 1 || self.rows * places <= self.out_image);
         require(fits, "conv2d: a product outside of its operands")?;
-        if lines::compute(d, self, out) {
+        if lines::compute(d, self, out)? {
             return Ok(());
         }
         let cut = Cut::new::<T>(d, self.rows);
@@ -99,18 +121,18 @@ impl<T: Float> PatchProduct<'_, T> {
         };
         let (panels, bias) = (packed.panels.as_slice(), packed.bias.as_slice());
         let job = Job { d, product: self, packed: panels, bias };
-        let panels: Vec<_> = cut.panels().collect();
         let unit = if vector_bytes::<T>(d) == 64 { 8 * PAIRS } else { 4 * ROWS };
         let most = CHUNK / unit * unit;
         let chunk = places.div_ceil(places.div_ceil(most)).next_multiple_of(unit);
         let chunks = places.div_ceil(chunk);
         let work = work_ns(self.rows, places, taps.len());
         // Pieces of some 20 us. A panel stays in the cache while all images are multiplied with it.
-        let images = (20_000 * panels.len() as u64 / work.max(1)).clamp(1, 64) as usize;
+        let images = (20_000 * cut.count() as u64 / work.max(1)).clamp(1, 64) as usize;
         let pieces = self.count.div_ceil(images) * chunks;
         let out = Shared::new(out);
-        parallel::run(pieces * panels.len(), work.saturating_mul(self.count as u64), &|piece| {
-            let (panel, piece) = (panels[piece / pieces], piece % pieces);
+        let work = work.saturating_mul(self.count as u64);
+        parallel::run(pieces * cut.count(), work, &|piece| {
+            let (panel, piece) = (cut.panel(piece / pieces), piece % pieces);
             let (first, start) = (piece / chunks * images, piece % chunks * chunk);
             let images = first..self.count.min(first + images);
             job.compute(images, start..places.min(start + chunk), panel, out.as_ptr());

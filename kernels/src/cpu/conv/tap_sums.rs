@@ -111,7 +111,8 @@ impl<T: Float> TapSums<'_, T> {
                     let to = shared.as_ptr().add(index * sums.len());
                     let mut panel = Panel([MaybeUninit::uninit(); KC * PANEL_BYTES]);
                     let panel: *mut T = panel.0.as_mut_ptr().cast();
-                    for [start, columns, width] in self.cut.panels() {
+                    for panel_index in 0..self.cut.count() {
+                        let [start, columns, width] = self.cut.panel(panel_index);
                         let (k, columns) = (self.block(first + index), start..start + columns);
                         self.grad.pack_on(self.d, k, columns, panel, width);
                         let size = [width, self.cut.width()];
@@ -140,7 +141,7 @@ impl<T: Float> TapSums<'_, T> {
     /// - As [`add_to`](Self::add_to).
     unsafe fn by_taps(&self, blocks: usize, sums: &mut [T]) -> Result<()> {
         let (d, stride) = (self.d, self.cut.width());
-        let panels: Vec<_> = self.cut.panels().collect();
+        let panels = self.cut.count();
         let window = (KEPT / (stride * KC)).clamp(1, blocks);
         let mut packed = Buffer::new(window * stride * KC * size_of::<T>())?;
         let packed = Shared::new(packed.as_mut_slice::<T>());
@@ -150,18 +151,18 @@ impl<T: Float> TapSums<'_, T> {
         let to = Shared::new(sums);
         for first in (0..blocks).step_by(window) {
             let count = window.min(blocks - first);
-            parallel::run(count * panels.len(), (count * stride * KC) as u64 / 4, &|piece| {
-                let (index, panel) = (piece / panels.len(), piece % panels.len());
-                let [start, columns, width] = panels[panel];
+            parallel::run(count * panels, (count * stride * KC) as u64 / 4, &|piece| {
+                let (index, panel) = (piece / panels, piece % panels);
+                let [start, columns, width] = self.cut.panel(panel);
                 let (k, columns) = (self.block(first + index), start..start + columns);
                 // SAFETY: a panel of the gradient, to its place in the buffer.
                 unsafe { self.grad.pack_on(d, k, columns, place(index, start), width) };
             });
             let groups = self.taps.len().div_ceil(TAPS);
             let work = work_ns(self.taps.len(), stride, count * KC);
-            let pieces = groups * panels.len();
+            let pieces = groups * panels;
             parallel::run(pieces, work, &|piece| {
-                let (group, [start, _, width]) = (piece % groups, panels[piece / groups]);
+                let (group, [start, _, width]) = (piece % groups, self.cut.panel(piece / groups));
                 let taps = group * TAPS..self.taps.len().min((group + 1) * TAPS);
                 for index in 0..count {
                     let b = place(index, start).cast_const();

@@ -75,13 +75,16 @@ impl Cut {
         Cut { columns, lanes, widest: lanes * VECTORS }
     }
 
-    /// The first column, the columns and the width of each panel: all but the last are the widest; that one is as narrow as
-    /// instances allow.
-    pub(super) fn panels(self) -> impl Iterator<Item = [usize; 3]> {
-        (0..self.columns).step_by(self.widest).map(move |start| {
-            let columns = self.widest.min(self.columns - start);
-            [start, columns, self.width_of(columns)]
-        })
+    /// How many panels.
+    pub(super) fn count(self) -> usize {
+        self.columns.div_ceil(self.widest)
+    }
+
+    /// The first column, the columns and the width of one: the widest, or at the end as narrow as instances allow.
+    pub(super) fn panel(self, index: usize) -> [usize; 3] {
+        let start = index * self.widest;
+        let columns = self.widest.min(self.columns - start);
+        [start, columns, self.width_of(columns)]
     }
 
     fn width_of(self, columns: usize) -> usize {
@@ -107,9 +110,8 @@ pub(super) fn pack<T: Float>(d: Dispatch, cut: Cut, k: usize, from: &Strided<T>)
         .ok_or(Error::Contract("conv2d: the size of a workspace overflows"))?;
     let mut buffer = Buffer::new(size)?;
     let to = Shared::new(buffer.as_mut_slice::<T>());
-    let panels: Vec<_> = cut.panels().collect();
-    parallel::run(panels.len(), (size / size_of::<T>()) as u64 / 4, &|index| {
-        let [start, columns, width] = panels[index];
+    parallel::run(cut.count(), (size / size_of::<T>()) as u64 / 4, &|index| {
+        let [start, columns, width] = cut.panel(index);
         let to = to.as_ptr().wrapping_add(start * k);
         // So many streams are too many for the processor to foresee.
         let ask = |step: usize| {

@@ -9,7 +9,7 @@ use super::pad::{Frame, pad};
 use super::tap_sums::TapSums;
 use super::tiles::{Ask, Cut, Turn, ask_for};
 use super::{Conv2dShape, window};
-use crate::buffer::Buffer;
+use crate::buffer::{Buffer, List};
 use crate::cpu::gemm::{Dispatch, KC, Panels, Strided};
 use crate::cpu::simd::Simd;
 use crate::element::Float;
@@ -112,11 +112,13 @@ pub(super) fn conv2d_weight_grad_on<T: Float>(
         .ok_or(Error::Contract("conv2d: the size of a workspace overflows"))?;
     let mut sums = Buffer::new(size)?;
     let product = Product { d, shape, places: [oh, ow], x, grad, cut };
-    let mut classes = tap_classes::<T>(shape, [oh, ow], None);
-    if !product.compute(&classes, shape.is_padded(), sums.as_mut_slice())? {
-        classes = tap_classes(shape, [oh, ow], Some(grad));
-        product.compute(&classes, false, sums.as_mut_slice())?;
+    let all = [TapClass { taps: None, inside: [0..oh, 0..ow] }];
+    if product.compute(&all, shape.is_padded(), sums.as_mut_slice())? {
+        turn(d, shape, &all, cut.width(), sums.as_slice(), out);
+        return Ok(());
     }
+    let classes = tap_classes(shape, [oh, ow], grad);
+    product.compute(&classes, false, sums.as_mut_slice())?;
     turn(d, shape, &classes, cut.width(), sums.as_slice(), out);
     Ok(())
 }
@@ -140,7 +142,7 @@ impl<T: Float> Product<'_, T> {
         let blocks = (shape.batch * places[0] * places[1]).div_ceil(KC);
         let few = TapSums::<T>::are_few(cut.width() * shape.taps());
         let part = |start| Part::new(shape, &frame, places, start, blocks, few);
-        let taps = shape.input_taps(frame.padded);
+        let taps = shape.input_taps(frame.padded)?;
         let image = grad.len() / shape.batch;
         let mut now = part(0);
         loop {
@@ -161,29 +163,21 @@ impl<T: Float> Product<'_, T> {
 
 /// Taps that are computed together.
 struct TapClass {
-    /// Which, of a group's (c, kh, kw).
-    taps: Vec<usize>,
+    /// Which, of a group's (c, kh, kw); `None`: all of them.
+    taps: Option<Vec<usize>>,
     /// The rows and columns of places that count.
     inside: [Range<usize>; 2],
 }
 
-/// All taps, if the gradient is finite. Else those that miss a gradient that is not finite at some
-/// place apart, by the places that they miss: there a gradient of zero, times a padding zero, is
-/// nothing.
-fn tap_classes<T: Float>(
-    shape: &Conv2dShape,
-    places: [usize; 2],
-    not_finite: Option<&[T]>,
-) -> Vec<TapClass> {
+/// Those taps that miss a gradient that is not finite at some place apart, by the places that they miss: there a gradient of zero,
+/// times a padding zero, is nothing.
+fn tap_classes<T: Float>(shape: &Conv2dShape, places: [usize; 2], grad: &[T]) -> Vec<TapClass> {
     let [kh, kw] = shape.kernel;
     let all = places.map(|size| 0..size);
-    let mut classes = vec![TapClass { taps: Vec::new(), inside: all.clone() }];
-    let mut bad = Vec::new();
-    if let Some(grad) = not_finite {
-        bad.resize(places[0] * places[1], false);
-        for plane in grad.chunks_exact(places[0] * places[1]) {
-            bad.iter_mut().zip(plane).for_each(|(bad, grad)| *bad |= !grad.is_finite());
-        }
+    let mut classes = vec![(Vec::new(), all.clone())];
+    let mut bad = vec![false; places[0] * places[1]];
+    for plane in grad.chunks_exact(places[0] * places[1]) {
+        bad.iter_mut().zip(plane).for_each(|(bad, grad)| *bad |= !grad.is_finite());
     }
     let bad: Vec<usize> = (0..bad.len()).filter(|place| bad[*place]).collect();
     for tap in 0..kh * kw {
@@ -199,15 +193,16 @@ fn tap_classes<T: Float>(
         let exact = bad.iter().any(|place| !counts(*place));
         let inside = if exact { reads } else { all.clone() };
         let channels = (0..shape.group_inputs()).map(|c| c * kh * kw + tap);
-        match classes.iter_mut().find(|class| class.inside == inside) {
-            Some(class) => class.taps.extend(channels),
-            None => classes.push(TapClass { taps: channels.collect(), inside }),
+        match classes.iter_mut().find(|(_, known)| *known == inside) {
+            Some((taps, _)) => taps.extend(channels),
+            None => classes.push((channels.collect(), inside)),
         }
     }
-    for class in &mut classes {
-        class.taps.sort_unstable();
-    }
-    classes
+    let class = |(mut taps, inside): (Vec<usize>, _)| {
+        taps.sort_unstable();
+        TapClass { taps: Some(taps), inside }
+    };
+    classes.into_iter().map(class).collect()
 }
 
 /// `out[o, tap] = sums[rank of tap, o]`, per group; rows of sums are `width` elements.
@@ -230,7 +225,7 @@ fn turn<T: Float>(
             continue;
         }
         for (o, row) in out.chunks_exact_mut(taps).enumerate() {
-            let ranked = classes.iter().flat_map(|class| &class.taps);
+            let ranked = classes.iter().flat_map(|class| class.taps.iter().flatten());
             for (rank, &tap) in ranked.enumerate() {
                 row[tap] = sums[rank * width + o];
             }
@@ -301,12 +296,19 @@ impl Part {
         // A stride whose product overflows is longer than the image: no second row uses it.
         let row = shape.stride[0].saturating_mul(frame.padded[1]);
         let k = self.blocks.start * KC..(self.blocks.end * KC).min(shape.batch * per_image);
-        let steps = self.steps(k.clone(), [shape.in_channels * plane, row, shape.stride[1]]);
+        let steps = self.steps(k.clone(), [shape.in_channels * plane, row, shape.stride[1]])?;
         for (group, mut sums) in sums.chunks_exact_mut(taps.len() * cut.width()).enumerate() {
             for (index, class) in classes.iter().enumerate() {
                 let own;
-                (own, sums) = sums.split_at_mut(class.taps.len() * cut.width());
-                let taps: Vec<usize> = class.taps.iter().map(|tap| taps[*tap]).collect();
+                let chosen;
+                let taps = match &class.taps {
+                    None => taps,
+                    Some(some) => {
+                        chosen = List::of(some.len(), some.iter().map(|tap| taps[*tap]))?;
+                        &chosen
+                    }
+                };
+                (own, sums) = sums.split_at_mut(taps.len() * cut.width());
                 let images = &padded[group * inputs * plane..];
                 let last = steps.iter().max().zip(taps.iter().max()).map(|(step, tap)| step + tap);
                 let fits = last.is_none_or(|last| last < images.len());
@@ -318,7 +320,7 @@ impl Part {
                     width: self.places[1],
                     inside: &class.inside,
                 };
-                let (taps, steps, k) = (&taps, &steps, k.clone());
+                let (steps, k) = (&*steps, k.clone());
                 let is_last = group + 1 == shape.groups && index + 1 == classes.len();
                 let next = if is_last { next } else { Ask::NOTHING.next };
                 let sums = TapSums { d, images, taps, steps, k, grad: &grad, cut, next };
@@ -330,17 +332,17 @@ impl Part {
     }
 
     /// The offsets of places, seen from the first image of this part.
-    fn steps(&self, places: Range<usize>, strides: [usize; 3]) -> Vec<usize> {
+    fn steps(&self, places: Range<usize>, strides: [usize; 3]) -> Result<List<usize>> {
         let [rows, columns] = self.places;
         let first = places.start - self.images.start * rows * columns;
         let (mut line, mut x) = (first / columns, first % columns);
-        let mut steps = Vec::with_capacity(places.len());
+        let mut steps = List::with_room(places.len())?;
         while steps.len() < places.len() {
             let offset = line / rows * strides[0] + line % rows * strides[1];
             let end = columns.min(x + places.len() - steps.len());
             steps.extend((x..end).map(|x| offset + x * strides[2]));
             (line, x) = (line + 1, 0);
         }
-        steps
+        Ok(steps)
     }
 }

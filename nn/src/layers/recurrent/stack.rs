@@ -6,6 +6,7 @@ use ferrotape_tensor::chain::ShapeChain;
 use ferrotape_tensor::{
     DType, Error, ErrorKind, Generator, RecurrentCell, Result, SequenceOp, Tensor,
 };
+use smallvec::SmallVec;
 
 use crate::ctx::Ctx;
 use crate::layers::Dropout;
@@ -61,11 +62,11 @@ impl Settings {
         Error::new(ErrorKind::Module(format!("{}: {message}", self.name())))
     }
 
-    /// The name of the parameter called `name` at a place in a stack; `full` lends its memory.
-    fn name_at<'a>(&self, place: usize, name: &str, full: &'a mut String) -> &'a str {
+    /// The name of the parameter called `name` at a place in a stack.
+    fn name_at(&self, place: usize, name: &str) -> Name {
         let (layer, reverse) = (place / self.directions, place % self.directions == 1);
-        full.clear();
-        // Writing into memory does not fail.
+        let mut full = Name { text: [0; 40], len: 0 };
+        // There is room for every layer's name.
         let _ = write!(full, "{name}_l{layer}{}", if reverse { "_reverse" } else { "" });
         full
     }
@@ -87,6 +88,27 @@ impl Settings {
                 format!("proj_size {} must be below hidden_size {}", self.projection, self.hidden);
             return Err(self.wrong(message));
         }
+        Ok(())
+    }
+}
+
+/// A parameter's name: at most 9 bytes for what it is, 30 for where. No string, for a step of training asks for every name three times.
+struct Name {
+    text: [u8; 40],
+    len: usize,
+}
+
+impl Name {
+    fn as_str(&self) -> &str {
+        self.text.get(..self.len).and_then(|text| str::from_utf8(text).ok()).unwrap_or_default()
+    }
+}
+
+impl std::fmt::Write for Name {
+    fn write_str(&mut self, part: &str) -> std::fmt::Result {
+        let place = self.text.get_mut(self.len..).and_then(|rest| rest.get_mut(..part.len()));
+        place.ok_or(std::fmt::Error)?.copy_from_slice(part.as_bytes());
+        self.len += part.len();
         Ok(())
     }
 }
@@ -152,7 +174,8 @@ impl Weights {
             projection: self.hr.is_some(),
             lengths: lengths.is_some(),
         };
-        let mut operands: Vec<&Tensor> = vec![x, h];
+        let mut operands: SmallVec<[&Tensor; 9]> = SmallVec::new();
+        operands.extend([x, h]);
         operands.extend(c);
         operands.extend([&*self.ih, &*self.hh]);
         operands.extend(self.biases.iter().flatten().map(|bias| &**bias));
@@ -200,10 +223,9 @@ impl Stack {
     }
 
     pub(super) fn visit<'a>(&'a self, visitor: &mut dyn Visitor<'a>) {
-        let mut full = String::new();
         for (place, weights) in self.weights.iter().enumerate() {
             for (name, param) in weights.named() {
-                visitor.enter(self.settings.name_at(place, name, &mut full));
+                visitor.enter(self.settings.name_at(place, name).as_str());
                 visitor.param(param);
                 visitor.leave();
             }
@@ -211,10 +233,9 @@ impl Stack {
     }
 
     pub(super) fn visit_mut(&mut self, visitor: &mut dyn VisitorMut) {
-        let mut full = String::new();
         for (place, weights) in self.weights.iter_mut().enumerate() {
             for (name, param) in weights.named_mut() {
-                visitor.enter(self.settings.name_at(place, name, &mut full));
+                visitor.enter(self.settings.name_at(place, name).as_str());
                 visitor.param(param);
                 visitor.leave();
             }
@@ -264,9 +285,9 @@ impl Stack {
             Some(lengths) => Some(self.lengths(lengths, batch)?.to_device(x.device())?),
             None => None,
         };
-        let (mut last, mut last_cells) = (Vec::new(), Vec::new());
+        let (mut last, mut last_cells) = (SmallVec::<[_; 2]>::new(), SmallVec::<[_; 2]>::new());
         for layer in 0..settings.layers {
-            let mut outputs = Vec::with_capacity(settings.directions);
+            let mut outputs: SmallVec<[Tensor; 2]> = SmallVec::new();
             for direction in 0..settings.directions {
                 let place = layer * settings.directions + direction;
                 let (h, c) = states.at(place)?;

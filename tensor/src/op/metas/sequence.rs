@@ -1,7 +1,6 @@
 //! Recurrent layers.
 
 use ferrotape_kernels::cpu::sequence::RecurrentCell;
-use smallvec::smallvec;
 
 use super::{Metas, like, require_dtype, require_float, require_rank};
 use crate::dtype::DType;
@@ -78,11 +77,8 @@ pub(super) fn forward(op: &'static str, settings: &SequenceOp, inputs: &[Meta]) 
     }
     let saved = product(op, settings.cell.saved(settings.projection), hidden)?;
     let meta = |shape: &[usize]| like(x, Dims::from_slice(shape));
-    let mut metas: Metas = smallvec![
-        meta(&[steps, batch, output]),
-        meta(&[steps, batch, saved]),
-        meta(&[batch, output])
-    ];
+    let mut metas = Metas::with_capacity(4);
+    metas.extend([&[steps, batch, output][..], &[steps, batch, saved], &[batch, output]].map(meta));
     if at.c0.is_some() {
         metas.push(meta(&[batch, hidden]));
     }
@@ -118,7 +114,8 @@ pub(super) fn backward(op: &'static str, settings: &SequenceOp, inputs: &[Meta])
     }
     let meta = |shape: &[usize]| like(y, Dims::from_slice(shape));
     let gates = [steps, batch, w_hh.shape[0]];
-    let mut metas: Metas = smallvec![meta(&gates), y.clone(), h0.clone()];
+    let mut metas = Metas::with_capacity(4);
+    metas.extend([meta(&gates), y.clone(), h0.clone()]);
     if lstm {
         metas.push(meta(&[batch, hidden]));
     }

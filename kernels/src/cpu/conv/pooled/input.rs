@@ -52,7 +52,7 @@ pub(super) fn compute<T: Float>(
     let (maps, rest) = buffer.as_mut_slice::<T>().split_at_mut(map * count);
     let (sums, weights) = rest.split_at_mut(2 * pieces * chunk);
     side_by_side(&grid, conv, weight, weights);
-    let offsets = grid.offsets(conv.stride);
+    let offsets = grid.offsets(conv.stride)?;
     let (image, pooled) = (out.len() / conv.batch, grad.len() / conv.batch);
     for first in (0..conv.batch).step_by(count) {
         let count = count.min(conv.batch - first);

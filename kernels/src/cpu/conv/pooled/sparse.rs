@@ -1,11 +1,13 @@
 //! What both gradients share: whether zeros may be skipped, where they are not, and channels side by side.
 
 use super::PooledShape;
+use crate::buffer::List;
 use crate::cpu::conv::finite::AllFinite;
 use crate::cpu::gemm::Dispatch;
 use crate::cpu::isa::Kernel;
 use crate::cpu::simd::Simd;
 use crate::element::Float;
+use crate::error::Result;
 
 /// Elements of the vectors that these kernels take.
 pub(super) struct Lanes;
@@ -86,10 +88,28 @@ pub(super) unsafe fn not_zero<T: Float, S: Simd<T>>(s: S, from: *const T, n: usi
     mask
 }
 
+/// Where up to a vector's sources start.
+pub(super) struct Sources<T> {
+    starts: [*const T; 16],
+    count: usize,
+}
+
+impl<T> Sources<T> {
+    /// The first 16 of them.
+    pub(super) fn of(from: impl Iterator<Item = *const T>) -> Self {
+        let mut sources = Sources { starts: [std::ptr::null(); 16], count: 0 };
+        for (to, from) in sources.starts.iter_mut().zip(from) {
+            *to = from;
+            sources.count += 1;
+        }
+        sources
+    }
+}
+
 /// Lines of up to a vector's sources side by side: `to[line * to_stride + j * lanes + i] = sources[i][line * from_stride + j]`. Lanes
 /// without a source hold another's elements.
 pub(super) struct Interleave<'a, T> {
-    pub(super) sources: &'a [*const T],
+    pub(super) sources: &'a Sources<T>,
     pub(super) lines: usize,
     /// Elements of a line.
     pub(super) len: usize,
@@ -112,11 +132,12 @@ impl<T: Float> Kernel<T> for Interleave<'_, T> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) {
-        let last = self.sources.len() - 1;
+        let last = self.sources.count - 1;
         for first in (0..S::LANES).step_by(S::BLOCK) {
-            let mut rows = [self.sources[last]; 8];
+            let sources = &self.sources.starts;
+            let mut rows = [sources[last]; 8];
             for (i, row) in rows.iter_mut().enumerate() {
-                *row = self.sources[(first + i).min(last)];
+                *row = sources[(first + i).min(last)];
             }
             for line in 0..self.lines {
                 let from = rows.map(|row| row.wrapping_add(line * self.from_stride));
@@ -192,10 +213,11 @@ impl Grid {
     }
 
     /// Where the window of each place of the map starts in a chunk.
-    pub(super) fn offsets(&self, stride: [usize; 2]) -> Vec<u32> {
+    pub(super) fn offsets(&self, stride: [usize; 2]) -> Result<List<u32>> {
         let [rows, columns] = self.places;
         let place =
             |y: usize, x: usize| (y * stride[0] * self.padded[1] + x * stride[1]) * self.lanes;
-        (0..rows).flat_map(|y| (0..columns).map(move |x| place(y, x) as u32)).collect()
+        let places = (0..rows).flat_map(|y| (0..columns).map(move |x| place(y, x) as u32));
+        List::of(rows * columns, places)
     }
 }

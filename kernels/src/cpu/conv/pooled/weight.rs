@@ -3,8 +3,8 @@
 use std::ops::Range;
 
 use super::PooledShape;
-use super::sparse::{Grid, Interleave, not_zero, skips_zeros};
-use crate::buffer::Buffer;
+use super::sparse::{Grid, Interleave, Sources, not_zero, skips_zeros};
+use crate::buffer::{Buffer, List};
 use crate::cpu::conv::Conv2dShape;
 use crate::cpu::conv::pad::pad;
 use crate::cpu::gemm::{Dispatch, KC, work_ns};
@@ -38,7 +38,7 @@ struct Plan {
     /// From window to window.
     stride: [usize; 2],
     /// Where the window of a place starts.
-    offsets: Vec<u32>,
+    offsets: List<u32>,
     /// From row to row of a window.
     row: usize,
 }
@@ -54,7 +54,14 @@ impl Plan {
             // A place's window is one vector.
             let grid = Grid { padded: grid.places, ..grid };
             let (side, stride) = (Side::Taps, [1, 1]);
-            return Some(Plan { side, grid, window: [1, 1], stride, offsets: Vec::new(), row: 0 });
+            return Some(Plan {
+                side,
+                grid,
+                window: [1, 1],
+                stride,
+                offsets: List::empty(),
+                row: 0,
+            });
         }
         if conv.kernel != [3, 3] || conv.dilation[1] != 1 {
             return None;
@@ -62,7 +69,7 @@ impl Plan {
         let grid = Grid::new::<T>(d, shape, conv.in_channels)?;
         let row = conv.dilation[0] * grid.padded[1] * grid.lanes;
         let (side, stride) = (Side::Channels, conv.stride);
-        Some(Plan { side, grid, window: [3, 3], stride, offsets: Vec::new(), row })
+        Some(Plan { side, grid, window: [3, 3], stride, offsets: List::empty(), row })
     }
 
     /// Elements of the sums of one channel and chunk.
@@ -94,12 +101,12 @@ impl Plan {
                 buffer = pad(d, &frame, x, count * conv.in_channels)?;
                 buffer.as_slice()
             };
-            let taps = conv.input_taps(frame.padded);
             parallel::run(pieces, work, &|piece| {
                 let (index, first) = (piece / grid.chunks, piece % grid.chunks * grid.lanes);
                 let start = images.as_ptr().wrapping_add(index * conv.in_channels * plane);
-                let taps = &taps[first..taps.len().min(first + grid.lanes)];
-                let sources: Vec<_> = taps.iter().map(|tap| start.wrapping_add(*tap)).collect();
+                let taps = first..conv.taps().min(first + grid.lanes);
+                let tap = |tap| start.wrapping_add(conv.input_tap(frame.padded, tap));
+                let sources = Sources::of(taps.map(tap));
                 let to = shared.as_ptr().wrapping_add(piece * chunk);
                 let ([lines, len], from_stride) = (grid.places, conv.stride[0] * frame.padded[1]);
                 let to_stride = len * grid.lanes;
@@ -118,7 +125,7 @@ impl Plan {
             }
             let channels = first..conv.in_channels.min(first + grid.lanes);
             let planes = channels.map(|c| x[(index * conv.in_channels + c) * h * w..].as_ptr());
-            let sources: Vec<_> = planes.collect();
+            let sources = Sources::of(planes);
             let start = (conv.padding[0] * grid.padded[1] + conv.padding[1]) * grid.lanes;
             let (to, to_stride) = (to[start..].as_mut_ptr(), grid.padded[1] * grid.lanes);
             let side =
@@ -142,10 +149,10 @@ struct Segment {
 }
 
 /// The segments of image `index` of `count`, of so many places.
-fn segments(index: usize, count: usize, places: usize) -> Vec<Segment> {
+fn segments(index: usize, count: usize, places: usize) -> impl Iterator<Item = Segment> {
     let (start, end, all) = (index * places, (index + 1) * places, count * places);
     let blocks = start / KC..end.div_ceil(KC);
-    let segment = |block: usize| {
+    blocks.map(move |block| {
         let k = (block * KC).max(start)..(block * KC + KC).min(end);
         Segment {
             places: k.start - start..k.end - start,
@@ -153,8 +160,7 @@ fn segments(index: usize, count: usize, places: usize) -> Vec<Segment> {
             closes: k.end == all.min(block * KC + KC),
             first: block == 0,
         }
-    };
-    blocks.map(segment).collect()
+    })
 }
 
 /// Computes both if that is the faster way, and the sums are those of the whole map's gradient.
@@ -180,7 +186,7 @@ pub(super) fn compute<T: Float>(
         .ok_or(Error::Contract("conv2d_max_pool2d: the size of a workspace overflows"))?;
     let mut buffer = Buffer::new(size)?;
     // No more of them than elements that there is memory for.
-    plan.offsets = plan.grid.offsets(plan.stride);
+    plan.offsets = plan.grid.offsets(plan.stride)?;
     let (maps, rest) = buffer.as_mut_slice::<T>().split_at_mut(map * count);
     let (images, rest) = rest.split_at_mut(prepared * count);
     let (sums, planes) = rest.split_at_mut(2 * sums);
@@ -237,8 +243,6 @@ impl<T: Float> Job<'_, T> {
         let (grid, channels) = (&self.plan.grid, self.conv.out_channels);
         let places = grid.places[0] * grid.places[1];
         let (map, chunk) = (channels * places, grid.chunk());
-        let segments: Vec<_> =
-            (0..count).map(|i| segments(self.first + i, self.conv.batch, places)).collect();
         let all = sums.len() / 2;
         let sums = Shared::new(sums);
         let size = self.plan.sums();
@@ -246,7 +250,7 @@ impl<T: Float> Job<'_, T> {
         let work = work_ns(channels, self.conv.taps(), count * places) / 2;
         parallel::run(channels.div_ceil(CHANNELS), work, &|piece| {
             let first = piece * CHANNELS;
-            for (index, segments) in segments.iter().enumerate() {
+            for index in 0..count {
                 for part in 0..grid.chunks {
                     let at = (first * grid.chunks + part) * size;
                     let sums = WindowSums {
@@ -254,7 +258,7 @@ impl<T: Float> Job<'_, T> {
                         image: self.images[(index * grid.chunks + part) * chunk..].as_ptr(),
                         maps: &self.maps[index * map + first * places..],
                         channels: CHANNELS.min(channels - first),
-                        segments,
+                        index: [self.first + index, self.conv.batch],
                         sums: sums.as_ptr().wrapping_add(at),
                         open: sums.as_ptr().wrapping_add(all + at),
                         stride: grid.chunks * size,
@@ -272,7 +276,8 @@ struct WindowSums<'a, T> {
     image: *const T,
     maps: &'a [T],
     channels: usize,
-    segments: &'a [Segment],
+    /// The image's number, of how many.
+    index: [usize; 2],
     /// The sums of the first channel, those of the block that goes on, and how far apart channels are.
     sums: *mut T,
     open: *mut T,
@@ -317,7 +322,8 @@ impl<T: Float> WindowSums<'_, T> {
             for (c, map) in maps.iter_mut().enumerate() {
                 *map = map.wrapping_add((first + c) * places);
             }
-            for segment in self.segments {
+            let [index, count] = self.index;
+            for segment in segments(index, count, places) {
                 let mut sums = [[s.splat(T::ZERO); K]; C];
                 // SAFETY: the sums of these channels, which are this piece's.
                 unsafe {
@@ -325,7 +331,7 @@ impl<T: Float> WindowSums<'_, T> {
                         self.open(s, first, &mut sums);
                     }
                     self.segment::<S, C, K, W>(s, maps, segment.places.clone(), &mut sums);
-                    self.store(s, segment, first, &sums);
+                    self.store(s, &segment, first, &sums);
                 }
             }
         }
