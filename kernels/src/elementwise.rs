@@ -54,6 +54,9 @@ macro_rules! op_enum {
 
         /// What a row computes.
         pub(crate) trait $formula: 'static {
+            /// Its row: the loop of unary ones asks which it is.
+            #[allow(dead_code)]
+            const OP: $enum;
             /// The formula, lane by lane.
             fn apply<T: Float, S: Simd<T>>(s: S, $($operand: S::V),*) -> S::V;
         }
@@ -76,6 +79,7 @@ macro_rules! op_enum {
                 #[derive(Debug, Clone, Copy)]
                 pub(crate) struct $variant;
                 impl $formula for $variant {
+                    const OP: $enum = $enum::$variant;
                     #[inline(always)]
                     fn apply<T: Float, S: Simd<T>>($s: S $(, $arg: S::V)*) -> S::V { $body }
                 }

@@ -11,6 +11,8 @@ mod rows;
 pub(crate) mod tests;
 
 use crate::buffer::Buffer;
+use crate::cpu::isa::Kernel;
+use crate::cpu::simd::Simd;
 use crate::element::Float;
 use crate::error::{Error, Result, require};
 use crate::strided::View;
@@ -67,11 +69,34 @@ pub fn reduce<T: Float>(
         return Ok(());
     }
     match op {
-        ReduceOp::Sum if few_rows(&x, reduced, out) => Ok(()),
+        ReduceOp::Sum if short(&x, reduced, out) || few_rows(&x, reduced, out) => Ok(()),
         ReduceOp::Sum => by_groups(one_group::<T, Sum>, x, reduced, out),
         ReduceOp::Max => by_groups(one_group::<T, Max>, x, reduced, out),
         ReduceOp::Min => by_groups(one_group::<T, Min>, x, reduced, out),
         ReduceOp::Prod => by_groups(product::one_group, x, reduced, out),
+    }
+}
+
+/// The sum of all of one chunk's contiguous elements: the way through dims, groups and tasks would take longer than the sum. False
+/// if `x` is something else; nothing is written then.
+fn short<T: Float>(x: &View<'_, T>, reduced: &[bool], out: &mut [T]) -> bool {
+    struct Short<'a, T>(&'a [T]);
+    impl<T: Float> Kernel<T> for Short<'_, T> {
+        type Output = T;
+        #[inline(always)]
+        fn run<S: Simd<T>>(self, s: S) -> T {
+            // SAFETY: a slice.
+            unsafe { lanes::chunk::<T, S, Sum>(s, self.0.as_ptr(), self.0.len()) }
+        }
+    }
+    match (x.as_contiguous(), out) {
+        (Some(all), [sum])
+            if (2..=lanes::CHUNK).contains(&all.len()) && !reduced.contains(&false) =>
+        {
+            *sum = T::dispatch(Short(all));
+            true
+        }
+        _ => false,
     }
 }
 

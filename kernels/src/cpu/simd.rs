@@ -7,11 +7,16 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod four;
 mod scalar;
 
+pub use four::Four;
 pub use scalar::Scalar;
 #[cfg(target_arch = "x86_64")]
 pub use {avx2::Avx2, avx512::Avx512};
+
+/// The most lanes of a vector: [`Four`] of the widest.
+pub(crate) const MOST_LANES: usize = 64;
 
 /// Vectors of `T` on one ISA.
 pub trait Simd<T>: Copy + Send + Sync + 'static {
@@ -67,6 +72,18 @@ pub trait Simd<T>: Copy + Send + Sync + 'static {
     fn max_second(self, a: Self::V, b: Self::V) -> Self::V;
     /// `a < b ? a : b`, the x86 instruction: the second operand if either is NaN or both are zero.
     fn min_second(self, a: Self::V, b: Self::V) -> Self::V;
+    /// `a` held to `-bound ..= bound`. NaN stays or becomes a bound, whichever costs less: its way to the result must be another.
+    #[inline(always)]
+    fn within(self, a: Self::V, bound: Self::V) -> Self::V {
+        self.max_second(self.neg(bound), self.min_second(bound, a))
+    }
+    /// `|a|` held to `bound`, NaN as in [`within`](Self::within).
+    #[inline(always)]
+    fn abs_within(self, a: Self::V, bound: Self::V) -> Self::V {
+        self.min_second(bound, self.abs(a))
+    }
+    /// `a < 0 ? x : 1`, and NaN for an `a` whose NaN [`abs_within`](Self::abs_within) would lose.
+    fn one_unless_negative(self, a: Self::V, x: Self::V) -> Self::V;
     /// Nearest integer, ties to even.
     fn round(self, a: Self::V) -> Self::V;
     /// Largest integer not above.
@@ -92,6 +109,8 @@ pub trait Simd<T>: Copy + Send + Sync + 'static {
     /// `x * 2^n` for integral `n` that is at most twice the exponent range, computed as `x * 2^(n >> 1) * 2^(n - (n >> 1))`:
     /// rounds at most once when the result is denormal and `x` is near 1.
     fn scale(self, x: Self::V, n: Self::V) -> Self::V;
+    /// True if [`scale`](Self::scale) takes any `n` at all: 0 or infinity beyond the exponents' range, NaN of NaN.
+    const ANY_SCALE: bool = false;
     /// Splits a positive normal or denormal `x` into `(m, e)` with `x = m * 2^e` and `m` in `[0.75, 1.5)`, `e` as a float.
     fn split_exponent(self, x: Self::V) -> (Self::V, Self::V);
 
@@ -112,7 +131,7 @@ pub trait Simd<T>: Copy + Send + Sync + 'static {
     /// The opposite.
     fn mask_not(self, a: Self::M) -> Self::M;
     /// Bit `l` is lane `l`.
-    fn mask_bits(self, a: Self::M) -> u32;
+    fn mask_bits(self, a: Self::M) -> u64;
 
     /// The mask of the first `n` lanes; all of them from `n = LANES` on.
     fn first(self, n: usize) -> Self::M;

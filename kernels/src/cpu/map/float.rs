@@ -10,7 +10,7 @@ use std::mem::MaybeUninit;
 use super::plain::{Feed, TILE, Tile};
 use super::{PIECE, Pointer, Source, pieces, same_length, wide};
 use crate::cpu::isa::Kernel;
-use crate::cpu::simd::Simd;
+use crate::cpu::simd::{Four, Simd};
 use crate::cpu::{copy, simd};
 use crate::element::Float;
 use crate::elementwise::{BinaryFormula, BinaryOp, BinaryVisitor, UnaryFormula, UnaryOp};
@@ -34,13 +34,20 @@ impl<T: Float, F: UnaryFormula> Kernel<T> for UnaryRow<T, F> {
     fn run<S: Simd<T>>(self, s: S) {
         let mut last = Spread::<T>([MaybeUninit::uninit(); 16]);
         let last: *mut T = last.0.as_mut_ptr().cast();
-        let (mut x, mut out) = (self.x, self.out);
-        let (mut i, mut whole, rest) = (0, self.len - self.len % S::LANES, self.len % S::LANES);
+        let (mut x, mut out, mut i) = (self.x, self.out, 0);
+        let (mut whole, rest) = (self.len - self.len % S::LANES, self.len % S::LANES);
         // SAFETY: `x .. x + len` is readable, `out .. out + len` writable (contract of
         // `unary_row`); each vector is read before it is written, so `x == out` is fine. What is no
         // whole vector is made one elsewhere, and goes through the same loop: one instance of the
         // formula.
         unsafe {
+            if const { size_of::<T>() == 4 && S::LANES > 1 && is_chain(F::OP) } {
+                let s = Four(s);
+                while i + 4 * S::LANES <= self.len {
+                    s.store(out.add(i), F::apply(s, s.load(x.add(i))));
+                    i += 4 * S::LANES;
+                }
+            }
             loop {
                 while i < whole {
                     s.store(out.add(i), F::apply(s, s.load(x.add(i))));
@@ -57,6 +64,12 @@ impl<T: Float, F: UnaryFormula> Kernel<T> for UnaryRow<T, F> {
             }
         }
     }
+}
+
+/// Whether the formula is a long chain of steps, worth a second instance that takes [`Four`] vectors together.
+const fn is_chain(op: UnaryOp) -> bool {
+    use UnaryOp::*;
+    matches!(op, Exp | Expm1 | Tanh | Sigmoid | Erf | Gelu)
 }
 
 /// The visitor that runs a [`UnaryRow`].

@@ -314,3 +314,20 @@ fn only_zero_is_false() {
     cast_to_bool(view(&x, 0, &[5], &[1]), &mut out).unwrap();
     assert_eq!(out, [0, 0, 1, 1, 1]);
 }
+
+/// Vectors are taken four together, one by one and in part: every element's bits must be those it has alone.
+#[test]
+fn a_result_does_not_depend_on_its_place() {
+    let mut x: Vec<f32> = values(300, 5);
+    x.extend([0.0, -0.0, f32::INFINITY, f32::NEG_INFINITY, f32::NAN, 88.9, -104.2, 1e-40, -14.3]);
+    for &op in UnaryOp::ALL {
+        let mut out = vec![1.0; x.len()];
+        unary(op, Source::Slice(&x), &mut out).unwrap();
+        for (x, y) in x.iter().zip(out) {
+            let mut alone = [1.0];
+            unary(op, Source::Slice(&[*x]), &mut alone).unwrap();
+            let same = alone[0].to_bits() == y.to_bits() || alone[0].is_nan() && y.is_nan();
+            assert!(same, "{}({x:e}) = {:e}, {y:e} among others", op.name(), alone[0]);
+        }
+    }
+}

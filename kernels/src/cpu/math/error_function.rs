@@ -1,6 +1,6 @@
 //! `erf`, `erfc` and `gelu`.
 
-use super::exponential::{exp, exp_pair, exp_reduced};
+use super::exponential::{EXP_F32, exp, exp_pair, stretched};
 use super::pair::{Pair, divide, fast_two_sum, two_product, two_sum};
 use super::{LOG2_E, constant, either, ln2_head, ln2_tail, magic, polynomial, single};
 use crate::cpu::simd::Simd;
@@ -159,15 +159,17 @@ pub fn gelu<T: Float, S: Simd<T>>(s: S, x: S::V) -> S::V {
     if !single::<T>() {
         return gelu_double(s, x);
     }
-    let a = s.min_second(constant(s, 14.5), s.abs(x));
+    // NaN may be lost here, but not in the maximum below.
+    let a = s.abs_within(x, constant(s, 14.5));
     let t = s.fma(s.mul(a, a), constant(s, -0.5 * LOG2_E), magic(s));
     let n = s.sub(t, magic(s));
-    // One rounding of the exact a^2 / 2 less n ln 2: rounding a^2 alone would cost 40 ULP in the
-    // tail.
-    let half_a = s.mul(a, constant(s, 0.5));
-    let r = s.neg(s.fma(a, half_a, s.mul(n, ln2_head(s))));
-    let r = s.fnma(n, ln2_tail(s), r);
-    let tail = s.mul(exp_reduced(s, r), mills(s, a));
+    // One rounding of the exact a^2 and 2 n ln 2: rounding a^2 alone would cost 40 ULP in the tail.
+    let two = constant(s, 2.0);
+    let r = s.fma(a, a, s.mul(n, s.mul(two, ln2_head(s))));
+    let r = s.fma(n, s.mul(two, ln2_tail(s)), r);
+    // e^(-r / 2)
+    let power = polynomial(s, r, const { stretched(EXP_F32, 1.0, -0.5) });
+    let tail = s.mul(power, mills(s, a));
     s.sub(s.max_second(s.splat(T::ZERO), x), s.scale(tail, n))
 }
 
@@ -195,9 +197,8 @@ fn gelu_double<T: Float, S: Simd<T>>(s: S, x: S::V) -> S::V {
 /// its polynomial, whose variable `(a - k) / (a + k)` comes from the same quotient.
 #[inline(always)]
 fn mills<T: Float, S: Simd<T>>(s: S, a: S::V) -> S::V {
-    let one = s.splat(T::ONE);
     let share = s.div(a, s.add(a, constant(s, 3.5)));
-    let u = s.sub(s.add(share, share), one);
+    let u = s.fma(share, constant(s, 2.0), constant(s, -1.0));
     let slow = polynomial(
         s,
         u,

@@ -27,6 +27,32 @@ const TAIL_F64: [f64; 11] = [
     2.091499245327924e-09,
 ];
 
+/// `e^r` for `|r| <= ln(2) / 2`, f32.
+pub(super) const EXP_F32: [f64; 7] = [
+    1.0,
+    1.0,
+    0.4999999403953552,
+    0.16666515171527863,
+    0.041668083518743515,
+    0.008369348011910915,
+    0.0013840367319062352,
+];
+
+/// The coefficients of `scale p(factor x)` for those of `p(x)`. If both are powers of two it gives the same bits.
+pub(super) const fn stretched<const N: usize>(
+    mut c: [f64; N],
+    mut scale: f64,
+    factor: f64,
+) -> [f64; N] {
+    let mut i = 0;
+    while i < N {
+        c[i] *= scale;
+        scale *= factor;
+        i += 1;
+    }
+    c
+}
+
 /// `e^r - 1` for `|r| <= ln(2) / 2`, to the relative precision of `T`.
 #[inline(always)]
 pub(super) fn expm1_reduced<T: Float, S: Simd<T>>(s: S, r: S::V) -> S::V {
@@ -38,19 +64,7 @@ pub(super) fn expm1_reduced<T: Float, S: Simd<T>>(s: S, r: S::V) -> S::V {
 #[inline(always)]
 pub(super) fn exp_reduced<T: Float, S: Simd<T>>(s: S, r: S::V) -> S::V {
     if single::<T>() {
-        polynomial(
-            s,
-            r,
-            [
-                1.0,
-                1.0,
-                0.4999999403953552,
-                0.16666515171527863,
-                0.041668083518743515,
-                0.008369348011910915,
-                0.0013840367319062352,
-            ],
-        )
+        polynomial(s, r, EXP_F32)
     } else {
         s.add(s.splat(T::ONE), expm1_reduced(s, r))
     }
@@ -97,7 +111,14 @@ pub(super) fn clamp_exponent<T: Float, S: Simd<T>>(s: S, x: S::V) -> S::V {
 /// `e^x`.
 #[inline(always)]
 pub fn exp<T: Float, S: Simd<T>>(s: S, x: S::V) -> S::V {
-    exp_held(s, clamp_exponent(s, x))
+    if const { !S::ANY_SCALE } {
+        return exp_held(s, clamp_exponent(s, x));
+    }
+    // An x out of range has an n that is, or is NaN, and decides alone: any r will do that keeps e^r
+    // finite.
+    let n = quotient(s, x);
+    let r = s.within(reduce(s, x, n), constant(s, 0.5));
+    s.scale(exp_reduced(s, r), n)
 }
 
 /// `e^x` of what [`clamp_exponent`] would leave alone.
@@ -132,19 +153,20 @@ pub fn tanh<T: Float, S: Simd<T>>(s: S, x: S::V) -> S::V {
     s.copysign(value, x)
 }
 
-/// `tanh(a)` of f32 for `a` of 0 to 10. The parts are halved: `2^n / 2` is as easily made as `2^n`, and the sums with 1/2 need no
-/// multiplier.
+/// `tanh(a)` of f32 for `a` of 0 to 10. The parts are halved, which changes no bit of their quotient.
 #[inline(always)]
 fn tanh_single<T: Float, S: Simd<T>>(s: S, a: S::V) -> S::V {
-    let biased = s.add(magic(s), s.splat(T::from_f64(126.0)));
+    let half = constant(s, 0.5);
+    let biased = s.add(magic(s), s.splat(T::from_f64(127.0)));
     let t = s.fma(a, constant(s, -2.0 * LOG2_E), biased);
     let n = s.sub(t, biased);
-    let half_power = s.low_bits_to_exponent(t);
-    // The sign of -2a keeps the numerator below 1/2.
-    let q = expm1_reduced(s, reduce(s, s.neg(s.add(a, a)), n));
-    let half = constant(s, 0.5);
-    let (start, end) = (s.sub(half, half_power), s.add(half, half_power));
-    s.div(s.fnma(half_power, q, start), s.fma(half_power, q, end))
+    let power = s.low_bits_to_exponent(t);
+    // h = (2a + n ln 2) / 2; q = -expm1(-2h) / 2. The sign of -2a keeps the numerator below 1/2.
+    let h = s.fma(n, s.mul(half, ln2_tail(s)), s.fma(n, s.mul(half, ln2_head(s)), a));
+    let tail = polynomial(s, h, const { stretched(TAIL_F32, -2.0, -2.0) });
+    let q = s.fma(s.mul(h, h), tail, h);
+    let (start, end) = (s.fnma(power, half, half), s.fma(power, half, half));
+    s.div(s.fma(power, q, start), s.fnma(power, q, end))
 }
 
 /// `tanh(a)` of f64 for `a` of 0 to 22.
@@ -158,7 +180,7 @@ fn tanh_double<T: Float, S: Simd<T>>(s: S, a: S::V) -> S::V {
     let half = constant(s, 0.5);
     let half_n = s.mul(n, half);
     let h = s.fnma(half_n, ln2_tail(s), s.fnma(half_n, ln2_head(s), s.neg(a)));
-    let tail = expm1_tail_doubled(s, h);
+    let tail = polynomial(s, h, const { stretched(TAIL_F64, 2.0, 2.0) });
     let q = s.fma(s.mul(h, h), tail, h);
     // With what q and all sums were rounded by: without it, 2.0 units.
     let q_low = s.fma(s.mul(h, h), tail, s.sub(h, q));
@@ -173,33 +195,25 @@ fn tanh_double<T: Float, S: Simd<T>>(s: S, a: S::V) -> S::V {
     s.add(value, low)
 }
 
-/// `2 P(2h)` for `P(r) = (e^r - 1 - r) / r^2`.
-#[inline(always)]
-fn expm1_tail_doubled<T: Float, S: Simd<T>>(s: S, h: S::V) -> S::V {
-    const fn doubled<const N: usize>(mut c: [f64; N]) -> [f64; N] {
-        let mut i = 0;
-        let mut power = 2.0;
-        while i < N {
-            c[i] *= power;
-            power *= 2.0;
-            i += 1;
-        }
-        c
-    }
-    polynomial(s, h, const { doubled(TAIL_F64) })
-}
-
 /// `1 / (1 + e^-x)`, right down to denormal results.
 #[inline(always)]
 pub fn sigmoid<T: Float, S: Simd<T>>(s: S, x: S::V) -> S::V {
     let one = s.splat(T::ONE);
-    let e = exp_held(s, s.max_second(either(s, -105.0, -746.0), s.neg(s.abs(x))));
+    if single::<T>() {
+        let e = exp_minus(s, s.abs_within(x, constant(s, 105.0)));
+        return s.div(s.one_unless_negative(x, e), s.add(one, e));
+    }
+    let e = exp_held(s, s.max_second(constant(s, -746.0), s.neg(s.abs(x))));
     let zero = s.splat(T::ZERO);
     let numerator = s.select(s.lt(x, zero), e, one);
-    if single::<T>() {
-        s.div(numerator, s.add(one, e))
-    } else {
-        let (value, low) = divide(s, (numerator, zero), fast_two_sum(s, one, e));
-        s.add(value, low)
-    }
+    let (value, low) = divide(s, (numerator, zero), fast_two_sum(s, one, e));
+    s.add(value, low)
+}
+
+/// `e^-a` of f32 for `a` of 0 to 105. The sign is moved into the coefficients.
+#[inline(always)]
+fn exp_minus<T: Float, S: Simd<T>>(s: S, a: S::V) -> S::V {
+    let n = s.sub(s.fma(a, constant(s, -LOG2_E), magic(s)), magic(s));
+    let r = s.fma(n, ln2_tail(s), s.fma(n, ln2_head(s), a));
+    s.scale(polynomial(s, r, const { stretched(EXP_F32, 1.0, -1.0) }), n)
 }

@@ -1,6 +1,6 @@
 //! What a quotient leaves: `fmod`, `remainder` and `floor_divide`, exact.
 
-use crate::cpu::simd::Simd;
+use crate::cpu::simd::{MOST_LANES, Simd};
 
 /// `a - b trunc(a / b)`, exact, with the sign of `a`: C's `fmod`.
 #[inline(always)]
@@ -20,15 +20,15 @@ pub fn fmod<S: Simd<f64>>(s: S, a: S::V, b: S::V) -> S::V {
 
 /// `rest` with the lanes in `hard` replaced by the exact remainder of `x / y`.
 #[inline(always)]
-fn lanes<S: Simd<f64>>(s: S, x: S::V, y: S::V, rest: S::V, hard: u32) -> S::V {
-    let (mut xs, mut ys, mut rests) = ([0.0; 16], [0.0; 16], [0.0; 16]);
-    // SAFETY: no vector has more than 16 lanes.
+fn lanes<S: Simd<f64>>(s: S, x: S::V, y: S::V, rest: S::V, hard: u64) -> S::V {
+    let (mut xs, mut ys, mut rests) = ([0.0; MOST_LANES], [0.0; MOST_LANES], [0.0; MOST_LANES]);
+    // SAFETY: no vector has more lanes.
     unsafe {
         s.store(xs.as_mut_ptr(), x);
         s.store(ys.as_mut_ptr(), y);
         s.store(rests.as_mut_ptr(), rest);
     }
-    for lane in 0..S::LANES.min(16) {
+    for lane in 0..S::LANES.min(MOST_LANES) {
         if hard >> lane & 1 == 1 {
             rests[lane] = by_division(xs[lane], ys[lane]);
         }

@@ -3,7 +3,7 @@
 use super::pair::{divide, fast_two_sum};
 use super::payne_hanek;
 use super::{constant, either, magic, polynomial, single};
-use crate::cpu::simd::{Scalar, Simd};
+use crate::cpu::simd::{MOST_LANES, Scalar, Simd};
 use crate::element::Float;
 
 /// Beyond it the argument is reduced lane by lane with as many digits of 2/pi as it takes.
@@ -145,16 +145,16 @@ fn patch<T: Float, S: Simd<T>>(
     s: S,
     x: S::V,
     value: S::V,
-    lanes: u32,
+    lanes: u64,
     f: impl Fn(f64) -> f64,
 ) -> S::V {
-    let (mut xs, mut values) = ([T::ZERO; 16], [T::ZERO; 16]);
-    // SAFETY: no vector has more than 16 lanes.
+    let (mut xs, mut values) = ([T::ZERO; MOST_LANES], [T::ZERO; MOST_LANES]);
+    // SAFETY: no vector has more lanes.
     unsafe {
         s.store(xs.as_mut_ptr(), x);
         s.store(values.as_mut_ptr(), value);
     }
-    for lane in 0..S::LANES.min(16) {
+    for lane in 0..S::LANES.min(MOST_LANES) {
         if lanes >> lane & 1 == 1 {
             values[lane] = T::from_f64(f(xs[lane].to_f64()));
         }

@@ -47,6 +47,8 @@ impl Simd<f32> for Avx2 {
         fn sqrt(a: __m256) -> __m256 = _mm256_sqrt_ps(a);
         fn max_second(a: __m256, b: __m256) -> __m256 = _mm256_max_ps(a, b);
         fn min_second(a: __m256, b: __m256) -> __m256 = _mm256_min_ps(a, b);
+        fn one_unless_negative(a: __m256, x: __m256) -> __m256 =
+            _mm256_blendv_ps(_mm256_set1_ps(1.0), x, _mm256_cmp_ps::<_CMP_LT_OQ>(a, _mm256_setzero_ps()));
         fn round(a: __m256) -> __m256 = _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(a);
         fn floor(a: __m256) -> __m256 = _mm256_round_ps::<{ _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC }>(a);
         fn ceil(a: __m256) -> __m256 = _mm256_round_ps::<{ _MM_FROUND_TO_POS_INF | _MM_FROUND_NO_EXC }>(a);
@@ -68,7 +70,7 @@ impl Simd<f32> for Avx2 {
         fn mask_and(a: __m256, b: __m256) -> __m256 = _mm256_and_ps(a, b);
         fn mask_or(a: __m256, b: __m256) -> __m256 = _mm256_or_ps(a, b);
         fn mask_not(a: __m256) -> __m256 = _mm256_xor_ps(a, _mm256_castsi256_ps(_mm256_set1_epi32(-1)));
-        fn mask_bits(a: __m256) -> u32 = _mm256_movemask_ps(a) as u32;
+        fn mask_bits(a: __m256) -> u64 = _mm256_movemask_ps(a) as u64;
     }
 
     #[inline(always)]
@@ -195,6 +197,8 @@ impl Simd<f64> for Avx2 {
         fn sqrt(a: __m256d) -> __m256d = _mm256_sqrt_pd(a);
         fn max_second(a: __m256d, b: __m256d) -> __m256d = _mm256_max_pd(a, b);
         fn min_second(a: __m256d, b: __m256d) -> __m256d = _mm256_min_pd(a, b);
+        fn one_unless_negative(a: __m256d, x: __m256d) -> __m256d =
+            _mm256_blendv_pd(_mm256_set1_pd(1.0), x, _mm256_cmp_pd::<_CMP_LT_OQ>(a, _mm256_setzero_pd()));
         fn round(a: __m256d) -> __m256d = _mm256_round_pd::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(a);
         fn floor(a: __m256d) -> __m256d = _mm256_round_pd::<{ _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC }>(a);
         fn ceil(a: __m256d) -> __m256d = _mm256_round_pd::<{ _MM_FROUND_TO_POS_INF | _MM_FROUND_NO_EXC }>(a);
@@ -216,7 +220,7 @@ impl Simd<f64> for Avx2 {
         fn mask_and(a: __m256d, b: __m256d) -> __m256d = _mm256_and_pd(a, b);
         fn mask_or(a: __m256d, b: __m256d) -> __m256d = _mm256_or_pd(a, b);
         fn mask_not(a: __m256d) -> __m256d = _mm256_xor_pd(a, _mm256_castsi256_pd(_mm256_set1_epi32(-1)));
-        fn mask_bits(a: __m256d) -> u32 = _mm256_movemask_pd(a) as u32;
+        fn mask_bits(a: __m256d) -> u64 = _mm256_movemask_pd(a) as u64;
     }
 
     #[inline(always)]

@@ -28,10 +28,15 @@ macro_rules! one {
     )*};
 }
 
+/// What `vfixupimm` makes of each class of number, four bits each, from the lowest: quiet NaN and signalling one (2: itself, quiet),
+/// zero, 1, -infinity, infinity, negative, positive; 10 is 1, 0 leaves the other operand.
+const ONE_UNLESS_NEGATIVE: i32 = 0xa0a0_aa22_u32 as i32;
+
 impl Simd<f32> for Avx512 {
     type V = __m512;
     type M = __mmask16;
     const LANES: usize = 16;
+    const ANY_SCALE: bool = true;
 
     one! {
         fn splat(x: f32) -> __m512 = _mm512_set1_ps(x);
@@ -44,6 +49,10 @@ impl Simd<f32> for Avx512 {
         fn sqrt(a: __m512) -> __m512 = _mm512_sqrt_ps(a);
         fn max_second(a: __m512, b: __m512) -> __m512 = _mm512_max_ps(a, b);
         fn min_second(a: __m512, b: __m512) -> __m512 = _mm512_min_ps(a, b);
+        // Of the smaller magnitude: with the sign of `a`, and with none.
+        fn within(a: __m512, bound: __m512) -> __m512 = _mm512_range_ps::<0b0010>(a, bound);
+        fn abs_within(a: __m512, bound: __m512) -> __m512 = _mm512_range_ps::<0b1010>(a, bound);
+        fn one_unless_negative(a: __m512, x: __m512) -> __m512 = _mm512_fixupimm_ps::<0>(x, a, _mm512_set1_epi32(ONE_UNLESS_NEGATIVE));
         fn round(a: __m512) -> __m512 = _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(a);
         fn floor(a: __m512) -> __m512 = _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC }>(a);
         fn ceil(a: __m512) -> __m512 = _mm512_roundscale_ps::<{ _MM_FROUND_TO_POS_INF | _MM_FROUND_NO_EXC }>(a);
@@ -113,8 +122,8 @@ impl Simd<f32> for Avx512 {
         !a
     }
     #[inline(always)]
-    fn mask_bits(self, a: __mmask16) -> u32 {
-        a as u32
+    fn mask_bits(self, a: __mmask16) -> u64 {
+        a as u64
     }
 
     #[inline(always)]
@@ -186,6 +195,8 @@ impl Simd<f64> for Avx512 {
         fn sqrt(a: __m512d) -> __m512d = _mm512_sqrt_pd(a);
         fn max_second(a: __m512d, b: __m512d) -> __m512d = _mm512_max_pd(a, b);
         fn min_second(a: __m512d, b: __m512d) -> __m512d = _mm512_min_pd(a, b);
+        fn one_unless_negative(a: __m512d, x: __m512d) -> __m512d =
+            _mm512_mask_blend_pd(_mm512_cmp_pd_mask::<_CMP_LT_OQ>(a, _mm512_setzero_pd()), _mm512_set1_pd(1.0), x);
         fn round(a: __m512d) -> __m512d = _mm512_roundscale_pd::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(a);
         fn floor(a: __m512d) -> __m512d = _mm512_roundscale_pd::<{ _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC }>(a);
         fn ceil(a: __m512d) -> __m512d = _mm512_roundscale_pd::<{ _MM_FROUND_TO_POS_INF | _MM_FROUND_NO_EXC }>(a);
@@ -255,8 +266,8 @@ impl Simd<f64> for Avx512 {
         !a
     }
     #[inline(always)]
-    fn mask_bits(self, a: __mmask8) -> u32 {
-        a as u32
+    fn mask_bits(self, a: __mmask8) -> u64 {
+        a as u64
     }
 
     #[inline(always)]

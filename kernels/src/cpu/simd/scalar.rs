@@ -76,6 +76,10 @@ macro_rules! scalar {
                 if a < b { a } else { b }
             }
             #[inline(always)]
+            fn one_unless_negative(self, a: $t, x: $t) -> $t {
+                if a < 0.0 { x } else { 1.0 }
+            }
+            #[inline(always)]
             fn round(self, a: $t) -> $t {
                 a.round_ties_even()
             }
@@ -169,8 +173,8 @@ macro_rules! scalar {
                 !a
             }
             #[inline(always)]
-            fn mask_bits(self, a: bool) -> u32 {
-                a as u32
+            fn mask_bits(self, a: bool) -> u64 {
+                a as u64
             }
 
             #[inline(always)]

@@ -81,7 +81,7 @@ pub(super) unsafe fn not_zero<T: Float, S: Simd<T>>(s: S, from: *const T, n: usi
             let from = from.add(done);
             if len == S::LANES { s.load(from) } else { s.load_first(from, len) }
         };
-        mask |= u64::from(s.mask_bits(s.mask_not(s.eq(x, zero)))) << done;
+        mask |= s.mask_bits(s.mask_not(s.eq(x, zero))) << done;
         done += len;
     }
     // The lanes beyond the last element are 0.
