@@ -22,7 +22,7 @@ def cpu():
     lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
     model = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
     # A virtual machine may hide the rest of the name; AVX-512 VNNI in it is Zen 4's or later.
-    return "amd-epyc-zen4" if model == "AMD EPYC" else "-".join(model.lower().split())
+    return "amd-epyc-zen4" if model == "AMD EPYC" else "-".join(model.lower().replace("(r)", "").split())
 
 
 def is_peer(row):
