@@ -162,8 +162,10 @@ def measure(case, rival, peers, pairs):
         for side in order:
             process, name = sides[side]
             if peers.threads > 1:
-                # The threads of MKL and PyTorch look for work for 0.2 s after each turn, on the CPUs of ours.
+                # The threads of MKL and PyTorch look for work for 0.2 s after each turn, on the CPUs of ours. Those of this turn
+                # must wake then: a virtual machine may take 10 ms to give them a CPU.
                 time.sleep(0.25)
+                process.time(name, 3 * counts[side])
             pair[side] = process.time(name, counts[side])
         if None in pair:
             return None
