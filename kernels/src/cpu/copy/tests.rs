@@ -79,6 +79,8 @@ fn large_matrices_are_turned() {
     check(512, 576, |i| i as i32);
     check(2048, 1088, |i| i as f32);
     check(1024, 1088, |i| i as i64);
+    check(1100, 2013, |i| i as f32);
+    check(577, 519, |i| i as i64);
 }
 
 #[test]

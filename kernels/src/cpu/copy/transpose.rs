@@ -171,20 +171,36 @@ impl<T: Float> Kernel<T> for Turn<T> {
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) {
         let far = |stride: usize| stride.saturating_mul(size_of::<T>()) >= APART;
-        if far(self.to_stride)
-            && far(self.from_stride.unsigned_abs())
-            && self.lines.is_multiple_of(SQUARE)
-            && self.len.is_multiple_of(SQUARE)
-        {
-            for c in (0..self.len).step_by(SQUARE) {
-                for r in (0..self.lines).step_by(SQUARE) {
-                    // SAFETY: a square of the two matrices.
-                    unsafe { self.square(s, [r, c]) };
-                }
+        let squares = far(self.to_stride) && far(self.from_stride.unsigned_abs());
+        let [lines, len] = [self.lines, self.len].map(|n| if squares { n - n % SQUARE } else { 0 });
+        for c in (0..len).step_by(SQUARE) {
+            for r in (0..lines).step_by(SQUARE) {
+                // SAFETY: a square of the two matrices.
+                unsafe { self.square(s, [r, c]) };
             }
-            settle_lines();
-            return;
         }
+        if self.past {
+            settle_lines();
+        }
+        // Beside the squares, and below them.
+        for (at, size) in
+            [([0, len], [lines, self.len - len]), ([lines, 0], [self.lines - lines, self.len])]
+        {
+            self.part(at, size).tiles(s);
+        }
+    }
+}
+
+impl<T: Float> Turn<T> {
+    /// What lies from a line and a place on.
+    fn part(&self, [r, c]: [usize; 2], [lines, len]: [usize; 2]) -> Turn<T> {
+        let at = [r as isize * self.from_stride + c as isize, (c * self.to_stride + r) as isize];
+        Turn { ends: self.ends.offset(at), lines, len, ..*self }
+    }
+
+    /// Tiles of a few blocks, and what is no whole block.
+    #[inline(always)]
+    fn tiles<S: Simd<T>>(&self, s: S) {
         let [lines, len] = [self.lines, self.len].map(|n| n - n % S::BLOCK);
         // A tile is a cache line on both sides; along the shorter side first, so that its cache lines stay near.
         let along = |n: usize| (0..n).step_by(BLOCK);

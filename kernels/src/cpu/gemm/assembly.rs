@@ -119,7 +119,7 @@ macro_rules! rows_of_c {
     };
 }
 
-/// The sums at the start, the first twelve and, of AVX-512, twelve more.
+/// The sums at the start: those whose registers AVX2 has, too, and those that it has not.
 macro_rules! zero {
     ($($sum:literal)* $(; $($more:literal)*)?) => {
         concat!(
@@ -163,7 +163,7 @@ macro_rules! tile {
             let fours = t.k / 4;
             let late = if t.fetch { fours.min(LATE) } else { 0 };
             let (to, to_stride) = (t.to.cast(), scaled(t.to_stride as isize));
-            let mut rest = Operands { to, to_stride, late, rest: t.k % 4, add: usize::from(t.add) };
+            let mut operands = Operands { to, to_stride, late, rest: t.k % 4, add: usize::from(t.add) };
             let by_k = t.k_stride == 1;
             let s = scaled(if by_k { t.row_stride } else { t.k_stride });
             let (bs, hs) = (scaled(t.b_stride), scaled(t.ahead_stride));
@@ -212,7 +212,7 @@ macro_rules! tile {
                     add = const offset_of!(Operands, add),
                     to = const offset_of!(Operands, to),
                     to_stride = const offset_of!(Operands, to_stride),
-                    p = in(reg) &raw mut rest,
+                    p = in(reg) &raw mut operands,
                     n = inout(reg) fours - late => _,
                     a = inout(reg) t.a => _,
                     s = in(reg) s,

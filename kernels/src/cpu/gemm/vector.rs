@@ -54,7 +54,7 @@ pub(super) fn suits<T: Float>(p: &Product<'_, T>) -> Option<Operands<T>> {
 pub(super) fn multiply<T: Float>(d: Dispatch, p: &Product<'_, T>, operands: Operands<T>) {
     let Operands { x, b, packed } = operands;
     // With a team, shorter runs: a vector is soon done.
-    let chunk = if d.team { COLUMNS / 2 } else { COLUMNS };
+    let chunk = if d.team { COLUMNS / 4 } else { COLUMNS };
     // Bound by memory: about four times what its arithmetic takes.
     parallel::run(p.n.div_ceil(chunk), work_ns(4, p.n, p.k_total), &|piece| {
         let columns = piece * chunk..p.n.min((piece + 1) * chunk);
