@@ -2,6 +2,7 @@
 
 #[cfg(target_arch = "x86_64")]
 mod assembly;
+mod blocked;
 mod blocking;
 mod driver;
 mod integers;

@@ -14,7 +14,8 @@ use super::microkernel::Tile;
 struct Operands {
     to: *mut u8,
     to_stride: isize,
-    /// Groups of four steps after C is asked for, and single steps after them.
+    /// Groups of four steps after those that ask for what later tiles read; then those after C is asked for, and single steps.
+    plain: usize,
     late: usize,
     rest: usize,
     add: usize,
@@ -68,17 +69,47 @@ macro_rules! steps {
     ($r:ident $t:literal, $a:tt, [$d1:literal $d2:literal $d3:literal], $next:expr) => {
         concat!(
             step!($r $t, "{b}", $a, ""),
-            "prefetcht0 [{ahead}]\n",
             step!($r $t, "{b}+{bs}", $a, $d1),
-            "prefetcht0 [{ahead}+{hs}]\n",
             step!($r $t, "{b}+{bs}*2", $a, $d2),
-            "prefetcht0 [{ahead}+{hs}*2]\n",
             step!($r $t, "{b}+{bs3}", $a, $d3),
-            "prefetcht0 [{ahead}+{hs3}]\n",
             "lea {b}, [{b}+{bs}*4]\n",
-            "lea {ahead}, [{ahead}+{hs}*4]\n",
             $next,
         )
+    };
+}
+
+/// Goes on to the next four steps of A. With half the bytes of B to come from L2 for each of A's, packed rows of the tile that comes next
+/// are asked for.
+macro_rules! next_steps {
+    (by_k $r:ident) => {
+        "add {a}, 4*{e}\nadd {x}, 4*{e}\n/* {next} */\n"
+    };
+    (by_row zmm) => {
+        "lea {a}, [{a}+{s}*4]\n/* {next} */\n"
+    };
+    (by_row ymm) => {
+        concat!(
+            "prefetcht0 [{a}+{next}]\n",
+            "prefetcht0 [{a}+{next}+8*{e}]\n",
+            "prefetcht0 [{a}+{next}+16*{e}]\n",
+            "lea {a}, [{a}+{s}*4]\n",
+        )
+    };
+}
+
+/// Asks for a row of what later tiles read.
+macro_rules! ahead {
+    (zmm) => {
+        concat!(
+            "prefetcht1 [{ahead}]\n",
+            "prefetcht1 [{ahead}+64]\n",
+            "prefetcht1 [{ahead}+128]\n",
+            "prefetcht1 [{ahead}+192]\n",
+            "add {ahead}, {hs}\n",
+        )
+    };
+    (ymm) => {
+        concat!("prefetcht1 [{ahead}]\n", "add {ahead}, {hs}\n",)
     };
 }
 
@@ -155,15 +186,17 @@ macro_rules! with_registers {
 
 /// A tile, from the sums' zeros to C.
 macro_rules! tile {
-    ($name:ident $features:literal $r:ident $t:literal $e:literal [$($six:literal)?] [$($a:literal)*] $($d:literal)*; $fours:literal $one:literal) => {
+    ($name:ident $features:literal $r:ident $t:literal $e:literal $rows:literal [$($six:literal)?] [$($a:literal)*] $($d:literal)*; $fours:expr, $one:literal) => {
         #[target_feature(enable = $features)]
         unsafe fn $name<T>(t: &Tile<T>) {
             let size = size_of::<T>() as isize;
             let scaled = |stride: isize| stride.wrapping_mul(size);
             let fours = t.k / 4;
             let late = if t.fetch { fours.min(LATE) } else { 0 };
+            let asking = t.ahead_rows.min(fours - late);
+            let plain = fours - late - asking;
             let (to, to_stride) = (t.to.cast(), scaled(t.to_stride as isize));
-            let mut operands = Operands { to, to_stride, late, rest: t.k % 4, add: usize::from(t.add) };
+            let mut operands = Operands { to, to_stride, plain, late, rest: t.k % 4, add: usize::from(t.add) };
             let by_k = t.k_stride == 1;
             let s = scaled(if by_k { t.row_stride } else { t.k_stride });
             let (bs, hs) = (scaled(t.b_stride), scaled(t.ahead_stride));
@@ -174,10 +207,20 @@ macro_rules! tile {
                     "jz 3f",
                     ".p2align 5",
                     "2:",
+                    ahead!($r),
                     steps!($r $t, [$($a)*], [$($d)*], $fours),
                     "dec {n}",
                     "jnz 2b",
                     "3:",
+                    "mov {n}, [{p}+{plain}]",
+                    "test {n}, {n}",
+                    "jz 9f",
+                    ".p2align 5",
+                    "8:",
+                    steps!($r $t, [$($a)*], [$($d)*], $fours),
+                    "dec {n}",
+                    "jnz 8b",
+                    "9:",
                     "mov {n}, [{p}+{late}]",
                     "test {n}, {n}",
                     "jz 4f",
@@ -185,7 +228,7 @@ macro_rules! tile {
                     "mov {c}, [{p}+{to}]",
                     "mov {cs}, [{p}+{to_stride}]",
                     rows_of_c!(ask $r $t $($six)?),
-                    "jmp 2b",
+                    "jmp 8b",
                     "4:",
                     "mov {n}, [{p}+{rest}]",
                     "test {n}, {n}",
@@ -207,13 +250,14 @@ macro_rules! tile {
                     rows_of_c!(store $r $t $($six)?),
                     "vzeroupper",
                     e = const $e,
+                    plain = const offset_of!(Operands, plain),
                     late = const offset_of!(Operands, late),
                     rest = const offset_of!(Operands, rest),
                     add = const offset_of!(Operands, add),
                     to = const offset_of!(Operands, to),
                     to_stride = const offset_of!(Operands, to_stride),
                     p = in(reg) &raw mut operands,
-                    n = inout(reg) fours - late => _,
+                    n = inout(reg) asking => _,
                     a = inout(reg) t.a => _,
                     s = in(reg) s,
                     // By k the fourth row, by rows the fourth step.
@@ -221,9 +265,9 @@ macro_rules! tile {
                     b = inout(reg) t.b => _,
                     bs = in(reg) bs,
                     bs3 = in(reg) bs.wrapping_mul(3),
+                    next = in(reg) scaled(t.k as isize).wrapping_mul($rows),
                     ahead = inout(reg) t.ahead => _,
                     hs = in(reg) hs,
-                    hs3 = in(reg) hs.wrapping_mul(3),
                     c = out(reg) _,
                     cs = out(reg) _,
                 );
@@ -232,21 +276,21 @@ macro_rules! tile {
     };
     // A along k: a pointer for every third row.
     (by_k $name:ident $features:literal $r:ident $t:literal $e:literal six) => {
-        tile!($name $features $r $t $e [""] ["{a}" "{a}+{s}" "{a}+{s}*2" "{x}" "{x}+{s}" "{x}+{s}*2"] "+{e}" "+2*{e}" "+3*{e}";
-            "add {a}, 4*{e}\nadd {x}, 4*{e}\n" "add {a}, {e}\nadd {x}, {e}");
+        tile!($name $features $r $t $e 6 [""] ["{a}" "{a}+{s}" "{a}+{s}*2" "{x}" "{x}+{s}" "{x}+{s}*2"] "+{e}" "+2*{e}" "+3*{e}";
+            next_steps!(by_k $r), "add {a}, {e}\nadd {x}, {e}");
     };
     (by_k $name:ident $features:literal $r:ident $t:literal $e:literal five) => {
-        tile!($name $features $r $t $e [] ["{a}" "{a}+{s}" "{a}+{s}*2" "{x}" "{x}+{s}"] "+{e}" "+2*{e}" "+3*{e}";
-            "add {a}, 4*{e}\nadd {x}, 4*{e}\n" "add {a}, {e}\nadd {x}, {e}");
+        tile!($name $features $r $t $e 5 [] ["{a}" "{a}+{s}" "{a}+{s}*2" "{x}" "{x}+{s}"] "+{e}" "+2*{e}" "+3*{e}";
+            next_steps!(by_k $r), "add {a}, {e}\nadd {x}, {e}");
     };
     // A along its rows: one pointer.
     (by_row $name:ident $features:literal $r:ident $t:literal $e:literal six) => {
-        tile!($name $features $r $t $e [""] ["{a}" "{a}+{e}" "{a}+2*{e}" "{a}+3*{e}" "{a}+4*{e}" "{a}+5*{e}"] "+{s}" "+{s}*2" "+{x}";
-            "lea {a}, [{a}+{s}*4]\n" "add {a}, {s}");
+        tile!($name $features $r $t $e 6 [""] ["{a}" "{a}+{e}" "{a}+2*{e}" "{a}+3*{e}" "{a}+4*{e}" "{a}+5*{e}"] "+{s}" "+{s}*2" "+{x}";
+            next_steps!(by_row $r), "add {a}, {s}");
     };
     (by_row $name:ident $features:literal $r:ident $t:literal $e:literal five) => {
-        tile!($name $features $r $t $e [] ["{a}" "{a}+{e}" "{a}+2*{e}" "{a}+3*{e}" "{a}+4*{e}"] "+{s}" "+{s}*2" "+{x}";
-            "lea {a}, [{a}+{s}*4]\n" "add {a}, {s}");
+        tile!($name $features $r $t $e 5 [] ["{a}" "{a}+{e}" "{a}+2*{e}" "{a}+3*{e}" "{a}+4*{e}"] "+{s}" "+{s}*2" "+{x}";
+            next_steps!(by_row $r), "add {a}, {s}");
     };
 }
 

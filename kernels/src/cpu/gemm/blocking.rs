@@ -12,8 +12,22 @@ pub(crate) const KC: usize = 256;
 /// Columns of B that are packed at a time where several row blocks share them.
 pub(super) const NC: usize = 4096;
 
-/// Rows of A that are packed at a time.
+/// Rows of A that a team packs at a time.
 pub(super) const MC_PACKED: usize = 1024;
+
+/// Rows of A that one thread multiplies by all panels of B where L2 is what holds it up ([`Blocking::by_rows`]): they leave room in L2
+/// for the panel, the next one and C.
+pub(super) const MC: usize = 144;
+
+/// Bytes of a block of A up to which it is not split so: it stays in L2, if with less room to spare, and B need not be kept for
+/// more than one block.
+pub(super) const A_BLOCK: usize = 640 << 10;
+
+/// The same for a packed A.
+pub(super) const PACKED_BLOCK: usize = 400 << 10;
+
+/// Rows from which on a team splits so, too.
+pub(super) const SHARED_ROWS: usize = 384;
 
 /// Elements of A that are packed at a time where one row block covers all of m.
 pub(super) const A_WINDOW: usize = 1 << 20;
@@ -39,8 +53,11 @@ pub(crate) struct Blocking {
     pub(super) lanes: usize,
     /// Columns of a tile.
     pub(super) nr: usize,
-    /// Rows of an L2 block, a multiple of `mr`.
+    /// Rows of a team's L2 block, a multiple of `mr`.
     pub(super) mc: usize,
+    /// One thread, too, splits rows. A tile of 512-bit vectors takes as little time as its part of B takes to come from L2, so that A
+    /// must not come from L3; half that speed leaves time, and fewer, longer runs through B and C are better.
+    pub(super) by_rows: bool,
 }
 
 impl Blocking {
@@ -157,5 +174,6 @@ pub(super) fn blocking<T: Float>(dispatch: Dispatch, kind: TileKind) -> Blocking
     let vector = vector_bytes::<T>(dispatch);
     let (mr, vectors) = tile_of(vector, kind);
     let lanes = vector / size_of::<T>();
-    Blocking { mr, lanes, nr: vectors * lanes, mc: 144 }
+    let by_rows = vector == 64 && !computes_halves();
+    Blocking { mr, lanes, nr: vectors * lanes, mc: MC, by_rows }
 }

@@ -2,18 +2,19 @@
 //!
 //! Two shapes of the same five loops. *Streamed*: one row block covers all of m, so every panel of
 //! B is used by one piece alone, which packs it on its own stack just before use (or reads it in
-//! place) and fetches the next one while it multiplies. *Blocked*, for a team with few columns and
-//! for very many rows: several row blocks share packed panels of B, so B and A are packed by all,
-//! then multiplied by all. A is packed unless it is small and lies well. [Small](super::small)
-//! products come by none of this.
+//! place) and fetches the next one while it multiplies. *Blocked*, for many rows and for a team with
+//! few columns: several row blocks share packed panels of B; a team packs B and A, then multiplies,
+//! a thread alone packs each panel when it multiplies it first. A is packed unless it lies well.
+//! [Small](super::small) products come by none of this.
 
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use super::Dispatch;
+use super::blocked::blocked;
 use super::blocking::{
-    A_RESIDENT, A_WINDOW, Blocking, KC, L2, MC_PACKED, NC, PANEL_PAGES, PIECE, PIECE_COLUMNS,
-    PIECES, TileKind, blocking,
+    A_BLOCK, A_RESIDENT, A_WINDOW, Blocking, KC, L2, MC_PACKED, PACKED_BLOCK, PANEL_PAGES, PIECE,
+    PIECE_COLUMNS, PIECES, SHARED_ROWS, TileKind, blocking,
 };
 use super::microkernel::packs;
 use super::output::Output;
@@ -89,7 +90,9 @@ pub(crate) unsafe fn multiply<T: Float>(d: Dispatch, p: &Product<'_, T>) -> Resu
         return swapped::multiply(d, p);
     }
     let blocking = blocking::<T>(d, tile_kind(p));
-    let a = p.a.strided().and_then(|a| in_place(a, p.m, p.n.div_ceil(blocking.nr)));
+    let by_rows = blocking.by_rows && (!d.team || p.m >= SHARED_ROWS);
+    let panels = p.n.div_ceil(blocking.nr);
+    let a = p.a.strided().and_then(|a| in_place(a, p.m, panels, by_rows));
     let mut sum_buffer = match p.finish.accumulate && p.k_total > KC {
         true => Some(Buffer::new(bytes::<T>(&[p.m, p.n])?)?),
         false => None,
@@ -105,9 +108,13 @@ pub(crate) unsafe fn multiply<T: Float>(d: Dispatch, p: &Product<'_, T>) -> Resu
     let fair = PIECE / p.m.saturating_mul(p.k.len()).max(1);
     let fair = if d.team { fair } else { PIECE_COLUMNS };
     let chunk = fair.clamp(1, PIECE_COLUMNS).next_multiple_of(blocking.nr);
+    let blocking = Blocking { by_rows, ..blocking };
     let plan = Plan { blocking, a, b, sums, chunk, apart: false };
     // A panel of B that is packed by one piece is in L2 when it is used, and was fetched before; shared ones make pieces of rows, too.
     let one_block = match d.team && p.n.div_ceil(chunk) < PIECES {
+        _ if by_rows && d.team => 0,
+        _ if by_rows && plan.a.is_some() => A_BLOCK / (KC * size_of::<T>()),
+        _ if by_rows => PACKED_BLOCK / (KC * size_of::<T>()),
         true if plan.a.is_some() => 512,
         true => 2 * blocking.mc,
         false => MC_PACKED,
@@ -141,12 +148,12 @@ fn tile_kind<T: Float>(p: &Product<'_, T>) -> TileKind {
     }
 }
 
-/// A as it lies, if it is worth reading so: the panels of B, or its own rows, are few and one of
-/// its strides is 1.
-fn in_place<T: Float>(a: Strided<T>, m: usize, panels: usize) -> Option<Rows<T>> {
+/// A as it lies, if it is worth reading so: one of its strides is 1, and the panels of B, or its own rows, are few, or it is split
+/// `by_rows`, along k, so that it comes from L2 again and again.
+fn in_place<T: Float>(a: Strided<T>, m: usize, panels: usize, by_rows: bool) -> Option<Rows<T>> {
     let rows = Rows::Strided(a.start, a.column_stride, a.k_stride);
     let few = m == 1
-        || (a.k_stride == 1 && (panels <= 8 || m <= 6))
+        || (a.k_stride == 1 && (by_rows || panels <= 8 || m <= 6))
         || (a.column_stride == 1 && panels <= 4);
     few.then_some(rows)
 }
@@ -166,7 +173,7 @@ fn even<T: Float>(b: &Strided<T>) -> bool {
 }
 
 /// `A`'s rows from row `row`, at the start of block `l` of k.
-fn rows_at<T>(a: Rows<T>, row: usize, l: usize) -> Rows<T> {
+pub(super) fn rows_at<T>(a: Rows<T>, row: usize, l: usize) -> Rows<T> {
     match a {
         Rows::Packed(a) => Rows::Packed(a),
         Rows::Strided(a, row_stride, k_stride) => {
@@ -197,17 +204,17 @@ impl<T: Float> Product<'_, T> {
     }
 
     /// Elements of a packed row of A: no more than there are, if they make one block.
-    fn depth(&self) -> usize {
+    pub(super) fn depth(&self) -> usize {
         if self.blocks().len() == 1 { KC.min(self.k.len()) } else { KC }
     }
 
     /// The range of k of a block.
-    fn block(&self, index: usize) -> Range<usize> {
+    pub(super) fn block(&self, index: usize) -> Range<usize> {
         index * KC..((index + 1) * KC).min(self.k_total)
     }
 
     /// A sliver of this product, to be completed by the caller.
-    fn sliver<'s>(
+    pub(super) fn sliver<'s>(
         &'s self,
         plan: &'s Plan<'s, T>,
         block: usize,
@@ -230,6 +237,7 @@ impl<T: Float> Product<'_, T> {
             columns: columns.len(),
             ahead: None,
             ahead_stride: 0,
+            askers: 8,
             output: &self.output,
             sums: plan.sums.as_ref().unwrap_or(&self.output),
             first: plan.apart || block == 0,
@@ -339,72 +347,6 @@ pub(super) fn stream_piece<T: Float>(
     }
 }
 
-/// Several row blocks: B and A are packed by all pieces, then shared by all pieces.
-fn blocked<T: Float>(d: Dispatch, p: &Product<'_, T>, plan: &Plan<'_, T>) -> Result<()> {
-    let nr = plan.blocking.nr;
-    let width = p.n.min(NC).next_multiple_of(nr);
-    let mut b_buffer = Buffer::new(bytes::<T>(&[width, KC])?)?;
-    let height = if plan.a.is_some() { p.m } else { p.m.min(MC_PACKED) };
-    let depth = if plan.a.is_some() { 0 } else { p.depth() };
-    let mut a_buffer = Buffer::new(bytes::<T>(&[height, depth])?)?;
-    // LOOP JC: columns in steps of NC.
-    for jc in (0..p.n).step_by(NC) {
-        let columns = jc..p.n.min(jc + NC);
-        // LOOP PC: k in steps of KC.
-        for block in p.blocks() {
-            let b = b_buffer.as_mut_slice::<T>();
-            pack_b(d, p, plan, block, columns.clone(), b);
-            for row in (0..p.m).step_by(height) {
-                let rows = [row, height.min(p.m - row)];
-                let a = match plan.a {
-                    Some(a) => rows_at(a, row, p.block(block).start),
-                    None => {
-                        let packed = a_buffer.as_mut_slice::<T>();
-                        pack_a(d, p, plan, rows, block..block + 1, packed);
-                        Rows::Packed(packed.as_ptr())
-                    }
-                };
-                multiply_block(d, p, plan, block, rows, a, columns.clone(), b);
-            }
-        }
-    }
-    Ok(())
-}
-
-/// LOOPS IC and JR: pieces of row blocks times chunks of columns, both packed.
-#[allow(clippy::too_many_arguments)]
-fn multiply_block<T: Float>(
-    d: Dispatch,
-    p: &Product<'_, T>,
-    plan: &Plan<'_, T>,
-    block: usize,
-    rows: [usize; 2],
-    a: Rows<T>,
-    columns: Range<usize>,
-    b: &mut [T],
-) {
-    let Blocking { mr, nr, mc, .. } = plan.blocking;
-    let tiles = rows[1].div_ceil(mr);
-    let row_blocks = if d.team { rows[1].div_ceil(mc) } else { 1 };
-    let chunks = columns.len().div_ceil(plan.chunk);
-    let k = p.block(block).len();
-    let b = Shared::new(b);
-    let work = work_ns(rows[1], columns.len(), k);
-    parallel::run(row_blocks * chunks, work, &|piece| {
-        let (row_block, chunk) = (piece % row_blocks, piece / row_blocks);
-        let start = columns.start + chunk * plan.chunk;
-        let end = columns.end.min(start + plan.chunk);
-        for j in (start..end).step_by(nr) {
-            let mut sliver = p.sliver(plan, block, rows, a, j..end.min(j + nr));
-            sliver.tiles = tile_start(tiles, row_blocks, row_block)
-                ..tile_start(tiles, row_blocks, row_block + 1);
-            sliver.b = b.as_ptr().wrapping_add((j - columns.start) * KC);
-            // SAFETY: a panel inside the product.
-            unsafe { sliver.compute(d, &plan.blocking) };
-        }
-    });
-}
-
 /// Tiles of A that are packed together where its rows are contiguous.
 const TILES_OF_ROWS: usize = 16;
 
@@ -444,26 +386,5 @@ pub(super) fn pack_a<T: Float>(
         let columns = row + start..row + end;
         // SAFETY: a panel inside A, to its place in the buffer.
         unsafe { p.a.pack_on(d, k, columns, to, end - start) };
-    });
-}
-
-/// Packs panels of B, `nr * KC` elements apart.
-fn pack_b<T: Float>(
-    d: Dispatch,
-    p: &Product<'_, T>,
-    plan: &Plan<'_, T>,
-    block: usize,
-    columns: Range<usize>,
-    to: &mut [T],
-) {
-    let nr = plan.blocking.nr;
-    let to = Shared::new(to);
-    let work = (columns.len() * KC) as u64 / 4;
-    parallel::run(columns.len().div_ceil(nr), work, &|panel| {
-        let j = columns.start + panel * nr;
-        let to = to.as_ptr().wrapping_add(panel * nr * KC);
-        let columns = j..columns.end.min(j + nr);
-        // SAFETY: a panel inside B, to its place in the buffer.
-        unsafe { p.b.pack_on(d, p.block(block), columns, to, nr) };
     });
 }

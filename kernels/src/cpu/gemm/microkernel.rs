@@ -33,9 +33,10 @@ pub(super) struct Tile<T> {
     pub(super) fetch: bool,
     /// Where B's rows are left one after the other, whole vectors of them, for the tiles to come; null: nowhere.
     pub(super) pack: *mut T,
-    /// What later tiles read: a step of k fetches the cache line of one address. Any address will do.
+    /// Rows, as wide as the tile, that later tiles read, and which are asked for beside the work; any address will do.
     pub(super) ahead: *const T,
     pub(super) ahead_stride: isize,
+    pub(super) ahead_rows: usize,
 }
 
 /// Computes a tile of `rows` rows and `vectors` vectors, and [packs](Tile::pack) if [it can](packs).
@@ -130,7 +131,13 @@ unsafe fn compute<T, S, const ROWS: usize, const NV: usize, const CUT: bool, con
             }
         }
     }
-    let (mut b, mut ahead, mut pack) = (t.b, t.ahead, t.pack);
+    for row in 0..t.ahead_rows as isize {
+        let row = t.ahead.wrapping_offset(row.wrapping_mul(t.ahead_stride));
+        for v in (0..NV * S::LANES * size_of::<T>()).step_by(64) {
+            fetch(row.wrapping_add(v / size_of::<T>()));
+        }
+    }
+    let (mut b, mut pack) = (t.b, t.pack);
     // Pointers to every third row: an address is a pointer and no, one or two strides. LLVM must not reduce them to one, or it spills.
     let mut a = [t.a; 3];
     for (g, a) in a.iter_mut().enumerate().skip(1) {
@@ -160,8 +167,6 @@ unsafe fn compute<T, S, const ROWS: usize, const NV: usize, const CUT: bool, con
                 sums[v] = s.fma(x, row[v], sums[v]);
             }
         }
-        fetch(ahead);
-        ahead = ahead.wrapping_offset(t.ahead_stride);
         a = a.map(|a| a.wrapping_offset(t.k_stride));
         b = b.wrapping_offset(t.b_stride);
     }

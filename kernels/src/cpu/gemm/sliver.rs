@@ -47,6 +47,8 @@ pub(super) struct Sliver<'a, T> {
     /// The panel of B that comes next, if it is worth fetching ahead: rows as far apart as [`ahead_stride`](Self::ahead_stride) says.
     pub(super) ahead: Option<*const T>,
     pub(super) ahead_stride: isize,
+    /// Tiles, the first ones, that fetch it.
+    pub(super) askers: usize,
     pub(super) output: &'a Output<'a, T>,
     /// Where partial sums are kept: C itself, unless its old contents are still needed.
     pub(super) sums: &'a Output<'a, T>,
@@ -59,6 +61,12 @@ pub(super) struct Sliver<'a, T> {
 const FETCH: usize = 32;
 
 impl<T: Float> Sliver<'_, T> {
+    /// All tiles fetch a packed panel that comes next: it comes from L3, and slowly is fast enough.
+    pub(super) fn fetch_packed(&mut self, panel: *const T) {
+        (self.ahead, self.ahead_stride) = (Some(panel), self.b_stride);
+        self.askers = self.tiles.len();
+    }
+
     /// Computes it with tiles as wide as there are for its columns.
     ///
     /// # Safety
@@ -99,6 +107,7 @@ impl<T: Float> Sliver<'_, T> {
         let (place, room) = self.sums.column(self.j);
         let direct = room >= self.columns && !accumulates;
         let (height, higher) = (self.m / self.tile_count, self.m % self.tile_count);
+        let askers = self.tiles.len().min(self.askers);
         let mut end = tile_start(self.m, self.tile_count, self.tiles.start);
         for index in self.tiles.clone() {
             let (start, rows) = (end, height + usize::from(index < higher));
@@ -107,11 +116,15 @@ impl<T: Float> Sliver<'_, T> {
                 Rows::Packed(a) => (a.wrapping_add(start * self.k), 1, rows as isize),
                 Rows::Strided(a, row, k) => (a.wrapping_offset(start as isize * row), row, k),
             };
-            // A cache line a row for each of the first tiles; else the next tile of packed A, if it is.
-            let line = (index - self.tiles.start) * (64 / size_of::<T>());
-            let (ahead, ahead_stride) = match self.ahead {
-                Some(ahead) if line < width => (ahead.wrapping_add(line), self.ahead_stride),
-                _ => (a.wrapping_offset(k_stride.wrapping_mul(self.k as isize)), k_stride),
+            // The first tiles ask for the next panel, each for its share of the rows.
+            let asked = |tile: usize| tile_start(self.k, askers, tile.min(askers));
+            let share = asked(index - self.tiles.start)..asked(index - self.tiles.start + 1);
+            let (ahead, ahead_rows) = match self.ahead {
+                Some(ahead) => {
+                    let from = self.ahead_stride.wrapping_mul(share.start as isize);
+                    (ahead.wrapping_offset(from), share.len())
+                }
+                None => (a, 0),
             };
             let to = self.first_row + start;
             let (to, to_stride) = match direct {
@@ -132,7 +145,8 @@ impl<T: Float> Sliver<'_, T> {
                 fetch: direct && self.k >= FETCH,
                 pack: self.pack,
                 ahead,
-                ahead_stride,
+                ahead_stride: self.ahead_stride,
+                ahead_rows,
             };
             // SAFETY: the driver cuts the product into tiles inside it, `Output` and `Rows` say where they lie, and the spare tile holds
             // every tile of the table.

@@ -92,8 +92,9 @@ pub(super) fn at_once<T: Float>(
         add: epilogue.accumulate,
         fetch: false,
         pack: std::ptr::null_mut(),
-        ahead: a.start(),
+        ahead: std::ptr::null(),
         ahead_stride: 0,
+        ahead_rows: 0,
     };
     let height = height(m, highest(width.lanes * size_of::<T>(), width.vectors));
     // SAFETY: the operands and c hold the product, as was just checked; there is a tile of every height up to the highest.
@@ -267,8 +268,9 @@ impl<T: Float> Small<'_, T> {
             add: self.add,
             fetch: false,
             pack: std::ptr::null_mut(),
-            ahead: a,
+            ahead: std::ptr::null(),
             ahead_stride: 0,
+            ahead_rows: 0,
         };
         // SAFETY: by the caller's contract; there is a tile of every height up to the highest.
         unsafe {

@@ -1,0 +1,170 @@
+//! Several row blocks that share packed panels of B.
+
+use std::ops::Range;
+
+use super::Dispatch;
+use super::blocking::{Blocking, KC, MC, MC_PACKED, NC};
+use super::driver::{Plan, Product, bytes, pack_a, rows_at, work_ns};
+use super::sliver::{Rows, tile_start};
+use crate::buffer::Buffer;
+use crate::cpu::parallel::{self, Shared};
+use crate::element::Float;
+use crate::error::Result;
+
+/// Several row blocks: they share packed panels of B. A team packs all of them, and of A, before it multiplies; a thread alone packs a
+/// panel when its first row block comes to it, and A block by block.
+pub(super) fn blocked<T: Float>(d: Dispatch, p: &Product<'_, T>, plan: &Plan<'_, T>) -> Result<()> {
+    let Blocking { mr, nr, .. } = plan.blocking;
+    let width = p.n.min(NC).next_multiple_of(nr);
+    let mut b_buffer = Buffer::new(bytes::<T>(&[width, KC])?)?;
+    let height = if plan.a.is_some() { p.m } else { p.m.min(MC_PACKED) };
+    let depth = if plan.a.is_some() { 0 } else { p.depth() };
+    let mut a_buffer = Buffer::new(bytes::<T>(&[height, depth])?)?;
+    // LOOP JC: columns in steps of NC.
+    for jc in (0..p.n).step_by(NC) {
+        let columns = jc..p.n.min(jc + NC);
+        // LOOP PC: k in steps of KC.
+        for block in p.blocks() {
+            let b = b_buffer.as_mut_slice::<T>();
+            if d.team {
+                pack_b(d, p, plan, block, columns.clone(), b);
+            }
+            for row in (0..p.m).step_by(height) {
+                let rows = [row, height.min(p.m - row)];
+                let a = match plan.a {
+                    Some(a) => rows_at(a, row, p.block(block).start),
+                    None => {
+                        let packed = a_buffer.as_mut_slice::<T>();
+                        pack_a(d, p, plan, rows, block..block + 1, packed);
+                        Rows::Packed(packed.as_ptr())
+                    }
+                };
+                if !plan.blocking.by_rows && d.team {
+                    multiply_pieces(d, p, plan, block, rows, a, columns.clone(), b);
+                    continue;
+                }
+                // LOOP IC: rows in balanced steps of MC at most, as many for each thread.
+                let tiles = rows[1].div_ceil(mr);
+                let row_blocks = match (plan.blocking.by_rows, d.team) {
+                    (false, _) => 1,
+                    (true, false) => rows[1].div_ceil(MC),
+                    (true, true) => rows[1].div_ceil(MC).next_multiple_of(parallel::threads()),
+                };
+                let work = work_ns(rows[1], columns.len(), p.block(block).len());
+                let shared = Shared::new(&mut *b);
+                let multiply = |index| {
+                    let some = tile_start(tiles, row_blocks, index)
+                        ..tile_start(tiles, row_blocks, index + 1);
+                    let packs = !d.team && row == 0 && index == 0;
+                    let b = shared.as_ptr();
+                    multiply_rows(d, p, plan, block, rows, some, a, columns.clone(), b, packs);
+                };
+                match d.team {
+                    true => parallel::run(row_blocks, work, &multiply),
+                    false => (0..row_blocks).for_each(multiply),
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// LOOP JR on one thread: a row block, some tiles of `rows`, times the panels of B, which it packs first if told to.
+#[allow(clippy::too_many_arguments)]
+fn multiply_rows<T: Float>(
+    d: Dispatch,
+    p: &Product<'_, T>,
+    plan: &Plan<'_, T>,
+    block: usize,
+    rows: [usize; 2],
+    tiles: Range<usize>,
+    a: Rows<T>,
+    columns: Range<usize>,
+    b: *mut T,
+    packs: bool,
+) {
+    let nr = plan.blocking.nr;
+    let k = p.block(block);
+    let unpacked = p.b.strided().filter(|b| b.column_stride == 1);
+    for j in columns.clone().step_by(nr) {
+        let panel = b.wrapping_add((j - columns.start) * KC);
+        let here = j..columns.end.min(j + nr);
+        let mut sliver = p.sliver(plan, block, rows, a, here.clone());
+        sliver.tiles = tiles.clone();
+        sliver.b = panel;
+        // What comes next lies in B or, packed, beside this one; after the last panel it is the first.
+        let next = if here.end < columns.end { panel.wrapping_add(nr * KC) } else { b };
+        match unpacked {
+            Some(b) if packs && here.end < columns.end => {
+                sliver.ahead = Some(b.at(k.start, here.end));
+                sliver.ahead_stride = b.k_stride;
+            }
+            _ => sliver.fetch_packed(next),
+        }
+        // SAFETY: a panel inside the product, and inside B, to its place in the buffer.
+        unsafe {
+            if packs {
+                p.b.pack_on(d, k.clone(), here, panel, nr);
+            }
+            sliver.compute(d, &plan.blocking);
+        }
+    }
+}
+
+/// LOOPS IC and JR of a team: pieces of row blocks times chunks of columns, both packed.
+#[allow(clippy::too_many_arguments)]
+fn multiply_pieces<T: Float>(
+    d: Dispatch,
+    p: &Product<'_, T>,
+    plan: &Plan<'_, T>,
+    block: usize,
+    rows: [usize; 2],
+    a: Rows<T>,
+    columns: Range<usize>,
+    b: &mut [T],
+) {
+    let Blocking { mr, nr, mc, .. } = plan.blocking;
+    let tiles = rows[1].div_ceil(mr);
+    let row_blocks = rows[1].div_ceil(mc);
+    let chunks = columns.len().div_ceil(plan.chunk);
+    let k = p.block(block).len();
+    let b = Shared::new(b);
+    let work = work_ns(rows[1], columns.len(), k);
+    parallel::run(row_blocks * chunks, work, &|piece| {
+        let (row_block, chunk) = (piece % row_blocks, piece / row_blocks);
+        let start = columns.start + chunk * plan.chunk;
+        let end = columns.end.min(start + plan.chunk);
+        for j in (start..end).step_by(nr) {
+            let mut sliver = p.sliver(plan, block, rows, a, j..end.min(j + nr));
+            sliver.tiles = tile_start(tiles, row_blocks, row_block)
+                ..tile_start(tiles, row_blocks, row_block + 1);
+            let panel = b.as_ptr().wrapping_add((j - columns.start) * KC);
+            sliver.b = panel;
+            let next = panel.wrapping_add(nr * KC);
+            sliver.fetch_packed(next);
+            // SAFETY: a panel inside the product.
+            unsafe { sliver.compute(d, &plan.blocking) };
+        }
+    });
+}
+
+/// Packs panels of B, `nr * KC` elements apart.
+fn pack_b<T: Float>(
+    d: Dispatch,
+    p: &Product<'_, T>,
+    plan: &Plan<'_, T>,
+    block: usize,
+    columns: Range<usize>,
+    to: &mut [T],
+) {
+    let nr = plan.blocking.nr;
+    let to = Shared::new(to);
+    let work = (columns.len() * KC) as u64 / 4;
+    parallel::run(columns.len().div_ceil(nr), work, &|panel| {
+        let j = columns.start + panel * nr;
+        let to = to.as_ptr().wrapping_add(panel * nr * KC);
+        let columns = j..columns.end.min(j + nr);
+        // SAFETY: a panel inside B, to its place in the buffer.
+        unsafe { p.b.pack_on(d, p.block(block), columns, to, nr) };
+    });
+}
