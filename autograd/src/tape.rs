@@ -153,6 +153,17 @@ impl Recorder {
     }
 }
 
+impl Drop for Recorder {
+    /// What a tape recorded that nobody asked for a gradient; the others' record was taken.
+    fn drop(&mut self) {
+        let mut record = self.record.take();
+        if record.nodes.capacity() > 0 {
+            let table = std::mem::take(&mut record.table);
+            record.recycle(table);
+        }
+    }
+}
+
 /// A record with room for more than this is not kept.
 const KEPT_NODES: usize = 1 << 12;
 
@@ -208,19 +219,29 @@ impl Record {
                 return Err(Error::new(ErrorKind::Gradient(message)));
             }
         };
+        let place = self.nodes.len();
+        self.nodes.push(Node {
+            op: op.clone(),
+            inputs: variables,
+            metas: SmallVec::new(),
+            kept: SmallVec::new(),
+            first_output: 0,
+            outputs: 0,
+        });
+        let Some(node) = self.nodes.last_mut() else { return Ok(None) };
+        if inputs.len() > 3 {
+            // Long lists grow once.
+            let room = inputs.len().max(keep.len());
+            node.metas.reserve_exact(room);
+            node.kept.reserve_exact(room);
+        }
         let all = keep.contains(&Slot::AllInputs);
-        // Long lists grow once.
-        let room = if inputs.len() > 3 { inputs.len().max(keep.len()) } else { 0 };
-        let (mut metas, mut kept) = (SmallVec::with_capacity(room), SmallVec::with_capacity(room));
         for (place, &input) in inputs.iter().enumerate() {
-            metas.push(input.meta());
+            node.metas.push(input.meta());
             if all || keep.contains(&Slot::Input(place)) {
-                kept.push((Slot::Input(place), input.clone()));
+                node.kept.push((Slot::Input(place), input.clone()));
             }
         }
-        let place = self.nodes.len();
-        let (op, first_output, outputs) = (op.clone(), 0, 0);
-        self.nodes.push(Node { op, inputs: variables, metas, kept, first_output, outputs });
         Ok(Some(Open { place, keep }))
     }
 

@@ -11,6 +11,7 @@ pub(crate) mod class;
 mod list;
 mod mapped;
 mod pool;
+mod shared;
 mod system;
 
 use std::fmt;
@@ -20,6 +21,7 @@ use std::sync::Arc;
 use self::class::{ALIGN, Class};
 pub(crate) use self::list::List;
 pub use self::mapped::map_file;
+pub use self::shared::{Shared, Watch};
 use crate::element::Pod;
 use crate::error::Result;
 
@@ -101,8 +103,16 @@ impl Buffer {
     ///
     /// # Errors
     /// [`OutOfMemory`](crate::Error::OutOfMemory) over the limit or if the system refuses.
-    #[inline]
     pub fn new(len: usize) -> Result<Buffer> {
+        Self::small(len)
+    }
+
+    /// As [`new`](Self::new), without a call: for what is mostly so small that one would be felt.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    #[inline(always)]
+    pub fn small(len: usize) -> Result<Buffer> {
         Ok(Self::take(len)?.0)
     }
 
@@ -139,7 +149,7 @@ impl Buffer {
         Ok(Buffer { pointer, len, owner: Some(owner) })
     }
 
-    #[inline]
+    #[inline(always)]
     fn take(len: usize) -> Result<(Buffer, bool)> {
         if len == 0 {
             return Ok((Buffer { pointer: NOWHERE, len, owner: None }, true));
@@ -150,6 +160,7 @@ impl Buffer {
     }
 
     /// No memory at all.
+    #[inline]
     pub fn empty() -> Buffer {
         Buffer { pointer: NOWHERE, len: 0, owner: None }
     }

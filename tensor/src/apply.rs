@@ -3,6 +3,7 @@
 mod plain;
 mod update;
 
+use ferrotape_kernels::buffer::Shared;
 use smallvec::SmallVec;
 
 pub(crate) use self::update::make_exclusive;
@@ -97,6 +98,10 @@ pub fn apply_one(op: &Op, operands: &mut [Operand<'_>]) -> Result<Tensor> {
     }
     let mut outputs = Outputs::new();
     apply_into(op, operands, &mut outputs)?;
+    first_of(op, outputs)
+}
+
+fn first_of(op: &Op, mut outputs: Outputs) -> Result<Tensor> {
     outputs.truncate(1);
     outputs.pop().ok_or_else(|| Error::argument(op.name(), "has no output"))
 }
@@ -201,7 +206,7 @@ fn replaced(
     }
     for listener in listeners.iter().rev() {
         let Some(outputs) = listener.replace(op, inputs)? else { continue };
-        check_outputs(op, metas, &outputs, "an observer's outputs are not those of the operation")?;
+        check_outputs(op, metas, &outputs, REPLACED)?;
         return Ok(Some(outputs));
     }
     Ok(None)
@@ -275,6 +280,9 @@ fn retag(tensor: &Tensor, tag: Tag) -> Tensor {
     let tag = if inner.dtype.is_float() { tag } else { Tag::NONE };
     tensor.seen_as(inner.layout.clone(), inner.dtype, tag)
 }
+
+/// What is wrong with an answer to [`Observer::replace`](crate::Observer::replace) that does not fit.
+const REPLACED: &str = "an observer's outputs are not those of the operation";
 
 fn check_outputs(op: &Op, metas: &[Meta], outputs: &[Tensor], message: &str) -> Result<()> {
     let fits =
@@ -364,7 +372,7 @@ fn overwrite(
     meta: &Meta,
     tag: Tag,
 ) -> Result<Tensor> {
-    let inner = std::sync::Arc::get_mut(&mut tensor.0);
+    let inner = Shared::get_mut(&mut tensor.0);
     let Some(memory) = inner.and_then(|inner| inner.storage.exclusive()) else {
         return Err(Error::argument(op.name(), "internal: the buffer taken over is shared"));
     };

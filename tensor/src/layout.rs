@@ -56,17 +56,52 @@ pub(crate) fn few<T: Copy + Default>(list: &[T]) -> SmallVec<[T; INLINE]> {
 }
 
 impl Layout {
+    /// That of one element.
+    #[inline]
+    pub(crate) fn scalar() -> Layout {
+        Layout { shape: Dims::new(), strides: Strides::new(), offset: 0 }
+    }
+
+    /// Makes a scalar's layout one of `shape`, row-major without gaps.
+    #[inline(always)]
+    pub(crate) fn spread(&mut self, shape: &[usize]) {
+        match *shape {
+            [] => {}
+            [n] => {
+                self.shape.push(n);
+                self.strides.push(1);
+            }
+            [m, n] => {
+                self.shape.push(m);
+                self.shape.push(n);
+                self.strides.push(n.max(1) as isize);
+                self.strides.push(1);
+            }
+            _ => *self = Self::of_many(shape),
+        }
+    }
+
     /// Row-major without gaps.
     pub(crate) fn contiguous(shape: Dims) -> Layout {
+        let strides = Self::row_major(&shape);
+        Layout { shape, strides, offset: 0 }
+    }
+
+    #[inline(never)]
+    fn of_many(shape: &[usize]) -> Layout {
+        Self::contiguous(few(shape))
+    }
+
+    fn row_major(shape: &[usize]) -> Strides {
         let mut stride = 1isize;
         let mut fill = |strides: &mut [isize]| {
-            for (place, &size) in strides.iter_mut().zip(&shape).rev() {
+            for (place, &size) in strides.iter_mut().zip(shape).rev() {
                 *place = stride;
                 stride = stride.saturating_mul(size.max(1) as isize);
             }
         };
         let mut inline = [0; INLINE];
-        let strides = match inline.get_mut(..shape.len()) {
+        match inline.get_mut(..shape.len()) {
             Some(strides) => {
                 fill(strides);
                 Strides::from_buf_and_len(inline, shape.len())
@@ -76,8 +111,7 @@ impl Layout {
                 fill(&mut strides);
                 strides
             }
-        };
-        Layout { shape, strides, offset: 0 }
+        }
     }
 
     /// Sizes, outermost first.

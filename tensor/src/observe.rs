@@ -61,15 +61,18 @@ impl Tag {
     /// Watched by no one.
     pub const NONE: Tag = Tag(0);
 
+    #[inline]
     pub(crate) fn bits(self) -> u64 {
         self.0
     }
 
+    #[inline]
     pub(crate) fn from_bits(bits: u64) -> Tag {
         Tag(bits)
     }
 
     /// True while its listener lives.
+    #[inline]
     pub fn is_live(self) -> bool {
         self.0 != 0 && LIVE[(self.0 % SLOTS as u64) as usize].load(Ordering::Relaxed) == self.0
     }
@@ -188,10 +191,23 @@ pub fn is_observed() -> bool {
     })
 }
 
-/// True if anybody, a tape or another, hears this thread's operations.
+/// Who hears an operation that begins now, where that is soon said.
+pub(crate) enum Hearing {
+    Nobody,
+    One(Rc<dyn Observer>),
+    /// Several, or tapes are suspended.
+    Others,
+}
+
 #[inline]
-pub(crate) fn is_heard() -> bool {
-    SCOPE.with(|scope| scope.count.get() > 0)
+pub(crate) fn hearing() -> Hearing {
+    SCOPE.with(|scope| match (scope.count.get(), scope.floor.get()) {
+        (0, _) => Hearing::Nobody,
+        (1, None) => {
+            scope.observers.borrow().first().cloned().map_or(Hearing::Others, Hearing::One)
+        }
+        _ => Hearing::Others,
+    })
 }
 
 /// The observers that hear an operation that begins now.

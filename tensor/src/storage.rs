@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ferrotape_kernels::buffer::Buffer;
+use ferrotape_kernels::buffer::{Buffer, Shared};
 use ferrotape_kernels::cuda::DeviceBuffer;
 
 use crate::device::Device;
@@ -44,6 +44,13 @@ impl<'a> Memory<'a> {
     }
 }
 
+impl From<Buffer> for Storage {
+    #[inline]
+    fn from(buffer: Buffer) -> Self {
+        Storage::of(buffer)
+    }
+}
+
 impl Storage {
     /// `bytes` of stale memory on `device`.
     #[inline]
@@ -62,6 +69,7 @@ impl Storage {
     }
 
     /// No memory at all, on the CPU.
+    #[inline]
     pub(crate) fn empty() -> Storage {
         Storage::of(Buffer::empty())
     }
@@ -108,7 +116,7 @@ impl Storage {
     pub(crate) fn exclusive(&mut self) -> Option<Memory<'_>> {
         let block = match self {
             Storage::Own(block) => block,
-            Storage::Of(tensor) => return Arc::get_mut(&mut tensor.0)?.storage.exclusive(),
+            Storage::Of(tensor) => return Shared::get_mut(&mut tensor.0)?.storage.exclusive(),
         };
         let external = block.buffer.is_external();
         let memory = Memory { buffer: &mut block.buffer, cuda: block.cuda.as_mut() };

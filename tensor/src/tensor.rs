@@ -3,7 +3,8 @@
 use std::cell::Cell;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
+
+use ferrotape_kernels::buffer::{Shared, Watch};
 
 use crate::apply::{Operand, apply_one};
 use crate::device::Device;
@@ -26,6 +27,7 @@ impl TensorId {
     }
 
     /// A new one. Threads take blocks of numbers, so that this is a plain increment.
+    #[inline]
     fn fresh() -> TensorId {
         const BLOCK: u64 = 1 << 16;
         static NEXT: AtomicU64 = AtomicU64::new(BLOCK);
@@ -44,16 +46,16 @@ impl TensorId {
 /// A tensor: `n`-dimensional, strided, on one device. Cheap to clone (clones share the value), `Send` and `Sync`; never
 /// changed while shared.
 #[derive(Clone)]
-pub struct Tensor(pub(crate) Arc<Inner>);
+pub struct Tensor(pub(crate) Shared<Inner>);
 
 /// Knows whether a value is still there, and does not keep it.
 #[derive(Clone)]
-pub struct WeakTensor(Weak<Inner>);
+pub struct WeakTensor(Watch<Inner>);
 
 impl WeakTensor {
     /// True while a clone of the tensor is somewhere.
     pub fn is_alive(&self) -> bool {
-        self.0.strong_count() > 0
+        self.0.is_alive()
     }
 }
 
@@ -77,6 +79,7 @@ pub(crate) struct Inner {
 
 impl Inner {
     /// Another value from here on.
+    #[inline]
     pub(crate) fn rename(&mut self, tag: Tag) {
         (self.id, self.tag) = (TensorId::fresh(), AtomicU64::new(tag.bits()));
     }
@@ -86,26 +89,34 @@ impl Tensor {
     pub(crate) fn from_parts(storage: Storage, layout: Layout, dtype: DType, tag: Tag) -> Tensor {
         let (len, contiguous) = (shape::len(&layout.shape), layout.is_contiguous());
         let (id, tag) = (TensorId::fresh(), AtomicU64::new(tag.bits()));
-        Tensor(Arc::new(Inner { id, tag, dtype, len, contiguous, layout, storage }))
+        Tensor(Shared::new(Inner { id, tag, dtype, len, contiguous, layout, storage }))
     }
 
     /// As [`from_parts`](Self::from_parts), row-major without gaps in all of a storage.
     pub(crate) fn whole(storage: Storage, shape: &[usize], dtype: DType, tag: Tag) -> Tensor {
-        let (len, layout) = (shape::len(shape), Layout::contiguous(few(shape)));
-        Tensor::dense(storage, layout, len, dtype, tag)
+        Tensor::dense(storage, shape, shape::len(shape), dtype, tag)
     }
 
-    /// As [`whole`](Self::whole), with a layout of `len` elements that is known to be such a one.
-    #[inline]
+    /// As [`whole`](Self::whole), of a shape that is known to have `len` elements. Small tensors take longer to make than to compute: each part
+    /// is written where it stays.
+    #[inline(always)]
     pub(crate) fn dense(
-        storage: Storage,
-        layout: Layout,
+        storage: impl Into<Storage>,
+        shape: &[usize],
         len: usize,
         dtype: DType,
         tag: Tag,
     ) -> Tensor {
-        let (id, tag) = (TensorId::fresh(), AtomicU64::new(tag.bits()));
-        Tensor(Arc::new(Inner { id, tag, dtype, len, contiguous: true, layout, storage }))
+        let inner = Inner {
+            id: TensorId::fresh(),
+            tag: AtomicU64::new(tag.bits()),
+            dtype,
+            len,
+            contiguous: true,
+            layout: Layout::scalar(),
+            storage: storage.into(),
+        };
+        Tensor(Shared::finished(inner, |inner| inner.layout.spread(shape)))
     }
 
     /// The same memory under a new name: another layout (which must lie inside it), perhaps another type.
@@ -119,23 +130,25 @@ impl Tensor {
 
     /// Gives the value a new name and tag; `None` if it is shared.
     pub(crate) fn rename(&mut self, tag: Tag) -> Option<()> {
-        Arc::get_mut(&mut self.0).map(|inner| inner.rename(tag))
+        Shared::get_mut(&mut self.0).map(|inner| inner.rename(tag))
     }
 
     /// Gives a copy of a value that value's name and tag, for it is the same value.
     pub(crate) fn restore_name(&mut self, id: TensorId, tag: Tag) {
-        if let Some(inner) = Arc::get_mut(&mut self.0) {
+        if let Some(inner) = Shared::get_mut(&mut self.0) {
             inner.id = id;
             inner.tag = AtomicU64::new(tag.bits());
         }
     }
 
     /// Names this value.
+    #[inline]
     pub fn id(&self) -> TensorId {
         self.0.id
     }
 
     /// Which listener watches it, if any.
+    #[inline]
     pub fn tag(&self) -> Tag {
         Tag::from_bits(self.0.tag.load(Ordering::Relaxed))
     }
@@ -149,15 +162,17 @@ impl Tensor {
 
     /// To ask later whether this value is still in use.
     pub fn downgrade(&self) -> WeakTensor {
-        WeakTensor(Arc::downgrade(&self.0))
+        WeakTensor(Shared::watch(&self.0))
     }
 
     /// Sizes, outermost first; empty for a scalar.
+    #[inline]
     pub fn shape(&self) -> &[usize] {
         &self.0.layout.shape
     }
 
     /// Number of dims.
+    #[inline]
     pub fn rank(&self) -> usize {
         self.shape().len()
     }
@@ -174,6 +189,7 @@ impl Tensor {
     }
 
     /// Number of elements.
+    #[inline]
     pub fn len(&self) -> usize {
         self.0.len
     }
@@ -184,16 +200,19 @@ impl Tensor {
     }
 
     /// Type of the elements.
+    #[inline]
     pub fn dtype(&self) -> DType {
         self.0.dtype
     }
 
     /// Where it lives.
+    #[inline]
     pub fn device(&self) -> Device {
         self.0.storage.device()
     }
 
     /// Shape, type and device.
+    #[inline]
     pub fn meta(&self) -> Meta {
         Meta { shape: few(self.shape()), dtype: self.0.dtype, device: self.device() }
     }
@@ -204,11 +223,13 @@ impl Tensor {
     }
 
     /// True if its elements lie row-major without gaps.
+    #[inline]
     pub fn is_contiguous(&self) -> bool {
         self.0.contiguous
     }
 
     /// Its elements on the CPU, stored as `T`, if they lie row-major without gaps.
+    #[inline]
     pub(crate) fn elements<T: ferrotape_kernels::Pod>(&self) -> Option<&[T]> {
         if !self.0.contiguous {
             return None;

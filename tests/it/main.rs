@@ -14,6 +14,7 @@ mod gradcheck;
 mod halves;
 mod indexing;
 mod layers;
+mod listeners;
 mod loader;
 mod memory;
 mod models;

@@ -31,14 +31,14 @@ static LIVE: Live = Live {
 static HELD: Held = Held { held: AtomicUsize::new(0), requests: AtomicU64::new(0) };
 
 /// Counts `size` bytes as live, if the limit allows; the total goes to [`reached`] once there is a block.
-#[inline]
+#[inline(always)]
 pub(super) fn reserve(size: usize) -> Result<usize> {
     let mut live = LIVE.live.load(Relaxed);
     loop {
         let limit = LIVE.limit.load(Relaxed);
         let after = match live.checked_add(size) {
             Some(after) if after <= limit => after,
-            _ => return Err(Error::OutOfMemory { requested: size, live, limit }),
+            _ => return Err(beyond(size, live, limit)),
         };
         // Compare and swap rather than add and take back: an overshoot would show, and could fail somebody else's request.
         match LIVE.live.compare_exchange_weak(live, after, Relaxed, Relaxed) {
@@ -60,6 +60,11 @@ pub(super) fn reached(live: usize) {
 #[inline]
 pub(super) fn unreserve(size: usize) {
     LIVE.live.fetch_sub(size, Relaxed);
+}
+
+#[cold]
+fn beyond(requested: usize, live: usize, limit: usize) -> Error {
+    Error::OutOfMemory { requested, live, limit }
 }
 
 /// The error for a request that the system, or nature, refused.

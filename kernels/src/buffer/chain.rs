@@ -2,7 +2,7 @@
 
 use std::ptr::NonNull;
 
-/// A list of free blocks of one class. It owns them.
+/// A list of free blocks of one size. It owns them.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Chain {
     head: Option<NonNull<Link>>,
@@ -30,7 +30,7 @@ impl Chain {
     /// Adds a block in front.
     ///
     /// # Safety
-    /// - `block` is owned by the caller, at least 64 bytes and 64-byte aligned, and goes over to the chain.
+    /// - `block` is owned by the caller, large and aligned enough for a word, and goes over to the chain.
     #[inline]
     pub(super) unsafe fn push(&mut self, block: NonNull<u8>) {
         let link = block.cast::<Link>();
@@ -72,7 +72,7 @@ impl Chain {
         part
     }
 
-    /// Puts all blocks of `other`, of the same class, in front.
+    /// Puts all blocks of `other`, of the same size, in front.
     pub(super) fn append(&mut self, other: Chain) {
         let Some(mut tail) = other.head else { return };
         // SAFETY: every link reached is a block that `other` owns.

@@ -18,7 +18,7 @@ pub(crate) struct Class {
 
 impl Class {
     /// The smallest class that holds `len >= 1` bytes; none beyond `isize::MAX`.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn of(len: usize) -> Option<Class> {
         let last = len.wrapping_sub(1);
         if last < 1024 {
@@ -54,7 +54,11 @@ impl Class {
     /// The most blocks of it that a thread keeps: 256 KiB, but 4 to 64 blocks.
     #[inline]
     pub(super) fn bound(self) -> usize {
-        ((256 << 10) / self.size).clamp(4, 64)
+        match self.size {
+            // What comes and goes most is spared the division.
+            ..=4096 => 64,
+            size => ((256 << 10) / size).max(4),
+        }
     }
 }
 

@@ -20,12 +20,13 @@ pub(super) struct Taken {
 }
 
 /// A block of `class`, counted as live.
-#[inline]
+// The usual ways of `take` and `put` are short and without calls: small operations spend much of their time here.
+#[inline(always)]
 pub(super) fn take(class: Class) -> Result<Taken> {
     let live = budget::reserve(class.size)?;
     let cached = match class.is_small() {
-        true => OWN.try_with(|own| own.take(class)).unwrap_or_else(|_| shelf(class.index).pop()),
-        false => shelf(class.index).pop(),
+        true => OWN.try_with(|own| own.take(class)).unwrap_or_else(|_| shelved(class)),
+        false => shelved(class),
     };
     let taken = match cached {
         Some(block) => Taken { block, fresh: false },
@@ -46,9 +47,22 @@ pub(super) unsafe fn put(block: NonNull<u8>, class: Class) {
     let kept = class.is_small() && OWN.try_with(|own| unsafe { own.put(block, class) }).is_ok();
     if !kept {
         // SAFETY: as above; `try_with` did not run the closure.
-        unsafe { shelf(class.index).push(block) };
+        unsafe { shelve(block, class) };
     }
     budget::unreserve(class.size);
+}
+
+#[cold]
+fn shelved(class: Class) -> Option<NonNull<u8>> {
+    shelf(class.index).pop()
+}
+
+/// # Safety
+/// - As for [`Chain::push`], and `block` is of `class`.
+#[cold]
+unsafe fn shelve(block: NonNull<u8>, class: Class) {
+    // SAFETY: the caller's duty.
+    unsafe { shelf(class.index).push(block) };
 }
 
 /// Makes sure that the shelf holds `count` blocks of `class`.
@@ -136,20 +150,17 @@ thread_local! {
 }
 
 impl Own {
-    #[inline]
+    #[inline(always)]
     fn take(&self, class: Class) -> Option<NonNull<u8>> {
         if self.drains.get() != DRAINS.load(Relaxed) {
             self.drain();
         }
         let own = &self.chains[class.index];
         let mut chain = own.get();
-        if chain.count() == 0 {
-            // One block: more would be missing where another thread looks next, and that would ask the system.
-            return shelf(class.index).pop();
-        }
-        let block = chain.pop();
+        // Of a shelf one block: more would be missing where another thread looks next, and that would ask the system.
+        let Some(block) = chain.pop() else { return shelved(class) };
         own.set(chain);
-        block
+        Some(block)
     }
 
     /// # Safety
@@ -160,14 +171,22 @@ impl Own {
         let mut chain = own.get();
         // SAFETY: the caller's duty.
         unsafe { chain.push(block) };
-        if chain.count() > class.bound() {
-            let spilled = chain.cut(class.bound() / 2);
-            shelf(class.index).append(spilled);
-        }
         own.set(chain);
+        if chain.count() > class.bound() {
+            self.spill(class);
+        }
         if self.drains.get() != DRAINS.load(Relaxed) {
             self.drain();
         }
+    }
+
+    /// Puts half of what is kept of a class on its shelf.
+    #[cold]
+    fn spill(&self, class: Class) {
+        let own = &self.chains[class.index];
+        let mut chain = own.get();
+        shelf(class.index).append(chain.cut(class.bound() / 2));
+        own.set(chain);
     }
 
     /// Puts all of them on the shelves.

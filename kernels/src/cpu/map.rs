@@ -78,6 +78,7 @@ unsafe impl<T: Send + Sync> Send for Pointer<T> {}
 ///
 /// # Errors
 /// [`Contract`](crate::Error::Contract) if the lengths differ.
+#[inline]
 pub fn unary<T: Float>(op: UnaryOp, x: Source<'_, T>, out: &mut [T]) -> Result<()> {
     float::unary(op, x, out)
 }
@@ -86,12 +87,18 @@ pub fn unary<T: Float>(op: UnaryOp, x: Source<'_, T>, out: &mut [T]) -> Result<(
 ///
 /// # Errors
 /// [`Contract`](crate::Error::Contract) if the shapes differ.
+#[inline]
 pub fn binary<T: Float>(
     op: BinaryOp,
     a: Source<'_, T>,
     b: Source<'_, T>,
     out: &mut [T],
 ) -> Result<()> {
+    if let (Source::Slice(x), Source::Slice(y)) = (&a, &b)
+        && float::binary_slices(op, [x, y], out)
+    {
+        return Ok(());
+    }
     float::binary(op, a, b, out)
 }
 

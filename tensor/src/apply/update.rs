@@ -1,7 +1,6 @@
 //! Operations that change their operands: assignments and optimizer steps.
 
-use std::sync::Arc;
-
+use ferrotape_kernels::buffer::Shared;
 use smallvec::SmallVec;
 
 use super::Operand;
@@ -44,7 +43,7 @@ pub(super) fn update(op: &Op, operands: &mut [Operand<'_>], tag: Tag) -> Result<
     }
     let mut owned: SmallVec<[&mut Inner; 4]> = SmallVec::new();
     for target in &mut targets {
-        match Arc::get_mut(&mut target.0) {
+        match Shared::get_mut(&mut target.0) {
             Some(inner) => owned.push(inner),
             None => return Err(Error::argument(op.name(), "a changed operand is named twice")),
         }
@@ -92,7 +91,7 @@ fn own_memory(op: &Op, target: &mut Tensor, stale: bool) -> Result<()> {
 pub(super) fn is_whole(tensor: &mut Tensor) -> bool {
     let bytes = tensor.len() * tensor.dtype().size();
     let whole = tensor.layout().offset == 0 && tensor.is_contiguous();
-    let Some(inner) = Arc::get_mut(&mut tensor.0).filter(|_| whole) else {
+    let Some(inner) = Shared::get_mut(&mut tensor.0).filter(|_| whole) else {
         return false;
     };
     inner.storage.exclusive().is_some_and(|memory| memory.len() == bytes)

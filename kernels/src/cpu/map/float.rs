@@ -14,7 +14,7 @@ use crate::cpu::simd::{Four, Simd};
 use crate::cpu::{copy, simd};
 use crate::element::Float;
 use crate::elementwise::{BinaryFormula, BinaryOp, BinaryVisitor, UnaryFormula, UnaryOp};
-use crate::elementwise::{UnaryVisitor, WideBinaryFormula, WideUnaryFormula, binary};
+use crate::elementwise::{UnaryVisitor, WideBinaryFormula, WideUnaryFormula};
 use crate::error::{Result, require};
 use crate::strided::{Dims, LoopNest};
 
@@ -146,49 +146,52 @@ struct Rows<T> {
 
 /// `rows` rows of `len` elements of `out = op(a, b)`; `out` is contiguous.
 #[derive(Clone, Copy)]
-struct BinaryRows<T, F> {
+struct BinaryRows<T> {
     a: Rows<T>,
     b: Rows<T>,
     out: *mut T,
     rows: usize,
     len: usize,
-    formula: PhantomData<F>,
 }
+
+/// The kernel of a formula, over rows that are not copied on the way to it: they may be very short.
+struct RunRows<'a, T, F>(&'a BinaryRows<T>, PhantomData<F>);
 
 /// One vector of one value, for every ISA.
 #[repr(align(64))]
 struct Spread<T>([MaybeUninit<T>; 16]);
 
-impl<T: Float, F: BinaryFormula> Kernel<T> for BinaryRows<T, F> {
+impl<T: Float, F: BinaryFormula> Kernel<T> for RunRows<'_, T, F> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) {
+        let BinaryRows { a, b, out, rows, len } = *self.0;
         let mut spread_a = Spread([MaybeUninit::uninit(); 16]);
         let mut spread_b = Spread([MaybeUninit::uninit(); 16]);
-        let (mut row_a, mut row_b, mut out) = (self.a.pointer, self.b.pointer, self.out);
-        for _ in 0..self.rows {
+        let (mut row_a, mut row_b, mut out) = (a.pointer, b.pointer, out);
+        for _ in 0..rows {
             // SAFETY: rows lie where the contract of `binary_rows` says; a vector has at most 16
             // lanes. Each vector is read before it is written, so an operand may be the output.
             unsafe {
-                let (a, mask_a) = spread(s, row_a, self.a.one_value, &mut spread_a);
-                let (b, mask_b) = spread(s, row_b, self.b.one_value, &mut spread_b);
+                let (x, mask_x) = spread(s, row_a, a.one_value, &mut spread_a);
+                let (y, mask_y) = spread(s, row_b, b.one_value, &mut spread_b);
                 let mut i = 0;
-                while i + S::LANES <= self.len {
-                    let y = F::apply(s, s.load(a.add(i & mask_a)), s.load(b.add(i & mask_b)));
-                    s.store(out.add(i), y);
+                while i + S::LANES <= len {
+                    let z = F::apply(s, s.load(x.add(i & mask_x)), s.load(y.add(i & mask_y)));
+                    s.store(out.add(i), z);
                     i += S::LANES;
                 }
-                if i < self.len {
-                    let rest = self.len - i;
-                    let x = s.load_first(a.add(i & mask_a), rest);
-                    let y = F::apply(s, x, s.load_first(b.add(i & mask_b), rest));
-                    s.store_first(out.add(i), y, rest);
+                if i < len {
+                    let rest = len - i;
+                    let x = s.load_first(x.add(i & mask_x), rest);
+                    let z = F::apply(s, x, s.load_first(y.add(i & mask_y), rest));
+                    s.store_first(out.add(i), z, rest);
                 }
-                out = out.add(self.len);
+                out = out.add(len);
             }
-            row_a = row_a.wrapping_offset(self.a.row_stride);
-            row_b = row_b.wrapping_offset(self.b.row_stride);
+            row_a = row_a.wrapping_offset(a.row_stride);
+            row_b = row_b.wrapping_offset(b.row_stride);
         }
     }
 }
@@ -214,21 +217,20 @@ unsafe fn spread<T: Float, S: simd::Simd<T>>(
     }
 }
 
-/// The visitor that runs [`BinaryRows`]; the formula it starts with is replaced.
-struct RunBinary<T>(BinaryRows<T, binary::Add>);
+/// The visitor that runs [`BinaryRows`].
+struct RunBinary<'a, T>(&'a BinaryRows<T>);
 
-impl<T: Float> BinaryVisitor for RunBinary<T> {
+impl<T: Float> BinaryVisitor for RunBinary<'_, T> {
     type Output = ();
 
     #[inline]
     fn visit<F: BinaryFormula>(self) {
-        let BinaryRows { a, b, out, rows, len, .. } = self.0;
-        T::dispatch(BinaryRows { a, b, out, rows, len, formula: PhantomData::<F> });
+        T::dispatch(RunRows(self.0, PhantomData::<F>));
     }
 
     #[inline]
     fn visit_wide<F: WideBinaryFormula>(self) {
-        let BinaryRows { a, b, out, rows, len, .. } = self.0;
+        let BinaryRows { a, b, out, rows, len } = *self.0;
         for row in 0..rows {
             let place = |rows: Rows<T>| {
                 let start = rows.pointer.wrapping_offset(row as isize * rows.row_stride);
@@ -253,7 +255,7 @@ unsafe fn binary_rows<T: Float>(
     out: *mut T,
     (rows, len): (usize, usize),
 ) {
-    op.visit(RunBinary(BinaryRows { a, b, out, rows, len, formula: PhantomData }));
+    op.visit(RunBinary(&BinaryRows { a, b, out, rows, len }));
 }
 
 /// How an operand of the whole problem lies.
@@ -283,6 +285,19 @@ fn lie<T: Float>(source: &Source<'_, T>, out: Pointer<T>) -> (Pointer<T>, Lie) {
     }
 }
 
+/// `out = op(a, b)` of slices, if they have one length and are no work for a team.
+#[inline]
+pub(super) fn binary_slices<T: Float>(op: BinaryOp, [a, b]: [&[T]; 2], out: &mut [T]) -> bool {
+    let len = out.len();
+    let short = (a.len(), b.len()) == (len, len) && len <= PIECE;
+    if short {
+        let row = |x: &[T]| Rows { pointer: x.as_ptr(), row_stride: 0, one_value: false };
+        // SAFETY: all three have `len` elements, and the output is borrowed apart.
+        unsafe { binary_rows(op, row(a), row(b), out.as_mut_ptr(), (1, len)) };
+    }
+    short
+}
+
 /// See [`super::binary`].
 pub(super) fn binary<T: Float>(
     op: BinaryOp,
@@ -291,15 +306,6 @@ pub(super) fn binary<T: Float>(
     out: &mut [T],
 ) -> Result<()> {
     let len = out.len();
-    if let (Source::Slice(x), Source::Slice(y)) = (&a, &b)
-        && (x.len(), y.len()) == (len, len)
-        && len <= PIECE
-    {
-        let row = |pointer| Rows { pointer, row_stride: 0, one_value: false };
-        // SAFETY: all three have `len` elements, and the output is borrowed apart.
-        unsafe { binary_rows(op, row(x.as_ptr()), row(y.as_ptr()), out.as_mut_ptr(), (1, len)) };
-        return Ok(());
-    }
     for source in [&a, &b] {
         match source {
             Source::View(view) => same_length(view, len)?,

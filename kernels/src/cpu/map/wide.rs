@@ -73,6 +73,7 @@ pub(super) fn two<F: WideBinaryFormula>(a: &Tile, b: &Tile, y: &mut Tile, n: usi
 /// # Safety
 /// - `x .. x + len` must be readable and `out .. out + len` writable; they are the same or
 ///   disjoint.
+#[inline(never)]
 pub(super) unsafe fn unary_row<T: Float>(f: One, x: *const T, out: *mut T, len: usize) {
     let (mut from, mut to) = (Tile([0.0; TILE]), Tile([0.0; TILE]));
     let mut i = 0;
@@ -93,6 +94,7 @@ pub(super) unsafe fn unary_row<T: Float>(f: One, x: *const T, out: *mut T, len: 
 /// # Safety
 /// - An operand must be readable for `len` elements (1 if its step is 0), `out` writable for `len`;
 ///   an operand overlaps `out` only if it is exactly `out`.
+#[inline(never)]
 pub(super) unsafe fn binary_row<T: Float>(
     f: Two,
     (a, a_step): (*const T, usize),
