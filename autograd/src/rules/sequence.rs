@@ -111,7 +111,10 @@ fn fused(
     let c0 = if lstm { next(true)? } else { None };
     let hidden_gates = if gru { next(true)? } else { None };
     let states = if settings.projection { next(true)? } else { None };
-    let recurrent = hidden_gates.as_ref().unwrap_or(&gates);
+    // What several gradients are made of.
+    let gate_rows = rows(&gates)?;
+    let hidden_rows = hidden_gates.as_ref().map(rows).transpose()?;
+    let recurrent_rows = hidden_rows.as_ref().unwrap_or(&gate_rows);
 
     let mut found: Gradients = operands.iter().map(|_| None).collect();
     let wants = |place: usize| needed.get(place).copied().unwrap_or(false);
@@ -120,17 +123,17 @@ fn fused(
     }
     if wants(at.w_ih) {
         let x = within(operands[0], at.lengths.map(|place| operands[place]))?;
-        found[at.w_ih] = Some(rows(&gates).t().matmul(rows(&x))?);
+        found[at.w_ih] = Some(gate_rows.t().matmul(rows(&x))?);
     }
     if wants(at.w_hh) {
-        found[at.w_hh] = Some(rows(recurrent).t().matmul(rows(&before))?);
+        found[at.w_hh] = Some(recurrent_rows.t().matmul(rows(&before))?);
     }
     if let Some(first) = at.biases {
-        let sum = if wants(first) { Some(rows(&gates)?.sum(0)?) } else { None };
+        let sum = if wants(first) { Some(gate_rows.sum(0)?) } else { None };
         if wants(first + 1) {
             found[first + 1] = match (&sum, gru) {
                 (Some(sum), false) => Some(sum.clone()),
-                _ => Some(rows(recurrent)?.sum(0)?),
+                _ => Some(recurrent_rows.sum(0)?),
             };
         }
         found[first] = sum;
