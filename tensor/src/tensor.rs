@@ -229,7 +229,7 @@ impl Tensor {
     }
 
     /// Its elements on the CPU, stored as `T`, if they lie row-major without gaps.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn elements<T: ferrotape_kernels::Pod>(&self) -> Option<&[T]> {
         if !self.0.contiguous {
             return None;

@@ -18,6 +18,7 @@ use crate::op::{Meta, Op};
 use crate::tensor::Tensor;
 
 /// What is computed of the elements of one or two tensors.
+#[derive(Clone, Copy)]
 enum Work {
     Unary(UnaryOp),
     Binary(BinaryOp),
@@ -56,10 +57,11 @@ pub(super) fn plain(op: &Op, operands: &[Operand<'_>]) -> Option<Result<Tensor>>
             (&sizes[..], m.checked_mul(n).filter(|&len| len > 0 && len < 1 << 40)?)
         }
     };
-    let output = Planned { op, work, elements: [x, y], shape, len, tag };
+    // Put together where it is needed: it need not lie in memory for the short one of the two ways.
+    let output = || Planned { op, work, elements: [x, y], shape, len, tag };
     Some(match &hearing {
-        Hearing::One(listener) => announced(&**listener, &[a, b][..operands.len()], output),
-        _ => output.made(),
+        Hearing::One(listener) => announced(&**listener, &[a, b][..operands.len()], output()),
+        _ => output().made(),
     })
 }
 

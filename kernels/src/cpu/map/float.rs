@@ -248,6 +248,7 @@ impl<T: Float> BinaryVisitor for RunBinary<'_, T> {
 /// - Row `r` of an operand, `pointer + r * row_stride`, must be readable for `len` elements (1 if
 ///   `one_value`), `out` writable for `rows * len`.
 /// - An operand overlaps `out` only if it is exactly `out`.
+#[inline]
 unsafe fn binary_rows<T: Float>(
     op: BinaryOp,
     a: Rows<T>,
@@ -286,7 +287,7 @@ fn lie<T: Float>(source: &Source<'_, T>, out: Pointer<T>) -> (Pointer<T>, Lie) {
 }
 
 /// `out = op(a, b)` of slices, if they have one length and are no work for a team.
-#[inline]
+#[inline(always)]
 pub(super) fn binary_slices<T: Float>(op: BinaryOp, [a, b]: [&[T]; 2], out: &mut [T]) -> bool {
     let len = out.len();
     let short = (a.len(), b.len()) == (len, len) && len <= PIECE;
