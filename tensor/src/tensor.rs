@@ -89,7 +89,8 @@ impl Tensor {
     pub(crate) fn from_parts(storage: Storage, layout: Layout, dtype: DType, tag: Tag) -> Tensor {
         let (len, contiguous) = (shape::len(&layout.shape), layout.is_contiguous());
         let (id, tag) = (TensorId::fresh(), AtomicU64::new(tag.bits()));
-        Tensor(Shared::new(Inner { id, tag, dtype, len, contiguous, layout, storage }))
+        let inner = || Inner { id, tag, dtype, len, contiguous, layout, storage };
+        Tensor(Shared::finished(inner, |_| ()))
     }
 
     /// As [`from_parts`](Self::from_parts), row-major without gaps in all of a storage.
@@ -107,7 +108,7 @@ impl Tensor {
         dtype: DType,
         tag: Tag,
     ) -> Tensor {
-        let inner = Inner {
+        let inner = || Inner {
             id: TensorId::fresh(),
             tag: AtomicU64::new(tag.bits()),
             dtype,

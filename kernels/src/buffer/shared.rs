@@ -64,17 +64,18 @@ impl<T> Shared<T> {
     /// A value with one owner. Aborts where the system has no memory, as a `Box` does.
     #[inline(always)]
     pub fn new(value: T) -> Shared<T> {
-        Self::finished(value, |_| ())
+        Self::finished(|| value, |_| ())
     }
 
-    /// A value that `finish` completes where it stays. (What is written and then copied at once is waited for by the processor.)
+    /// A value that is made, and completed by `finish`, where it stays. (What is written and then copied at once is waited for by the
+    /// processor.)
     #[inline(always)]
-    pub fn finished(value: T, finish: impl FnOnce(&mut T)) -> Shared<T> {
+    pub fn finished(make: impl FnOnce() -> T, finish: impl FnOnce(&mut T)) -> Shared<T> {
         const { assert!(size_of::<Counted<T>>() <= SIZE && align_of::<Counted<T>>() <= ALIGN) }
         let pointer = take().cast::<Counted<T>>();
         let (owners, holders) = (AtomicUsize::new(1), AtomicUsize::new(1));
         // SAFETY: a block of our own, large and aligned enough, as asserted.
-        unsafe { pointer.write(Counted { owners, holders, value }) };
+        unsafe { pointer.write(Counted { owners, holders, value: make() }) };
         let mut shared = Shared { pointer, owns: PhantomData };
         // SAFETY: its only owner, just made.
         finish(unsafe { &mut shared.pointer.as_mut().value });

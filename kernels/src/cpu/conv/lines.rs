@@ -4,6 +4,7 @@
 use super::product::PatchProduct;
 use super::tiles::{ask_early, share};
 use crate::buffer::List;
+use crate::cpu::gemm::microkernel::opaque;
 use crate::cpu::gemm::{Activation, Dispatch, work_ns};
 use crate::cpu::isa::Kernel;
 use crate::cpu::parallel::{self, Shared};
@@ -144,21 +145,56 @@ impl<T: Float> Lines<'_, T> {
             let start = (row / R * chunks + index) * each;
             let next = self.next.get(start..).unwrap_or_default();
             next[..each.min(next.len())].iter().step_by(line).for_each(|next| ask_early(next));
-            let mut offsets = [vectors[0].offset; V];
-            for (offset, vector) in offsets.iter_mut().zip(vectors) {
-                *offset = vector.offset;
+            let mut images = [self.images.wrapping_add(vectors[0].offset); V];
+            for (image, vector) in images.iter_mut().zip(vectors) {
+                *image = self.images.wrapping_add(vector.offset);
             }
             // SAFETY: vectors of the image.
-            let sums = unsafe { self.sums::<S, R, V>(s, row, &offsets) };
-            for (r, sums) in sums.iter().enumerate() {
-                for (v, sum) in sums.iter().enumerate() {
-                    if v < vectors.len() {
-                        let to = self.out.wrapping_add((row + r) * plane + vectors[v].place);
-                        if (v * S::LANES).is_multiple_of(64 / size_of::<T>()) {
-                            ask_early(to.wrapping_add(AHEAD * R * plane));
+            let mut sums = unsafe { self.sums::<S, R, V>(s, row, images.map(opaque)) };
+            let out = self.out.wrapping_add(row * plane);
+            for (r, sums) in sums.iter_mut().enumerate() {
+                self.finish(s, row + r, sums);
+            }
+            // SAFETY: vectors of the output.
+            unsafe {
+                match <&[Vector; V]>::try_from(vectors) {
+                    // They are all as long as this one.
+                    Ok(vectors) if vectors[0].len == S::LANES => {
+                        for (r, sums) in sums.iter().enumerate() {
+                            for (vector, sum) in vectors.iter().zip(sums) {
+                                let to = out.wrapping_add(r * plane + vector.place);
+                                ask_early(to.wrapping_add(AHEAD * R * plane));
+                                s.store(to, *sum);
+                            }
                         }
-                        // SAFETY: a vector of the output.
-                        unsafe { self.store(s, row + r, vectors[v], *sum, to) };
+                    }
+                    _ => self.store_some(s, out, vectors, &sums),
+                }
+            }
+        }
+    }
+
+    /// Fewer vectors, or shorter ones.
+    ///
+    /// # Safety
+    /// - They must exist in `R` channels from `out` on.
+    #[inline(always)]
+    unsafe fn store_some<S: Simd<T>, const R: usize, const V: usize>(
+        &self,
+        s: S,
+        out: *mut T,
+        vectors: &[Vector],
+        sums: &[[S::V; V]; R],
+    ) {
+        let plane = self.p.places[0] * self.p.places[1];
+        for (r, sums) in sums.iter().enumerate() {
+            for (vector, sum) in vectors.iter().zip(sums) {
+                let to = out.wrapping_add(r * plane + vector.place);
+                // SAFETY: by the caller's contract.
+                unsafe {
+                    match vector.len == S::LANES {
+                        true => s.store(to, *sum),
+                        false => s.store_first(to, *sum, vector.len),
                     }
                 }
             }
@@ -174,7 +210,7 @@ impl<T: Float> Lines<'_, T> {
         &self,
         s: S,
         row: usize,
-        offsets: &[usize; V],
+        images: [*const T; V],
     ) -> [[S::V; V]; R] {
         let taps = self.p.taps;
         let zero = s.splat(T::ZERO);
@@ -187,11 +223,10 @@ impl<T: Float> Lines<'_, T> {
             }
             let mut parts = [[zero; V]; R];
             for (l, step) in taps[steps].iter().enumerate() {
-                let from = self.images.wrapping_add(*step);
                 let mut places = [zero; V];
-                for (place, offset) in places.iter_mut().zip(offsets) {
+                for (place, image) in places.iter_mut().zip(images) {
                     // SAFETY: a vector of the image.
-                    *place = unsafe { s.load(from.wrapping_add(*offset)) };
+                    *place = unsafe { s.load(image.wrapping_add(*step)) };
                 }
                 for (weight, parts) in weights.iter().zip(&mut parts) {
                     // SAFETY: a weight of an existing channel.
@@ -210,23 +245,16 @@ impl<T: Float> Lines<'_, T> {
         sums
     }
 
-    /// Finishes a vector of a channel.
-    ///
-    /// # Safety
-    /// - The channel and the places must exist.
+    /// What follows the sums of a channel.
     #[inline(always)]
-    unsafe fn store<S: Simd<T>>(&self, s: S, row: usize, vector: Vector, sum: S::V, to: *mut T) {
-        let mut x = sum;
+    fn finish<S: Simd<T>, const V: usize>(&self, s: S, row: usize, sums: &mut [S::V; V]) {
         if let Some(bias) = self.p.bias {
-            x = s.add(x, s.splat(bias[row]));
+            let bias = s.splat(bias[row]);
+            *sums = sums.map(|sum| s.add(sum, bias));
         }
         if self.p.activation == Activation::Relu {
             // The second operand is kept if it is NaN.
-            x = s.max_second(s.splat(T::ZERO), x);
-        }
-        // SAFETY: by the caller's contract.
-        unsafe {
-            if vector.len == S::LANES { s.store(to, x) } else { s.store_first(to, x, vector.len) }
+            *sums = sums.map(|sum| s.max_second(s.splat(T::ZERO), sum));
         }
     }
 }

@@ -111,10 +111,11 @@ pub(crate) unsafe fn multiply<T: Float>(d: Dispatch, p: &Product<'_, T>) -> Resu
     let blocking = Blocking { by_rows, ..blocking };
     let plan = Plan { blocking, a, b, sums, chunk, apart: false };
     // A panel of B that is packed by one piece is in L2 when it is used, and was fetched before; shared ones make pieces of rows, too.
+    let row = p.k.len().clamp(1, KC) * size_of::<T>();
     let one_block = match d.team && p.n.div_ceil(chunk) < PIECES {
         _ if by_rows && d.team => 0,
-        _ if by_rows && plan.a.is_some() => A_BLOCK / (KC * size_of::<T>()),
-        _ if by_rows => PACKED_BLOCK / (KC * size_of::<T>()),
+        _ if by_rows && plan.a.is_some() => A_BLOCK / row,
+        _ if by_rows => PACKED_BLOCK / row,
         true if plan.a.is_some() => 512,
         true => 2 * blocking.mc,
         false => MC_PACKED,
