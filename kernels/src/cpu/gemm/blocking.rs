@@ -26,9 +26,6 @@ pub(super) const A_BLOCK: usize = 640 << 10;
 /// The same for a packed A.
 pub(super) const PACKED_BLOCK: usize = 400 << 10;
 
-/// Rows from which on a team splits so, too.
-pub(super) const SHARED_ROWS: usize = 384;
-
 /// Elements of A that are packed at a time where one row block covers all of m.
 pub(super) const A_WINDOW: usize = 1 << 20;
 

@@ -14,7 +14,7 @@ use super::Dispatch;
 use super::blocked::blocked;
 use super::blocking::{
     A_BLOCK, A_RESIDENT, A_WINDOW, Blocking, KC, L2, MC_PACKED, PACKED_BLOCK, PANEL_PAGES, PIECE,
-    PIECE_COLUMNS, PIECES, SHARED_ROWS, TileKind, blocking,
+    PIECE_COLUMNS, PIECES, TileKind, blocking,
 };
 use super::microkernel::packs;
 use super::output::Output;
@@ -90,7 +90,9 @@ pub(crate) unsafe fn multiply<T: Float>(d: Dispatch, p: &Product<'_, T>) -> Resu
         return swapped::multiply(d, p);
     }
     let blocking = blocking::<T>(d, tile_kind(p));
-    let by_rows = blocking.by_rows && (!d.team || p.m >= SHARED_ROWS);
+    // A team, too, where there are many and nothing of A is to be packed.
+    let along_k = p.a.strided().is_some_and(|a| a.k_stride == 1);
+    let by_rows = blocking.by_rows && (!d.team || (along_k && p.m > MC_PACKED));
     let panels = p.n.div_ceil(blocking.nr);
     let a = p.a.strided().and_then(|a| in_place(a, p.m, panels, by_rows));
     let mut sum_buffer = match p.finish.accumulate && p.k_total > KC {
