@@ -39,29 +39,33 @@ pub(super) fn blocked<T: Float>(d: Dispatch, p: &Product<'_, T>, plan: &Plan<'_,
                         Rows::Packed(packed.as_ptr())
                     }
                 };
-                if !plan.blocking.by_rows && d.team {
-                    multiply_pieces(d, p, plan, block, rows, a, columns.clone(), b);
-                    continue;
-                }
-                // LOOP IC: rows in balanced steps of MC at most, as many for each thread.
+                // LOOP IC: rows in balanced steps; for a team whose threads do not each have many, times chunks of columns.
                 let tiles = rows[1].div_ceil(mr);
-                let row_blocks = match (plan.blocking.by_rows, d.team) {
-                    (false, _) => 1,
-                    (true, false) => rows[1].div_ceil(MC),
-                    (true, true) => rows[1].div_ceil(MC).next_multiple_of(parallel::threads()),
+                let (row_blocks, chunk) = match (plan.blocking.by_rows, d.team) {
+                    (true, false) => (rows[1].div_ceil(MC), columns.len()),
+                    (true, true) => {
+                        (rows[1].div_ceil(MC).next_multiple_of(parallel::threads()), columns.len())
+                    }
+                    (false, true) => (rows[1].div_ceil(MC), plan.chunk),
+                    (false, false) => (1, columns.len()),
                 };
+                let chunks = columns.len().div_ceil(chunk);
                 let work = work_ns(rows[1], columns.len(), p.block(block).len());
                 let shared = Shared::new(&mut *b);
-                let multiply = |index| {
+                let multiply = |piece| {
+                    let (index, part) = (piece % row_blocks, piece / row_blocks);
                     let some = tile_start(tiles, row_blocks, index)
                         ..tile_start(tiles, row_blocks, index + 1);
+                    let from = part * chunk;
+                    let columns =
+                        columns.start + from..columns.end.min(columns.start + from + chunk);
+                    let b = shared.as_ptr().wrapping_add(from * KC);
                     let packs = !d.team && row == 0 && index == 0;
-                    let b = shared.as_ptr();
-                    multiply_rows(d, p, plan, block, rows, some, a, columns.clone(), b, packs);
+                    multiply_rows(d, p, plan, block, rows, some, a, columns, b, packs);
                 };
                 match d.team {
-                    true => parallel::run(row_blocks, work, &multiply),
-                    false => (0..row_blocks).for_each(multiply),
+                    true => parallel::run(row_blocks * chunks, work, &multiply),
+                    false => (0..row_blocks * chunks).for_each(multiply),
                 }
             }
         }
@@ -69,7 +73,8 @@ pub(super) fn blocked<T: Float>(d: Dispatch, p: &Product<'_, T>, plan: &Plan<'_,
     Ok(())
 }
 
-/// LOOP JR on one thread: a row block, some tiles of `rows`, times the panels of B, which it packs first if told to.
+/// LOOP JR of a piece: a row block, some tiles of `rows`, times the panels of some columns of B, from `b` on, which it packs first if
+/// told to.
 #[allow(clippy::too_many_arguments)]
 fn multiply_rows<T: Float>(
     d: Dispatch,
@@ -109,43 +114,6 @@ fn multiply_rows<T: Float>(
             sliver.compute(d, &plan.blocking);
         }
     }
-}
-
-/// LOOPS IC and JR of a team: pieces of row blocks times chunks of columns, both packed.
-#[allow(clippy::too_many_arguments)]
-fn multiply_pieces<T: Float>(
-    d: Dispatch,
-    p: &Product<'_, T>,
-    plan: &Plan<'_, T>,
-    block: usize,
-    rows: [usize; 2],
-    a: Rows<T>,
-    columns: Range<usize>,
-    b: &mut [T],
-) {
-    let Blocking { mr, nr, mc, .. } = plan.blocking;
-    let tiles = rows[1].div_ceil(mr);
-    let row_blocks = rows[1].div_ceil(mc);
-    let chunks = columns.len().div_ceil(plan.chunk);
-    let k = p.block(block).len();
-    let b = Shared::new(b);
-    let work = work_ns(rows[1], columns.len(), k);
-    parallel::run(row_blocks * chunks, work, &|piece| {
-        let (row_block, chunk) = (piece % row_blocks, piece / row_blocks);
-        let start = columns.start + chunk * plan.chunk;
-        let end = columns.end.min(start + plan.chunk);
-        for j in (start..end).step_by(nr) {
-            let mut sliver = p.sliver(plan, block, rows, a, j..end.min(j + nr));
-            sliver.tiles = tile_start(tiles, row_blocks, row_block)
-                ..tile_start(tiles, row_blocks, row_block + 1);
-            let panel = b.as_ptr().wrapping_add((j - columns.start) * KC);
-            sliver.b = panel;
-            let next = panel.wrapping_add(nr * KC);
-            sliver.fetch_packed(next);
-            // SAFETY: a panel inside the product.
-            unsafe { sliver.compute(d, &plan.blocking) };
-        }
-    });
 }
 
 /// Packs panels of B, `nr * KC` elements apart.

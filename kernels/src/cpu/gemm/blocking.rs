@@ -15,8 +15,8 @@ pub(super) const NC: usize = 4096;
 /// Rows of A that a team packs at a time.
 pub(super) const MC_PACKED: usize = 1024;
 
-/// Rows of A that one thread multiplies by all panels of B where L2 is what holds it up ([`Blocking::by_rows`]): they leave room in L2
-/// for the panel, the next one and C.
+/// Rows of A that are multiplied by many panels of B, by a team or where L2 is what holds one thread up ([`Blocking::by_rows`]): they leave
+/// room in L2 for the panel, the next one and C.
 pub(super) const MC: usize = 144;
 
 /// Bytes of a block of A up to which it is not split so: it stays in L2, if with less room to spare, and B need not be kept for
@@ -41,7 +41,7 @@ pub(super) const PIECE_COLUMNS: usize = 512;
 /// The largest tile, in elements.
 pub(super) const TILE_MAX: usize = 6 * 64;
 
-/// A register tile of at most `mr` rows and `vectors` vectors of columns, and the rows `mc` whose part of A stays in L2.
+/// A register tile of at most `mr` rows and `nr` columns, and how rows are gone through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Blocking {
     /// Rows of a tile.
@@ -50,9 +50,7 @@ pub(crate) struct Blocking {
     pub(super) lanes: usize,
     /// Columns of a tile.
     pub(super) nr: usize,
-    /// Rows of a team's L2 block, a multiple of `mr`.
-    pub(super) mc: usize,
-    /// One thread, too, splits rows. A tile of 512-bit vectors takes as little time as its part of B takes to come from L2, so that A
+    /// One thread, too, splits rows in blocks of [`MC`]. A tile of 512-bit vectors takes as little time as its part of B takes to come from L2, so that A
     /// must not come from L3; half that speed leaves time, and fewer, longer runs through B and C are better.
     pub(super) by_rows: bool,
 }
@@ -172,5 +170,5 @@ pub(super) fn blocking<T: Float>(dispatch: Dispatch, kind: TileKind) -> Blocking
     let (mr, vectors) = tile_of(vector, kind);
     let lanes = vector / size_of::<T>();
     let by_rows = vector == 64 && !computes_halves();
-    Blocking { mr, lanes, nr: vectors * lanes, mc: MC, by_rows }
+    Blocking { mr, lanes, nr: vectors * lanes, by_rows }
 }

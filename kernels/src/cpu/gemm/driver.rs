@@ -13,8 +13,8 @@ use std::ops::Range;
 use super::Dispatch;
 use super::blocked::blocked;
 use super::blocking::{
-    A_BLOCK, A_RESIDENT, A_WINDOW, Blocking, KC, L2, MC_PACKED, PACKED_BLOCK, PANEL_PAGES, PIECE,
-    PIECE_COLUMNS, PIECES, TileKind, blocking,
+    A_BLOCK, A_RESIDENT, A_WINDOW, Blocking, KC, L2, MC, MC_PACKED, PACKED_BLOCK, PANEL_PAGES,
+    PIECE, PIECE_COLUMNS, PIECES, TileKind, blocking,
 };
 use super::microkernel::packs;
 use super::output::Output;
@@ -119,7 +119,7 @@ pub(crate) unsafe fn multiply<T: Float>(d: Dispatch, p: &Product<'_, T>) -> Resu
         _ if by_rows && plan.a.is_some() => A_BLOCK / row,
         _ if by_rows => PACKED_BLOCK / row,
         true if plan.a.is_some() => 512,
-        true => 2 * blocking.mc,
+        true => 2 * MC,
         false => MC_PACKED,
     };
     let long = p.blocks().len() >= 4 && p.n.div_ceil(chunk) <= 4 && p.finish.is_nothing();
