@@ -78,8 +78,8 @@ macro_rules! steps {
     };
 }
 
-/// Goes on to the next four steps of A. With half the bytes of B to come from L2 for each of A's, packed rows of the tile that comes next
-/// are asked for.
+/// Goes on to the next four steps of A. AVX2's panel of B stays in L1, and so do the packed rows of the next tile that are asked for
+/// here; AVX-512's would drive them out before they are read.
 macro_rules! next_steps {
     (by_k $r:ident) => {
         "add {a}, 4*{e}\nadd {x}, 4*{e}\n/* {next} */\n"

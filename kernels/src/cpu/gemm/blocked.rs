@@ -12,7 +12,7 @@ use crate::element::Float;
 use crate::error::Result;
 
 /// Several row blocks: they share packed panels of B. A team packs all of them, and of A, before it multiplies; a thread alone packs a
-/// panel when its first row block comes to it, and A block by block.
+/// panel when its first row block comes to it. Of A, if it is packed, [`MC_PACKED`] rows are at a time.
 pub(super) fn blocked<T: Float>(d: Dispatch, p: &Product<'_, T>, plan: &Plan<'_, T>) -> Result<()> {
     let Blocking { mr, nr, .. } = plan.blocking;
     let width = p.n.min(NC).next_multiple_of(nr);

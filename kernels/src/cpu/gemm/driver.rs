@@ -112,15 +112,16 @@ pub(crate) unsafe fn multiply<T: Float>(d: Dispatch, p: &Product<'_, T>) -> Resu
     let chunk = fair.clamp(1, PIECE_COLUMNS).next_multiple_of(blocking.nr);
     let blocking = Blocking { by_rows, ..blocking };
     let plan = Plan { blocking, a, b, sums, chunk, apart: false };
-    // A panel of B that is packed by one piece is in L2 when it is used, and was fetched before; shared ones make pieces of rows, too.
     let row = p.k.len().clamp(1, KC) * size_of::<T>();
-    let one_block = match d.team && p.n.div_ceil(chunk) < PIECES {
-        _ if by_rows && d.team => 0,
-        _ if by_rows && plan.a.is_some() => A_BLOCK / row,
-        _ if by_rows => PACKED_BLOCK / row,
-        true if plan.a.is_some() => 512,
-        true => 2 * MC,
-        false => MC_PACKED,
+    // A panel of B that is packed by one piece is in L2 when it is used, and was fetched before; shared ones make pieces of rows, too.
+    let few = d.team && p.n.div_ceil(chunk) < PIECES;
+    let one_block = match (by_rows, plan.a.is_some()) {
+        (true, _) if d.team => 0,
+        (true, true) => A_BLOCK / row,
+        (true, false) => PACKED_BLOCK / row,
+        (false, _) if !few => MC_PACKED,
+        (false, true) => 512,
+        (false, false) => 2 * MC,
     };
     let long = p.blocks().len() >= 4 && p.n.div_ceil(chunk) <= 4 && p.finish.is_nothing();
     match p.m <= one_block {
