@@ -19,6 +19,7 @@ mod tap_sums;
 #[cfg(test)]
 mod tests;
 mod tiles;
+mod turn;
 mod weight_grad;
 
 use super::gemm::{Activation, Dispatch};

@@ -212,33 +212,50 @@ impl<T: Float> Lines<'_, T> {
         row: usize,
         images: [*const T; V],
     ) -> [[S::V; V]; R] {
-        let taps = self.p.taps;
-        let zero = s.splat(T::ZERO);
-        let mut sums = [[zero; V]; R];
-        for block in 0..self.p.ends.len() {
-            let steps = self.p.block(block);
-            let mut weights = [self.p.weight.as_ptr(); R];
-            for (r, weight) in weights.iter_mut().enumerate() {
-                *weight = weight.wrapping_add((row + r) * taps.len() + steps.start);
-            }
-            let mut parts = [[zero; V]; R];
-            for (l, step) in taps[steps].iter().enumerate() {
-                let mut places = [zero; V];
-                for (place, image) in places.iter_mut().zip(images) {
-                    // SAFETY: a vector of the image.
-                    *place = unsafe { s.load(image.wrapping_add(*step)) };
-                }
-                for (weight, parts) in weights.iter().zip(&mut parts) {
-                    // SAFETY: a weight of an existing channel.
-                    let weight = s.splat(unsafe { *weight.wrapping_add(l) });
-                    for (place, part) in places.iter().zip(parts) {
-                        *part = s.fma(weight, *place, *part);
-                    }
-                }
-            }
+        // SAFETY: handed on.
+        let mut sums = unsafe { self.block::<S, R, V>(s, row, images, 0) };
+        for block in 1..self.p.ends.len() {
+            // SAFETY: handed on.
+            let parts = unsafe { self.block::<S, R, V>(s, row, images, block) };
             for (sums, parts) in sums.iter_mut().zip(&parts) {
                 for (sum, part) in sums.iter_mut().zip(parts) {
-                    *sum = if block == 0 { *part } else { s.add(*sum, *part) };
+                    *sum = s.add(*sum, *part);
+                }
+            }
+        }
+        sums
+    }
+
+    /// The sums over a block of taps.
+    ///
+    /// # Safety
+    /// - As [`sums`](Self::sums).
+    #[inline(always)]
+    unsafe fn block<S: Simd<T>, const R: usize, const V: usize>(
+        &self,
+        s: S,
+        row: usize,
+        images: [*const T; V],
+        block: usize,
+    ) -> [[S::V; V]; R] {
+        let taps = &self.p.taps[self.p.block(block)];
+        let mut weights = [self.p.weight.as_ptr(); R];
+        for (r, weight) in weights.iter_mut().enumerate() {
+            let start = (row + r) * self.p.taps.len() + self.p.block(block).start;
+            *weight = weight.wrapping_add(start);
+        }
+        let mut sums = [[s.splat(T::ZERO); V]; R];
+        for (l, step) in taps.iter().enumerate() {
+            let mut places = [s.splat(T::ZERO); V];
+            for (place, image) in places.iter_mut().zip(images) {
+                // SAFETY: a vector of the image.
+                *place = unsafe { s.load(image.wrapping_add(*step)) };
+            }
+            for (weight, sums) in weights.iter().zip(&mut sums) {
+                // SAFETY: a weight of an existing channel.
+                let weight = s.splat(unsafe { *weight.wrapping_add(l) });
+                for (place, sum) in places.iter().zip(sums) {
+                    *sum = s.fma(weight, *place, *sum);
                 }
             }
         }

@@ -6,7 +6,8 @@ use std::ops::Range;
 
 use super::classes::Class;
 use super::lines;
-use super::tiles::{Ask, Cut, PAIRS, PANEL_BYTES, ROWS, Strip, Turn, pack, share};
+use super::tiles::{Ask, Cut, PAIRS, PANEL_BYTES, ROWS, Strip, pack, share};
+use super::turn::Turn;
 use crate::buffer::{Buffer, List};
 use crate::cpu::gemm::{Activation, Dispatch, KC, Strided, vector_bytes, work_ns};
 use crate::cpu::parallel::{self, Shared};

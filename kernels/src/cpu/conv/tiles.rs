@@ -7,7 +7,7 @@
 use std::ops::Range;
 
 use crate::buffer::Buffer;
-use crate::cpu::gemm::microkernel::fetch;
+use crate::cpu::gemm::microkernel::{fetch, opaque};
 use crate::cpu::gemm::{Dispatch, Packs, Strided, vector_bytes};
 use crate::cpu::isa::Kernel;
 use crate::cpu::parallel::{self, Shared};
@@ -400,27 +400,25 @@ unsafe fn sums<T: Float, S: Simd<T>, const G: usize, const R: usize, const NV: u
     mut ask: Ask<'_, T>,
 ) -> [[[S::V; NV]; R]; G] {
     let mut sums = [[[s.splat(T::ZERO); NV]; R]; G];
+    // Each with the offset of a step is an address: nothing is added in between, which would take a multiplier's turn.
+    let mut starts = [a; G];
+    for (start, row) in starts.iter_mut().zip(rows) {
+        *start = opaque(a.wrapping_add(*row));
+    }
     let mut b = b;
     let lines = ask.at_a_time(steps.len().div_ceil(ASKING));
     for steps in steps.chunks(ASKING) {
         ask.some(G * R, lines);
-        for &step in steps {
-            let a = a.wrapping_add(step);
-            let mut columns = [s.splat(T::ZERO); NV];
-            for (v, column) in columns.iter_mut().enumerate() {
-                // SAFETY: a vector of this step's row.
-                *column = unsafe { s.load(b.add(v * S::LANES)) };
+        let (fours, rest) = steps.as_chunks::<4>();
+        for four in fours {
+            for &step in four {
+                // SAFETY: a step of the rows and of the panel.
+                b = unsafe { add_step::<T, S, G, R, NV>(s, &starts, step, b, &mut sums) };
             }
-            for (row, sums) in rows.iter().zip(&mut sums) {
-                for (r, sums) in sums.iter_mut().enumerate() {
-                    // SAFETY: an element of a row.
-                    let x = s.splat(unsafe { *a.wrapping_add(*row).wrapping_add(r) });
-                    for (column, sum) in columns.iter().zip(sums) {
-                        *sum = s.fma(x, *column, *sum);
-                    }
-                }
-            }
-            b = b.wrapping_add(NV * S::LANES);
+        }
+        for &step in rest {
+            // SAFETY: as above.
+            b = unsafe { add_step::<T, S, G, R, NV>(s, &starts, step, b, &mut sums) };
         }
     }
     while !ask.is_done() {
@@ -429,72 +427,31 @@ unsafe fn sums<T: Float, S: Simd<T>, const G: usize, const R: usize, const NV: u
     sums
 }
 
-/// Writes sums with places as rows to where channels are rows: `to[j * to_stride + i] = from[i * width + j]`.
-#[derive(Clone, Copy)]
-pub(super) struct Turn<T> {
-    /// `places` rows of `width` columns, a multiple of a vector, of which the first `channels` count.
-    pub(super) from: *const T,
-    pub(super) width: usize,
-    pub(super) places: usize,
-    pub(super) channels: usize,
-    pub(super) to: *mut T,
-    pub(super) to_stride: usize,
-}
-
-impl<T: Float> Turn<T> {
-    /// Computes it.
-    ///
-    /// # Safety
-    /// - `to` must be writable for `channels` rows of `places` elements, `from` readable for `places` rows.
-    pub(super) unsafe fn compute(self, d: Dispatch) {
-        d.call::<T, _>(self);
+/// Adds one step; where the panel's next one is.
+///
+/// # Safety
+/// - As [`sums`].
+#[inline(always)]
+unsafe fn add_step<T: Float, S: Simd<T>, const G: usize, const R: usize, const NV: usize>(
+    s: S,
+    starts: &[*const T; G],
+    step: usize,
+    b: *const T,
+    sums: &mut [[[S::V; NV]; R]; G],
+) -> *const T {
+    let mut columns = [s.splat(T::ZERO); NV];
+    for (v, column) in columns.iter_mut().enumerate() {
+        // SAFETY: a vector of this step's row.
+        *column = unsafe { s.load(b.add(v * S::LANES)) };
     }
-}
-
-impl<T: Float> Kernel<T> for Turn<T> {
-    type Output = ();
-    #[inline(always)]
-    fn run<S: Simd<T>>(self, s: S) {
-        // SAFETY: the contract of `compute`, the only one that makes a kernel of it.
-        unsafe {
-            for j in (0..self.channels).step_by(S::BLOCK) {
-                for i in (0..self.places).step_by(S::BLOCK) {
-                    // The last block reaches back.
-                    self.block(s, i.min(self.places.saturating_sub(S::BLOCK)), j);
-                }
+    for (start, sums) in starts.iter().zip(sums) {
+        for (r, sums) in sums.iter_mut().enumerate() {
+            // SAFETY: an element of a row.
+            let x = s.splat(unsafe { *start.wrapping_add(step).wrapping_add(r) });
+            for (column, sum) in columns.iter().zip(sums) {
+                *sum = s.fma(x, *column, *sum);
             }
         }
     }
-}
-
-impl<T: Float> Turn<T> {
-    /// One block of places and channels, cut at the ends.
-    ///
-    /// # Safety
-    /// - As [`compute`](Self::compute).
-    #[inline(always)]
-    unsafe fn block<S: Simd<T>>(&self, s: S, i: usize, j: usize) {
-        let (places, channels) = (S::BLOCK.min(self.places - i), S::BLOCK.min(self.channels - j));
-        let mut rows = [self.from; 8];
-        // SAFETY: rows are as wide as whole panels, a multiple of a block; the rest by the caller's contract.
-        unsafe {
-            let (from, to) =
-                (self.from.add(i * self.width + j), self.to.add(j * self.to_stride + i));
-            if places == S::BLOCK && channels == S::BLOCK {
-                for (p, row) in rows.iter_mut().enumerate() {
-                    *row = from.wrapping_add(p * self.width);
-                }
-                return s.transpose(&rows, to, self.to_stride);
-            }
-            for (p, row) in rows.iter_mut().enumerate() {
-                *row = from.wrapping_add(p.min(places - 1) * self.width);
-            }
-            let mut block = [T::ZERO; 64];
-            s.transpose(&rows, block.as_mut_ptr(), S::BLOCK);
-            for c in 0..channels {
-                let from = block.as_ptr().add(c * S::BLOCK);
-                std::ptr::copy_nonoverlapping(from, to.add(c * self.to_stride), places);
-            }
-        }
-    }
+    b.wrapping_add(NV * S::LANES)
 }

@@ -4,7 +4,7 @@ use super::PooledShape;
 use super::sparse::{Grid, not_zero, skips_zeros};
 use crate::buffer::Buffer;
 use crate::cpu::conv::Conv2dShape;
-use crate::cpu::conv::tiles::Turn;
+use crate::cpu::conv::turn::Turn;
 use crate::cpu::gemm::{Dispatch, KC, work_ns};
 use crate::cpu::isa::Kernel;
 use crate::cpu::parallel::{self, Shared};
