@@ -2,6 +2,7 @@
 
 mod columns;
 pub(crate) mod exponential;
+mod quotient;
 mod rows;
 #[cfg(test)]
 mod tests;

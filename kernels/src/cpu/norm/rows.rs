@@ -1,8 +1,9 @@
 //! Rows of a layer normalisation: the forward pass, and the gradient in its input.
 
 use super::sums::{Terms, sums};
+use crate::cpu::gemm::microkernel::fetch;
 use crate::cpu::isa::Kernel;
-use crate::cpu::reduce::lanes::LANES;
+use crate::cpu::reduce::lanes::{LANES, next_row};
 use crate::cpu::simd::Simd;
 use crate::element::Float;
 
@@ -69,11 +70,14 @@ impl<T: Float, S: Simd<T>> Terms<T, S, 1> for Plain<T> {
 struct Square<T, V> {
     x: *const T,
     mean: V,
+    /// Where the next row is asked for, whose sum would wait for memory.
+    ahead: usize,
 }
 
 impl<T: Float, S: Simd<T>> Terms<T, S, 1> for Square<T, S::V> {
     #[inline(always)]
     unsafe fn at(self, simd: S, k: usize, width: usize) -> [S::V; 1] {
+        fetch(self.x.wrapping_add(k + self.ahead));
         // SAFETY: the caller's guarantee.
         let centered = simd.sub(unsafe { load(simd, self.x.add(k), width) }, self.mean);
         [simd.mul(centered, centered)]
@@ -108,7 +112,7 @@ impl<T: Float> Kernel<T> for LayerNorm<'_, T> {
                 let [sum] = sums(simd, size, Plain(x));
                 stats[0] = sum / count;
                 let mean = simd.splat(stats[0]);
-                let [sum] = sums(simd, size, Square { x, mean });
+                let [sum] = sums(simd, size, Square { x, mean, ahead: next_row::<T>(size) });
                 let root = simd.sqrt(simd.splat(sum / count + eps));
                 let rstd = simd.div(simd.splat(T::ONE), root);
                 simd.store_first(&mut stats[1], rstd, 1);

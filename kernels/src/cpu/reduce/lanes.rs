@@ -11,6 +11,13 @@ pub(crate) const CHUNK: usize = 16_384;
 /// Interleaved lanes of a chunk, on every ISA.
 pub(crate) const LANES: usize = 64;
 
+/// How far behind an element of a run of `n` the next run's is that should be asked for meanwhile; 0 if that would drive this run, which
+/// is read again, out of the first level of the cache.
+#[inline(always)]
+pub(crate) fn next_row<T>(n: usize) -> usize {
+    if n * size_of::<T>() <= 16 << 10 { n } else { 0 }
+}
+
 /// How two partial results become one; `left` precedes `right` in logical order.
 pub(crate) trait Fold<T: Float>: Copy + Send + Sync + 'static {
     /// The result of nothing.

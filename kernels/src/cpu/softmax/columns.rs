@@ -3,6 +3,7 @@
 use std::marker::PhantomData;
 
 use super::exponential::{exp, log};
+use super::quotient::Divisor;
 use crate::cpu::isa::Kernel;
 use crate::cpu::reduce::columns::ROWS;
 use crate::cpu::reduce::lanes::{Fold, Max, PairTree, Sums, load_part};
@@ -74,9 +75,11 @@ unsafe fn columns<T: Float, S: Simd<T>>(
         tree.push(sum, Sums::<T, S>(simd, PhantomData));
         let s = tree.finish(Sums::<T, S>(simd, PhantomData)).unwrap_or(sum);
         if !is_log {
+            let divisor = Divisor::new(simd, s);
             for k in 0..size {
                 let to = out.add(k * stride);
-                simd.store_first(to, simd.div(simd.load_first(to, width), s), width);
+                let [q] = divisor.divide(simd, [simd.load_first(to, width)]);
+                simd.store_first(to, q, width);
             }
             return;
         }

@@ -1,8 +1,10 @@
 //! Softmax over contiguous rows, and cross entropy.
 
 use super::exponential::{exp, log};
+use super::quotient::divide_all;
+use crate::cpu::gemm::microkernel::fetch;
 use crate::cpu::isa::Kernel;
-use crate::cpu::reduce::lanes::{self, CHUNK, LANES, Max, PairTree, Sum, Values};
+use crate::cpu::reduce::lanes::{self, CHUNK, LANES, Max, PairTree, Sum, Values, next_row};
 use crate::cpu::simd::Simd;
 use crate::element::Float;
 
@@ -50,14 +52,15 @@ impl<T: Float> Kernel<T> for Rows<'_, T> {
                 (m, exp_sum(simd, x, to, mask, simd.splat(m)))
             };
             match self.form {
-                Form::Softmax => divide(simd, out, simd.splat(s)),
+                Form::Softmax => divide_all(simd, out, simd.splat(s), |q| q),
                 Form::Log => subtract(simd, x, out, simd.splat(m), simd.splat(log(s))),
                 Form::Loss { targets } => out[0] = log(s) - (x[targets[i] as usize] - m),
                 Form::Gradient { targets, weight } => {
                     let weight = if weight.len() == 1 { weight[0] } else { weight[i] };
                     let target = targets[i] as usize;
                     let hit = (out[target] / s - T::ONE) * weight;
-                    divide_and_scale(simd, out, simd.splat(s), simd.splat(weight));
+                    let weight = simd.splat(weight);
+                    divide_all(simd, out, simd.splat(s), |q| simd.mul(q, weight));
                     out[target] = hit;
                 }
             }
@@ -103,10 +106,13 @@ unsafe fn exp_chunk<T: Float, S: Simd<T>>(
     m: S::V,
 ) -> T {
     let mut sums = lanes::start::<T, S, Sum>(simd);
+    // The next row: its maximum is sought first, which would wait for memory.
+    let ahead = next_row::<T>(n);
     let mut k = 0;
     while k + LANES <= n {
         for (i, sum) in sums.iter_mut().enumerate().take(lanes::vectors::<T, S>()) {
             let at = k + i * S::LANES;
+            fetch(x.wrapping_add(at + ahead));
             // SAFETY: `k + 64 <= n`.
             unsafe {
                 let e = exp(simd, simd.sub(simd.load(x.add(at)), m));
@@ -133,22 +139,6 @@ unsafe fn exp_chunk<T: Float, S: Simd<T>>(
     lanes::fold::<T, S, Sum>(simd, &mut sums)
 }
 
-/// `out /= s`.
-#[inline(always)]
-fn divide<T: Float, S: Simd<T>>(simd: S, out: &mut [T], s: S::V) {
-    let (n, to) = (out.len(), out.as_mut_ptr());
-    let mut k = 0;
-    while k < n {
-        let width = S::LANES.min(n - k);
-        // SAFETY: `k + width <= n`.
-        unsafe {
-            let e = simd.load_first(to.add(k), width);
-            simd.store_first(to.add(k), simd.div(e, s), width);
-        }
-        k += width;
-    }
-}
-
 /// `out = (x - m) - log_s`.
 #[inline(always)]
 fn subtract<T: Float, S: Simd<T>>(simd: S, x: &[T], out: &mut [T], m: S::V, log_s: S::V) {
@@ -161,22 +151,6 @@ fn subtract<T: Float, S: Simd<T>>(simd: S, x: &[T], out: &mut [T], m: S::V, log_
             let x = simd.load_first(x.as_ptr().add(k), width);
             let y = simd.sub(simd.sub(x, m), log_s);
             simd.store_first(out.as_mut_ptr().add(k), y, width);
-        }
-        k += width;
-    }
-}
-
-/// `out = out / s * weight`.
-#[inline(always)]
-fn divide_and_scale<T: Float, S: Simd<T>>(simd: S, out: &mut [T], s: S::V, weight: S::V) {
-    let (n, to) = (out.len(), out.as_mut_ptr());
-    let mut k = 0;
-    while k < n {
-        let width = S::LANES.min(n - k);
-        // SAFETY: `k + width <= n`.
-        unsafe {
-            let e = simd.load_first(to.add(k), width);
-            simd.store_first(to.add(k), simd.mul(simd.div(e, s), weight), width);
         }
         k += width;
     }
