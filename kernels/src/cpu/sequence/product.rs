@@ -19,6 +19,9 @@ use crate::error::{Error, Result};
 /// Rows of a register tile.
 const TILE: usize = 6;
 
+/// Steps of k that are made in one turn of a loop.
+const STEPS: usize = 4;
+
 /// Rows whose sums are made before what follows takes them.
 pub(super) const ROWS: usize = 4 * TILE;
 
@@ -404,17 +407,17 @@ impl<T: Float> Tile<T> {
         let mut a = [self.a, opaque(self.a.wrapping_add(3 * self.a_stride))];
         // SAFETY: by the caller's contract.
         unsafe {
-            for _ in 0..self.k {
-                let mut row = [s.splat(T::ZERO); NV];
-                for (v, vector) in row.iter_mut().enumerate() {
-                    *vector = s.load(b.add(v * S::LANES));
+            // Several steps a turn: what counts them would take the multipliers' turns.
+            for _ in 0..self.k / STEPS {
+                for step in 0..STEPS {
+                    let a = a.map(|a| a.wrapping_add(step));
+                    self.step::<S, ROWS, NV>(s, a, b.wrapping_add(step * self.width), &mut sums);
                 }
-                for (i, sums) in sums.iter_mut().enumerate() {
-                    let x = s.splat(*a[i / 3].wrapping_add(i % 3 * self.a_stride));
-                    for (sum, &y) in sums.iter_mut().zip(&row) {
-                        *sum = s.fma(x, y, *sum);
-                    }
-                }
+                a = a.map(|a| a.wrapping_add(STEPS));
+                b = b.wrapping_add(STEPS * self.width);
+            }
+            for _ in 0..self.k % STEPS {
+                self.step::<S, ROWS, NV>(s, a, b, &mut sums);
                 a = a.map(|a| a.wrapping_add(1));
                 b = b.wrapping_add(self.width);
             }
@@ -422,6 +425,32 @@ impl<T: Float> Tile<T> {
                 for (v, &sum) in sums.iter().enumerate() {
                     let to = self.to.add(i * self.width + v * S::LANES);
                     s.store(to, if self.add { s.add(s.load(to), sum) } else { sum });
+                }
+            }
+        }
+    }
+    /// One step of k: elements of rows 0 and 3, and a row of B.
+    ///
+    /// # Safety
+    /// - As [`run`](Self::run).
+    #[inline(always)]
+    unsafe fn step<S: Simd<T>, const ROWS: usize, const NV: usize>(
+        &self,
+        s: S,
+        a: [*const T; 2],
+        b: *const T,
+        sums: &mut [[S::V; NV]; ROWS],
+    ) {
+        // SAFETY: by the caller's contract.
+        unsafe {
+            let mut row = [s.splat(T::ZERO); NV];
+            for (v, vector) in row.iter_mut().enumerate() {
+                *vector = s.load(b.add(v * S::LANES));
+            }
+            for (i, sums) in sums.iter_mut().enumerate() {
+                let x = s.splat(*a[i / 3].wrapping_add(i % 3 * self.a_stride));
+                for (sum, &y) in sums.iter_mut().zip(&row) {
+                    *sum = s.fma(x, y, *sum);
                 }
             }
         }
