@@ -2,7 +2,7 @@
 
 pub use half::{bf16, f16};
 
-use crate::cpu::isa::{Isa, Kernel};
+use crate::cpu::isa::{InForce, Isa, Kernel};
 
 mod sealed {
     pub trait Sealed {}
@@ -275,6 +275,8 @@ pub trait Float:
     fn is_finite(self) -> bool;
     /// Runs `kernel` with the token of the ISA in force: the one way from a plain function into vector code.
     fn dispatch<K: Kernel<Self>>(kernel: K) -> K::Output;
+    /// The same for one who has asked which it is.
+    fn dispatch_in_force<K: Kernel<Self>>(isa: InForce, kernel: K) -> K::Output;
     /// [`dispatch`](Self::dispatch) under a given ISA, or the strongest available one below it.
     fn dispatch_on<K: Kernel<Self>>(isa: Isa, kernel: K) -> K::Output;
     /// The same with AVX2's instance in AVX-512's place.
@@ -299,6 +301,10 @@ macro_rules! float {
             fn is_finite(self) -> bool { $t::is_finite(self) }
             #[inline]
             fn dispatch<K: Kernel<Self>>(kernel: K) -> K::Output { crate::cpu::isa::dispatch(kernel) }
+            #[inline]
+            fn dispatch_in_force<K: Kernel<Self>>(isa: InForce, kernel: K) -> K::Output {
+                crate::cpu::isa::dispatch_in_force(isa, kernel)
+            }
             #[inline]
             fn dispatch_on<K: Kernel<Self>>(isa: Isa, kernel: K) -> K::Output {
                 crate::cpu::isa::dispatch_on(isa, kernel)

@@ -56,28 +56,27 @@ pub(crate) fn few<T: Copy + Default>(list: &[T]) -> SmallVec<[T; INLINE]> {
 }
 
 impl Layout {
-    /// That of one element.
-    #[inline]
-    pub(crate) fn scalar() -> Layout {
-        Layout { shape: Dims::new(), strides: Strides::new(), offset: 0 }
+    /// Row-major without gaps, if there are at most two dims; else one that is to be [completed](Self::complete) where it stays.
+    #[inline(always)]
+    pub(crate) fn begun(shape: &[usize]) -> Layout {
+        let (rank, [m, n]) = match *shape {
+            [m] => (1, [m, 0]),
+            [m, n] => (2, [m, n]),
+            _ => (0, [0, 0]),
+        };
+        let row = if rank == 2 { n.max(1) as isize } else { 1 };
+        Layout {
+            shape: Dims::from_buf_and_len([m, n, 0, 0, 0, 0], rank),
+            strides: Strides::from_buf_and_len([row, 1, 0, 0, 0, 0], rank),
+            offset: 0,
+        }
     }
 
-    /// Makes a scalar's layout one of `shape`, row-major without gaps.
+    /// Does what [`begun`](Self::begun) left.
     #[inline(always)]
-    pub(crate) fn spread(&mut self, shape: &[usize]) {
-        match *shape {
-            [] => {}
-            [n] => {
-                self.shape.push(n);
-                self.strides.push(1);
-            }
-            [m, n] => {
-                self.shape.push(m);
-                self.shape.push(n);
-                self.strides.push(n.max(1) as isize);
-                self.strides.push(1);
-            }
-            _ => *self = Self::of_many(shape),
+    pub(crate) fn complete(&mut self, shape: &[usize]) {
+        if shape.len() > 2 {
+            *self = Self::of_many(shape);
         }
     }
 

@@ -132,7 +132,29 @@ pub fn dispatch<T, K: Kernel<T>>(kernel: K) -> K::Output
 where
     Tokens: HasTokens<T>,
 {
-    dispatch_on(isa(), kernel)
+    dispatch_in_force(InForce::get(), kernel)
+}
+
+/// The [`isa`] in force, which the CPU has: asked for before there are several ways on, each of which would ask.
+#[derive(Debug, Clone, Copy)]
+pub struct InForce(Isa);
+
+impl InForce {
+    /// It.
+    #[inline]
+    pub fn get() -> InForce {
+        InForce(isa())
+    }
+}
+
+/// Runs `kernel` under the ISA in force.
+#[inline]
+pub fn dispatch_in_force<T, K: Kernel<T>>(InForce(isa): InForce, kernel: K) -> K::Output
+where
+    Tokens: HasTokens<T>,
+{
+    count(isa);
+    <Tokens as HasTokens<T>>::call(isa, kernel)
 }
 
 /// Runs `kernel` under a given ISA, or the strongest available one below it. Tests compare ISAs with it.
