@@ -46,13 +46,16 @@ impl std::ops::Deref for BroadcastStrides<'_> {
 #[inline(always)]
 pub(crate) fn few<T: Copy + Default>(list: &[T]) -> SmallVec<[T; INLINE]> {
     let zero = T::default();
-    match *list {
-        [] => SmallVec::new(),
-        [a] => SmallVec::from_buf_and_len([a, zero, zero, zero, zero, zero], 1),
-        [a, b] => SmallVec::from_buf_and_len([a, b, zero, zero, zero, zero], 2),
-        [a, b, c, d] => SmallVec::from_buf_and_len([a, b, c, d, zero, zero], 4),
-        _ => SmallVec::from_slice(list),
-    }
+    // One list made of what is there: several would be joined in memory.
+    let (len, [a, b, c, d]) = match *list {
+        [] => (0, [zero; 4]),
+        [a] => (1, [a, zero, zero, zero]),
+        [a, b] => (2, [a, b, zero, zero]),
+        [a, b, c] => (3, [a, b, c, zero]),
+        [a, b, c, d] => (4, [a, b, c, d]),
+        _ => return SmallVec::from_slice(list),
+    };
+    SmallVec::from_buf_and_len([a, b, c, d, zero, zero], len)
 }
 
 impl Layout {
