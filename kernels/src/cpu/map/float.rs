@@ -9,7 +9,7 @@ use std::mem::MaybeUninit;
 
 use super::plain::{Feed, TILE, Tile};
 use super::{PIECE, Pointer, Source, pieces, same_length, wide};
-use crate::cpu::isa::{InForce, Kernel};
+use crate::cpu::isa::{Available, Kernel};
 use crate::cpu::simd::{Four, Simd};
 use crate::cpu::{copy, simd};
 use crate::element::Float;
@@ -217,15 +217,15 @@ unsafe fn spread<T: Float, S: simd::Simd<T>>(
     }
 }
 
-/// The visitor that runs [`BinaryRows`] under an ISA.
-struct RunBinary<'a, T>(InForce, &'a BinaryRows<T>);
+/// The visitor that runs [`BinaryRows`] under an ISA that is known to be there.
+struct RunBinary<'a, T>(Available, &'a BinaryRows<T>);
 
 impl<T: Float> BinaryVisitor for RunBinary<'_, T> {
     type Output = ();
 
     #[inline]
     fn visit<F: BinaryFormula>(self) {
-        T::dispatch_in_force(self.0, RunRows(self.1, PhantomData::<F>));
+        T::dispatch_at(self.0, RunRows(self.1, PhantomData::<F>));
     }
 
     #[inline]
@@ -256,7 +256,7 @@ unsafe fn binary_rows<T: Float>(
     out: *mut T,
     (rows, len): (usize, usize),
 ) {
-    op.visit(RunBinary(InForce::get(), &BinaryRows { a, b, out, rows, len }));
+    op.visit(RunBinary(Available::in_force(), &BinaryRows { a, b, out, rows, len }));
 }
 
 /// How an operand of the whole problem lies.
