@@ -34,7 +34,7 @@ impl TensorId {
         thread_local! { static MINE: Cell<u64> = const { Cell::new(0) }; }
         // Got and set apart: either is too short for a call.
         let mut id = MINE.get();
-        if id % BLOCK == 0 {
+        if id.is_multiple_of(BLOCK) {
             id = NEXT.fetch_add(BLOCK, Ordering::Relaxed);
         }
         MINE.with(|mine| mine.set(id + 1));
