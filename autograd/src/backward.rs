@@ -1,7 +1,7 @@
 //! The backward pass: walks the record from its end, frees what it passes.
 
 use ferrotape_tensor::chain::BinaryChain;
-use ferrotape_tensor::{Error, ErrorKind, Result, Tensor};
+use ferrotape_tensor::{Error, ErrorKind, Meta, Result, Tensor};
 use smallvec::SmallVec;
 
 use crate::custom;
@@ -67,7 +67,7 @@ impl Tape {
         }
         // Popping drops each node, and the tensors it kept, as soon as it is done: no recursion, no peak.
         while let Some(node) = record.nodes.pop() {
-            table.pass(node)?;
+            table.pass(&node, &record)?;
         }
         let found = wanted.iter().map(|&variable| table.get(variable)).collect();
         record.recycle(table.0);
@@ -95,7 +95,8 @@ impl Table {
             (entry.needed, entry.wanted) = (true, true);
         }
         for node in &record.nodes {
-            let leads = node.inputs.iter().any(|&v| v != CONSTANT && entries[v as usize].needed);
+            let leads =
+                record.inputs(node).iter().any(|&v| v != CONSTANT && entries[v as usize].needed);
             if leads {
                 let first = node.first_output as usize;
                 entries[first..first + node.outputs].iter_mut().for_each(|e| e.needed = true);
@@ -122,7 +123,8 @@ impl Table {
     }
 
     /// Gives a node's inputs their share of its outputs' gradients.
-    fn pass(&mut self, node: Node) -> Result<()> {
+    fn pass(&mut self, node: &Node, record: &Record) -> Result<()> {
+        let (inputs, metas) = (record.inputs(node), record.metas(node));
         let first = node.first_output as usize;
         let mut outputs: SmallVec<[Option<Tensor>; 4]> = SmallVec::new();
         for v in first..first + node.outputs {
@@ -133,16 +135,16 @@ impl Table {
             });
         }
         let idle = outputs.iter().all(Option::is_none);
-        if idle || !node.inputs.iter().any(|&variable| self.needs(variable)) {
+        if idle || !inputs.iter().any(|&variable| self.needs(variable)) {
             return Ok(());
         }
-        let cx = Cx { node: &node, outputs: &outputs };
+        let cx = Cx { node, metas, outputs: &outputs };
         if let Derivative::Custom = rules::derivative(&node.op) {
             let found = custom::backward(&cx)?;
             for (place, gradient) in found.into_iter().enumerate() {
-                let variable = node.inputs[place];
+                let variable = inputs[place];
                 if let (Some(gradient), true) = (gradient, self.needs(variable)) {
-                    self.add(variable, shaped(&node, place, gradient)?)?;
+                    self.add(variable, shaped(&metas[place], gradient)?)?;
                 }
             }
             return Ok(());
@@ -150,16 +152,16 @@ impl Table {
         let Derivative::Rule(rule) = rules::derivative(&node.op) else { return Ok(()) };
         if let Formulas::All(formulas) = rule.formulas {
             let mut needed: SmallVec<[bool; 9]> = SmallVec::new();
-            node.inputs.iter().for_each(|&variable| needed.push(self.needs(variable)));
+            inputs.iter().for_each(|&variable| needed.push(self.needs(variable)));
             let found = formulas(&cx, &needed)?;
             for (place, gradient) in found.into_iter().enumerate().filter(|&(i, _)| needed[i]) {
                 if let Some(gradient) = gradient {
-                    self.add(node.inputs[place], shaped(&node, place, gradient)?)?;
+                    self.add(inputs[place], shaped(&metas[place], gradient)?)?;
                 }
             }
             return Ok(());
         }
-        for (place, &variable) in node.inputs.iter().enumerate() {
+        for (place, &variable) in inputs.iter().enumerate() {
             if !self.needs(variable) {
                 continue;
             }
@@ -172,7 +174,7 @@ impl Table {
                 Formulas::All(_) => None,
             };
             if let Some(gradient) = gradient {
-                self.add(variable, shaped(&node, place, gradient)?)?;
+                self.add(variable, shaped(&metas[place], gradient)?)?;
             }
         }
         Ok(())
@@ -180,8 +182,7 @@ impl Table {
 }
 
 /// Un-broadcasts and un-promotes, once for all rules.
-fn shaped(node: &Node, place: usize, gradient: Tensor) -> Result<Tensor> {
-    let meta = &node.metas[place];
+fn shaped(meta: &Meta, gradient: Tensor) -> Result<Tensor> {
     let fits = gradient.shape() == &meta.shape[..] && gradient.dtype() == meta.dtype;
     if fits && gradient.device() == meta.device {
         return Ok(gradient);

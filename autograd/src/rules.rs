@@ -118,6 +118,8 @@ pub fn derivative(op: &Op) -> Derivative {
 /// What a formula sees: the operation, what was kept, and the gradients of the results.
 pub(crate) struct Cx<'a> {
     pub(crate) node: &'a Node,
+    /// Of the operands.
+    pub(crate) metas: &'a [Meta],
     pub(crate) outputs: &'a [Option<Tensor>],
 }
 
@@ -129,7 +131,7 @@ impl<'a> Cx<'a> {
 
     /// Shape, type and device of operand `place`.
     pub(crate) fn meta(&self, place: usize) -> &'a Meta {
-        &self.node.metas[place]
+        &self.metas[place]
     }
 
     /// The gradient of the first result.

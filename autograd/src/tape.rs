@@ -23,8 +23,9 @@ pub(crate) const CONSTANT: Variable = u32::MAX;
 #[derive(Debug)]
 pub(crate) struct Node {
     pub(crate) op: Op,
-    pub(crate) inputs: SmallVec<[Variable; 3]>,
-    pub(crate) metas: SmallVec<[Meta; 3]>,
+    /// Where its inputs begin among those of all nodes, and how many they are.
+    first_input: usize,
+    pub(crate) inputs: usize,
     pub(crate) kept: SmallVec<[(Slot, Tensor); 3]>,
     pub(crate) first_output: Variable,
     pub(crate) outputs: usize,
@@ -53,6 +54,9 @@ pub(crate) type IdMap<V> = HashMap<TensorId, V, BuildHasherDefault<IdHasher>>;
 pub(crate) struct Record {
     pub(crate) variables: IdMap<Variable>,
     pub(crate) nodes: Vec<Node>,
+    /// The inputs of all nodes, one node's after another's: nodes are moved, and these are many bytes.
+    inputs: Vec<Variable>,
+    metas: Vec<Meta>,
     pub(crate) count: Variable,
     /// Operations that have begun and not ended: `None` for one that is not recorded.
     open: Vec<Option<Open>>,
@@ -175,10 +179,13 @@ impl Record {
 
     /// For the next tape of this thread.
     pub(crate) fn recycle(mut self, mut table: Vec<Entry>) {
-        if self.nodes.capacity() > KEPT_NODES || self.variables.capacity() > 4 * KEPT_NODES {
+        let most = self.variables.capacity().max(self.inputs.capacity()).max(self.metas.capacity());
+        if self.nodes.capacity() > KEPT_NODES || most > 4 * KEPT_NODES {
             return;
         }
         self.nodes.clear();
+        self.inputs.clear();
+        self.metas.clear();
         self.variables.clear();
         self.open.clear();
         table.clear();
@@ -198,51 +205,64 @@ impl Record {
         variable
     }
 
-    // Lists are filled one by one, and a node is made where it stays: every operation of a training step comes through here.
+    /// The variables of a node's inputs.
+    pub(crate) fn inputs(&self, node: &Node) -> &[Variable] {
+        &self.inputs[node.first_input..][..node.inputs]
+    }
+
+    /// Their shapes and types.
+    pub(crate) fn metas(&self, node: &Node) -> &[Meta] {
+        &self.metas[node.first_input..][..node.inputs]
+    }
+
+    // Lists are filled one by one, where they stay: every operation of a training step comes through here.
     fn begin(&mut self, op: &Op, inputs: &[&Tensor]) -> Result<Option<Open>> {
-        let (mut variables, mut tracked) = (SmallVec::with_capacity(inputs.len()), false);
+        let first_input = self.inputs.len();
+        let keep = self.inputs_of(op, inputs);
+        let Ok(Some(keep)) = keep else {
+            self.inputs.truncate(first_input);
+            return keep.map(|_| None);
+        };
+        let mut kept = SmallVec::new();
+        if inputs.len() > 3 {
+            // Long lists grow once.
+            kept.reserve_exact(inputs.len().max(keep.len()));
+        }
+        let all = keep.contains(&Slot::AllInputs);
+        for (place, &input) in inputs.iter().enumerate() {
+            self.metas.push(input.meta());
+            if all || keep.contains(&Slot::Input(place)) {
+                kept.push((Slot::Input(place), input.clone()));
+            }
+        }
+        let (op, place) = (op.clone(), self.nodes.len());
+        let inputs = inputs.len();
+        self.nodes.push(Node { op, first_input, inputs, kept, first_output: 0, outputs: 0 });
+        Ok(Some(Open { place, keep }))
+    }
+
+    /// Adds the variables of an operation's inputs; what is to be kept of it if it is to be recorded.
+    #[inline(always)]
+    fn inputs_of(&mut self, op: &Op, inputs: &[&Tensor]) -> Result<Option<&'static [Slot]>> {
+        let mut tracked = false;
         for input in inputs {
             let variable = self.variables.get(&input.id()).copied().unwrap_or(CONSTANT);
             tracked |= variable != CONSTANT;
-            variables.push(variable);
+            self.inputs.push(variable);
         }
         if !tracked {
             return Ok(None);
         }
-        let keep = match rules::derivative(op) {
-            Derivative::Rule(rule) => rule.keep,
-            Derivative::Custom => rules::KEEP_ALL,
-            Derivative::None => return Ok(None),
+        match rules::derivative(op) {
+            Derivative::Rule(rule) => Ok(Some(rule.keep)),
+            Derivative::Custom => Ok(Some(rules::KEEP_ALL)),
+            Derivative::None => Ok(None),
             Derivative::Missing => {
                 let message =
                     format!("{}: has no derivative rule, and an operand is tracked", op.name());
-                return Err(Error::new(ErrorKind::Gradient(message)));
-            }
-        };
-        let place = self.nodes.len();
-        self.nodes.push(Node {
-            op: op.clone(),
-            inputs: variables,
-            metas: SmallVec::new(),
-            kept: SmallVec::new(),
-            first_output: 0,
-            outputs: 0,
-        });
-        let Some(node) = self.nodes.last_mut() else { return Ok(None) };
-        if inputs.len() > 3 {
-            // Long lists grow once.
-            let room = inputs.len().max(keep.len());
-            node.metas.reserve_exact(room);
-            node.kept.reserve_exact(room);
-        }
-        let all = keep.contains(&Slot::AllInputs);
-        for (place, &input) in inputs.iter().enumerate() {
-            node.metas.push(input.meta());
-            if all || keep.contains(&Slot::Input(place)) {
-                node.kept.push((Slot::Input(place), input.clone()));
+                Err(Error::new(ErrorKind::Gradient(message)))
             }
         }
-        Ok(Some(Open { place, keep }))
     }
 
     fn end(&mut self, outputs: &[Tensor]) -> Result<()> {
@@ -270,11 +290,14 @@ impl Record {
     /// An operation failed: it gave nothing, so nothing is kept for it. What an observer computed meanwhile stays.
     fn forget(&mut self) {
         let Some(Some(Open { place, .. })) = self.open.pop() else { return };
-        if place + 1 == self.nodes.len() {
+        let last = place + 1 == self.nodes.len();
+        let Some(node) = self.nodes.get_mut(place) else { return };
+        node.inputs = 0;
+        node.kept.clear();
+        if last {
+            self.inputs.truncate(node.first_input);
+            self.metas.truncate(node.first_input);
             self.nodes.pop();
-        } else if let Some(node) = self.nodes.get_mut(place) {
-            node.inputs.clear();
-            node.kept.clear();
         }
     }
 }

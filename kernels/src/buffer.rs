@@ -21,7 +21,8 @@ use std::sync::Arc;
 use self::class::{ALIGN, Class};
 pub(crate) use self::list::List;
 pub use self::mapped::map_file;
-pub use self::shared::{Shared, Watch};
+use self::pool::Taken;
+pub use self::shared::{New, Place, Shared, Watch};
 use crate::element::Pod;
 use crate::error::Result;
 
@@ -113,7 +114,8 @@ impl Buffer {
     /// As [`new`](Self::new).
     #[inline(always)]
     pub fn small(len: usize) -> Result<Buffer> {
-        Ok(Self::take(len)?.0)
+        let pointer = if len > 0 { Self::block(len)?.block } else { NOWHERE };
+        Ok(Buffer { pointer, len, owner: None })
     }
 
     /// A buffer of `len` zero bytes.
@@ -121,7 +123,11 @@ impl Buffer {
     /// # Errors
     /// As [`new`](Self::new).
     pub fn zeroed(len: usize) -> Result<Buffer> {
-        let (mut buffer, fresh) = Self::take(len)?;
+        if len == 0 {
+            return Ok(Buffer::empty());
+        }
+        let Taken { block, fresh } = Self::block(len)?;
+        let mut buffer = Buffer { pointer: block, len, owner: None };
         if !fresh {
             buffer.as_mut_slice::<u8>().fill(0);
         }
@@ -150,13 +156,8 @@ impl Buffer {
     }
 
     #[inline(always)]
-    fn take(len: usize) -> Result<(Buffer, bool)> {
-        if len == 0 {
-            return Ok((Buffer { pointer: NOWHERE, len, owner: None }, true));
-        }
-        let class = Class::of(len).ok_or_else(|| budget::refused(len))?;
-        let taken = pool::take(class)?;
-        Ok((Buffer { pointer: taken.block, len, owner: None }, taken.fresh))
+    fn block(len: usize) -> Result<Taken> {
+        pool::take(Class::of(len).ok_or_else(|| budget::refused(len))?)
     }
 
     /// No memory at all.

@@ -2,7 +2,7 @@
 
 pub use half::{bf16, f16};
 
-use crate::cpu::isa::{Isa, Kernel};
+use crate::cpu::isa::{Available, Kernel};
 
 mod sealed {
     pub trait Sealed {}
@@ -275,10 +275,10 @@ pub trait Float:
     fn is_finite(self) -> bool;
     /// Runs `kernel` with the token of the ISA in force: the one way from a plain function into vector code.
     fn dispatch<K: Kernel<Self>>(kernel: K) -> K::Output;
-    /// [`dispatch`](Self::dispatch) under a given ISA, or the strongest available one below it.
-    fn dispatch_on<K: Kernel<Self>>(isa: Isa, kernel: K) -> K::Output;
+    /// The same under an ISA that is known to be there.
+    fn dispatch_at<K: Kernel<Self>>(isa: Available, kernel: K) -> K::Output;
     /// The same with AVX2's instance in AVX-512's place.
-    fn dispatch_narrow<K: Kernel<Self>>(isa: Isa, kernel: K) -> K::Output;
+    fn dispatch_narrow<K: Kernel<Self>>(isa: Available, kernel: K) -> K::Output;
 }
 
 macro_rules! float {
@@ -300,11 +300,11 @@ macro_rules! float {
             #[inline]
             fn dispatch<K: Kernel<Self>>(kernel: K) -> K::Output { crate::cpu::isa::dispatch(kernel) }
             #[inline]
-            fn dispatch_on<K: Kernel<Self>>(isa: Isa, kernel: K) -> K::Output {
-                crate::cpu::isa::dispatch_on(isa, kernel)
+            fn dispatch_at<K: Kernel<Self>>(isa: Available, kernel: K) -> K::Output {
+                crate::cpu::isa::dispatch_at(isa, kernel)
             }
             #[inline]
-            fn dispatch_narrow<K: Kernel<Self>>(isa: Isa, kernel: K) -> K::Output {
+            fn dispatch_narrow<K: Kernel<Self>>(isa: Available, kernel: K) -> K::Output {
                 crate::cpu::isa::dispatch_narrow(isa, kernel)
             }
         }

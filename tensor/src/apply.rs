@@ -6,6 +6,7 @@ mod update;
 use ferrotape_kernels::buffer::Shared;
 use smallvec::SmallVec;
 
+pub(crate) use self::plain::binary as plain_binary;
 pub(crate) use self::update::make_exclusive;
 use self::update::{is_whole, update};
 use crate::dtype::DType;

@@ -46,38 +46,40 @@ impl std::ops::Deref for BroadcastStrides<'_> {
 #[inline(always)]
 pub(crate) fn few<T: Copy + Default>(list: &[T]) -> SmallVec<[T; INLINE]> {
     let zero = T::default();
-    match *list {
-        [] => SmallVec::new(),
-        [a] => SmallVec::from_buf_and_len([a, zero, zero, zero, zero, zero], 1),
-        [a, b] => SmallVec::from_buf_and_len([a, b, zero, zero, zero, zero], 2),
-        [a, b, c, d] => SmallVec::from_buf_and_len([a, b, c, d, zero, zero], 4),
-        _ => SmallVec::from_slice(list),
-    }
+    // One list made of what is there: several would be joined in memory.
+    let (len, [a, b, c, d]) = match *list {
+        [] => (0, [zero; 4]),
+        [a] => (1, [a, zero, zero, zero]),
+        [a, b] => (2, [a, b, zero, zero]),
+        [a, b, c] => (3, [a, b, c, zero]),
+        [a, b, c, d] => (4, [a, b, c, d]),
+        _ => return SmallVec::from_slice(list),
+    };
+    SmallVec::from_buf_and_len([a, b, c, d, zero, zero], len)
 }
 
 impl Layout {
-    /// That of one element.
-    #[inline]
-    pub(crate) fn scalar() -> Layout {
-        Layout { shape: Dims::new(), strides: Strides::new(), offset: 0 }
+    /// Row-major without gaps, if there are at most two dims; else one that is to be [completed](Self::complete) where it stays.
+    #[inline(always)]
+    pub(crate) fn begun(shape: &[usize]) -> Layout {
+        let (rank, [m, n]) = match *shape {
+            [m] => (1, [m, 0]),
+            [m, n] => (2, [m, n]),
+            _ => (0, [0, 0]),
+        };
+        let row = if rank == 2 { n.max(1) as isize } else { 1 };
+        Layout {
+            shape: Dims::from_buf_and_len([m, n, 0, 0, 0, 0], rank),
+            strides: Strides::from_buf_and_len([row, 1, 0, 0, 0, 0], rank),
+            offset: 0,
+        }
     }
 
-    /// Makes a scalar's layout one of `shape`, row-major without gaps.
+    /// Does what [`begun`](Self::begun) left.
     #[inline(always)]
-    pub(crate) fn spread(&mut self, shape: &[usize]) {
-        match *shape {
-            [] => {}
-            [n] => {
-                self.shape.push(n);
-                self.strides.push(1);
-            }
-            [m, n] => {
-                self.shape.push(m);
-                self.shape.push(n);
-                self.strides.push(n.max(1) as isize);
-                self.strides.push(1);
-            }
-            _ => *self = Self::of_many(shape),
+    pub(crate) fn complete(&mut self, shape: &[usize]) {
+        if shape.len() > 2 {
+            *self = Self::of_many(shape);
         }
     }
 

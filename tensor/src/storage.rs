@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use ferrotape_kernels::Pod;
 use ferrotape_kernels::buffer::{Buffer, Shared};
 use ferrotape_kernels::cuda::DeviceBuffer;
 
@@ -41,13 +42,6 @@ impl<'a> Memory<'a> {
     /// Bytes.
     pub(crate) fn len(&self) -> usize {
         self.cuda.as_ref().map_or(self.buffer.len(), |cuda| cuda.len())
-    }
-}
-
-impl From<Buffer> for Storage {
-    #[inline]
-    fn from(buffer: Buffer) -> Self {
-        Storage::of(buffer)
     }
 }
 
@@ -106,10 +100,26 @@ impl Storage {
         &self.block().buffer
     }
 
+    /// The CPU's memory, if that is where it lies.
+    #[inline]
+    pub(crate) fn on_cpu(&self) -> Option<&Buffer> {
+        let block = self.block();
+        (block.device == Device::Cpu).then_some(&block.buffer)
+    }
+
     /// The GPU's memory.
     #[inline]
     pub(crate) fn cuda(&self) -> Option<&DeviceBuffer> {
         self.block().cuda.as_ref()
+    }
+
+    /// The elements of a buffer of its own, to write; none where it has none.
+    #[inline(always)]
+    pub(crate) fn own_elements<T: Pod>(&mut self) -> &mut [T] {
+        match self {
+            Storage::Own(block) => block.buffer.as_mut_slice(),
+            Storage::Of(_) => &mut [],
+        }
     }
 
     /// The memory to write, if no one else sees it (its own tensor being seen by the caller alone).

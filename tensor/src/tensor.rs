@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use ferrotape_kernels::buffer::{Shared, Watch};
+use ferrotape_kernels::buffer::{Buffer, Place, Shared, Watch};
 
 use crate::apply::{Operand, apply_one};
 use crate::device::Device;
@@ -32,14 +32,13 @@ impl TensorId {
         const BLOCK: u64 = 1 << 16;
         static NEXT: AtomicU64 = AtomicU64::new(BLOCK);
         thread_local! { static MINE: Cell<u64> = const { Cell::new(0) }; }
-        MINE.with(|mine| {
-            let mut id = mine.get();
-            if id % BLOCK == 0 {
-                id = NEXT.fetch_add(BLOCK, Ordering::Relaxed);
-            }
-            mine.set(id + 1);
-            TensorId(id)
-        })
+        // Got and set apart: either is too short for a call.
+        let mut id = MINE.get();
+        if id.is_multiple_of(BLOCK) {
+            id = NEXT.fetch_add(BLOCK, Ordering::Relaxed);
+        }
+        MINE.with(|mine| mine.set(id + 1));
+        TensorId(id)
     }
 }
 
@@ -78,6 +77,20 @@ pub(crate) struct Inner {
 }
 
 impl Inner {
+    /// A new value, row-major without gaps in all of a storage; its layout is [to be completed](Layout::complete).
+    #[inline(always)]
+    fn dense(storage: Storage, shape: &[usize], len: usize, dtype: DType, tag: Tag) -> Inner {
+        Inner {
+            id: TensorId::fresh(),
+            tag: AtomicU64::new(tag.bits()),
+            dtype,
+            len,
+            contiguous: true,
+            layout: Layout::begun(shape),
+            storage,
+        }
+    }
+
     /// Another value from here on.
     #[inline]
     pub(crate) fn rename(&mut self, tag: Tag) {
@@ -89,35 +102,35 @@ impl Tensor {
     pub(crate) fn from_parts(storage: Storage, layout: Layout, dtype: DType, tag: Tag) -> Tensor {
         let (len, contiguous) = (shape::len(&layout.shape), layout.is_contiguous());
         let (id, tag) = (TensorId::fresh(), AtomicU64::new(tag.bits()));
-        let inner = || Inner { id, tag, dtype, len, contiguous, layout, storage };
-        Tensor(Shared::finished(inner, |_| ()))
+        Tensor(Shared::new(Inner { id, tag, dtype, len, contiguous, layout, storage }))
     }
 
     /// As [`from_parts`](Self::from_parts), row-major without gaps in all of a storage.
     pub(crate) fn whole(storage: Storage, shape: &[usize], dtype: DType, tag: Tag) -> Tensor {
-        Tensor::dense(storage, shape, shape::len(shape), dtype, tag)
+        let place = Place::new();
+        let mut inner = place.filled(Inner::dense(storage, shape, shape::len(shape), dtype, tag));
+        inner.layout.complete(shape);
+        Tensor(inner.shared())
     }
 
-    /// As [`whole`](Self::whole), of a shape that is known to have `len` elements. Small tensors take longer to make than to compute: each part
-    /// is written where it stays.
+    /// One of f32 on the CPU, of a shape that is known to have `len` elements, which `compute` writes. Small tensors take longer to make than
+    /// to compute: each part is written where it stays.
+    ///
+    /// # Errors
+    /// No memory, and what `compute` says.
     #[inline(always)]
-    pub(crate) fn dense(
-        storage: impl Into<Storage>,
+    pub(crate) fn computed(
         shape: &[usize],
         len: usize,
-        dtype: DType,
         tag: Tag,
-    ) -> Tensor {
-        let inner = || Inner {
-            id: TensorId::fresh(),
-            tag: AtomicU64::new(tag.bits()),
-            dtype,
-            len,
-            contiguous: true,
-            layout: Layout::scalar(),
-            storage: storage.into(),
-        };
-        Tensor(Shared::finished(inner, |inner| inner.layout.spread(shape)))
+        compute: impl FnOnce(&mut [f32]) -> ferrotape_kernels::Result<()>,
+    ) -> ferrotape_kernels::Result<Tensor> {
+        let place = Place::new();
+        let storage = Storage::of(Buffer::small(len * size_of::<f32>())?);
+        let mut inner = place.filled(Inner::dense(storage, shape, len, DType::F32, tag));
+        inner.layout.complete(shape);
+        compute(inner.storage.own_elements())?;
+        Ok(Tensor(inner.shared()))
     }
 
     /// The same memory under a new name: another layout (which must lie inside it), perhaps another type.
@@ -232,10 +245,22 @@ impl Tensor {
     /// Its elements on the CPU, stored as `T`, if they lie row-major without gaps.
     #[inline(always)]
     pub(crate) fn elements<T: ferrotape_kernels::Pod>(&self) -> Option<&[T]> {
+        self.elements_in(self.0.storage.buffer())
+    }
+
+    /// The same of a tensor that may be of another type or on a GPU: none then.
+    #[inline(always)]
+    pub(crate) fn f32_elements(&self) -> Option<&[f32]> {
+        let is_f32 = self.0.dtype == DType::F32;
+        is_f32.then(|| self.0.storage.on_cpu()).flatten().and_then(|data| self.elements_in(data))
+    }
+
+    #[inline(always)]
+    fn elements_in<'a, T: ferrotape_kernels::Pod>(&self, buffer: &'a Buffer) -> Option<&'a [T]> {
         if !self.0.contiguous {
             return None;
         }
-        let (start, data) = (self.0.layout.offset, self.0.storage.buffer().as_slice::<T>());
+        let (start, data) = (self.0.layout.offset, buffer.as_slice::<T>());
         data.get(start..start.checked_add(self.0.len)?)
     }
 

@@ -43,7 +43,7 @@ fn gradients(cx: &Cx<'_>, needed: &[bool]) -> Result<Gradients> {
         return Err(Error::new(ErrorKind::Gradient(message.into())));
     }
     let seeds = Seeds { y: output(0), h_n: output(2), c_n: output(3) };
-    let operands = (0..cx.node.inputs.len())
+    let operands = (0..cx.metas.len())
         .map(|place| cx.kept(Slot::Input(place)))
         .collect::<Result<SmallVec<[&Tensor; 9]>>>()?;
     let tracked = |tensor: &&Tensor| tensor.tag().is_live();

@@ -25,7 +25,7 @@ pub(super) struct Taken {
 pub(super) fn take(class: Class) -> Result<Taken> {
     let live = budget::reserve(class.size)?;
     let cached = match class.is_small() {
-        true => OWN.try_with(|own| own.take(class)).unwrap_or_else(|_| shelved(class)),
+        true => own().take(class),
         false => shelved(class),
     };
     let taken = match cached {
@@ -42,12 +42,12 @@ pub(super) fn take(class: Class) -> Result<Taken> {
 /// - `block` came from [`take`] with this `class` and is not used any more.
 #[inline]
 pub(super) unsafe fn put(block: NonNull<u8>, class: Class) {
-    // At the end of a thread its list is gone before its last buffers: those go to the shelf.
     // SAFETY: the block is ours by the caller's duty, and of a class size: at least 64 bytes, 64-byte aligned.
-    let kept = class.is_small() && OWN.try_with(|own| unsafe { own.put(block, class) }).is_ok();
-    if !kept {
-        // SAFETY: as above; `try_with` did not run the closure.
-        unsafe { shelve(block, class) };
+    unsafe {
+        match class.is_small() {
+            true => own().put(block, class),
+            false => shelve(block, class),
+        }
     }
     budget::unreserve(class.size);
 }
@@ -83,7 +83,7 @@ pub(super) fn warm(class: Class, count: usize) -> Result<()> {
 /// Gives every cached block back that this thread can reach; other threads give theirs back at their next allocation.
 pub(super) fn empty() {
     DRAINS.fetch_add(1, Relaxed);
-    let _ = OWN.try_with(Own::drain);
+    own().drain();
     for index in 0..COUNT {
         let all = std::mem::replace(&mut *shelf(index), Chain::EMPTY);
         give_back(all, index);
@@ -92,8 +92,7 @@ pub(super) fn empty() {
 
 /// Puts what this thread keeps where all threads find it.
 pub(super) fn share() {
-    // A thread that is ending has shared already.
-    let _ = OWN.try_with(Own::share);
+    own().share();
 }
 
 /// A block from the system, for bytes already counted as live.
@@ -141,19 +140,43 @@ fn shelf(index: usize) -> MutexGuard<'static, Chain> {
 /// The small blocks that a thread keeps.
 struct Own {
     chains: [Cell<Chain>; SMALL],
+    /// How many calls of [`empty`] it has noticed, or [`NOBODY`].
     drains: Cell<usize>,
 }
 
+/// Nobody sees to what is kept: [`LAST`] has not been asked to yet, or is gone.
+const NOBODY: usize = usize::MAX;
+
 thread_local! {
+    /// Has no destructor, so that it can be reached at once and always.
     static OWN: Own =
-        const { Own { chains: [const { Cell::new(Chain::EMPTY) }; SMALL], drains: Cell::new(0) } };
+        const { Own { chains: [const { Cell::new(Chain::EMPTY) }; SMALL], drains: Cell::new(NOBODY) } };
+
+    /// What is kept goes to the shelves when this is dropped, at the end of the thread.
+    static LAST: Last = const { Last };
+}
+
+struct Last;
+
+impl Drop for Last {
+    fn drop(&mut self) {
+        own().drains.set(NOBODY);
+        own().share();
+    }
+}
+
+/// This thread's.
+#[inline(always)]
+fn own() -> &'static Own {
+    // SAFETY: it is there as long as its thread; who has it can't leave the thread (`Own` is not Sync).
+    unsafe { &*OWN.with(std::ptr::from_ref) }
 }
 
 impl Own {
     #[inline(always)]
     fn take(&self, class: Class) -> Option<NonNull<u8>> {
         if self.drains.get() != DRAINS.load(Relaxed) {
-            self.drain();
+            self.notice();
         }
         let own = &self.chains[class.index];
         let mut chain = own.get();
@@ -176,7 +199,7 @@ impl Own {
             self.spill(class);
         }
         if self.drains.get() != DRAINS.load(Relaxed) {
-            self.drain();
+            self.notice();
         }
     }
 
@@ -198,18 +221,26 @@ impl Own {
         }
     }
 
-    /// Gives all of them back to the system.
+    /// Follows an [`empty`] that another thread called, or sees to it that somebody cares at the end of this one.
     #[cold]
+    fn notice(&self) {
+        if self.drains.get() != NOBODY {
+            self.drain();
+        } else if LAST.try_with(|_| ()).is_ok() {
+            self.drains.set(DRAINS.load(Relaxed));
+        } else {
+            // The thread is ending.
+            self.share();
+        }
+    }
+
+    /// Gives all of them back to the system.
     fn drain(&self) {
-        self.drains.set(DRAINS.load(Relaxed));
+        if self.drains.get() != NOBODY {
+            self.drains.set(DRAINS.load(Relaxed));
+        }
         for (index, own) in self.chains.iter().enumerate() {
             give_back(own.replace(Chain::EMPTY), index);
         }
-    }
-}
-
-impl Drop for Own {
-    fn drop(&mut self) {
-        self.share();
     }
 }

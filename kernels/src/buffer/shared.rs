@@ -7,7 +7,7 @@
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::cell::Cell;
 use std::marker::PhantomData;
-use std::ops::Deref;
+use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicUsize, Ordering, fence};
 
@@ -28,6 +28,25 @@ pub struct Shared<T> {
     pointer: NonNull<Counted<T>>,
     owns: PhantomData<Counted<T>>,
 }
+
+/// Memory for a [`Shared`] value, had before the value is made. Nothing can fail between the making of the value's parts and their being
+/// stored here, so that they lie nowhere else before. (What is written and then copied at once is waited for by the processor.)
+///
+/// ```
+/// # use ferrotape_kernels::buffer::{Place, Shared};
+/// let place = Place::new();
+/// let mut value = place.filled(vec![7]);
+/// value.push(8);
+/// let one = value.shared();
+/// assert_eq!(*one.clone(), [7, 8]);
+/// ```
+pub struct Place<T> {
+    pointer: NonNull<Counted<T>>,
+    holds: PhantomData<Counted<T>>,
+}
+
+/// A [`Shared`] value that was just made: its only owner may still change it.
+pub struct New<T>(Shared<T>);
 
 /// Knows whether a [`Shared`] value has an owner, and is none.
 ///
@@ -64,22 +83,7 @@ impl<T> Shared<T> {
     /// A value with one owner. Aborts where the system has no memory, as a `Box` does.
     #[inline(always)]
     pub fn new(value: T) -> Shared<T> {
-        Self::finished(|| value, |_| ())
-    }
-
-    /// A value that is made, and completed by `finish`, where it stays. (What is written and then copied at once is waited for by the
-    /// processor.)
-    #[inline(always)]
-    pub fn finished(make: impl FnOnce() -> T, finish: impl FnOnce(&mut T)) -> Shared<T> {
-        const { assert!(size_of::<Counted<T>>() <= SIZE && align_of::<Counted<T>>() <= ALIGN) }
-        let pointer = take().cast::<Counted<T>>();
-        let (owners, holders) = (AtomicUsize::new(1), AtomicUsize::new(1));
-        // SAFETY: a block of our own, large and aligned enough, as asserted.
-        unsafe { pointer.write(Counted { owners, holders, value: make() }) };
-        let mut shared = Shared { pointer, owns: PhantomData };
-        // SAFETY: its only owner, just made.
-        finish(unsafe { &mut shared.pointer.as_mut().value });
-        shared
+        Place::new().filled(value).shared()
     }
 
     #[inline]
@@ -106,6 +110,59 @@ impl<T> Shared<T> {
     /// To ask later whether the value is still there.
     pub fn watch(this: &Shared<T>) -> Watch<T> {
         Watch::counted(this.pointer, &this.counted().holders)
+    }
+}
+
+impl<T> Place<T> {
+    /// Aborts where the system has no memory, as a `Box` does.
+    #[expect(clippy::new_without_default, reason = "nothing is a default here")]
+    #[inline(always)]
+    pub fn new() -> Place<T> {
+        const { assert!(size_of::<Counted<T>>() <= SIZE && align_of::<Counted<T>>() <= ALIGN) }
+        Place { pointer: take().cast(), holds: PhantomData }
+    }
+
+    /// Holds the value from here on.
+    #[inline(always)]
+    pub fn filled(self, value: T) -> New<T> {
+        let pointer = self.pointer;
+        std::mem::forget(self);
+        let (owners, holders) = (AtomicUsize::new(1), AtomicUsize::new(1));
+        // SAFETY: a block of our own, large and aligned enough, as `new` asserted.
+        unsafe { pointer.write(Counted { owners, holders, value }) };
+        New(Shared { pointer, owns: PhantomData })
+    }
+}
+
+impl<T> Drop for Place<T> {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: the block came from `take`, and holds nothing.
+        unsafe { put(self.pointer.cast()) }
+    }
+}
+
+impl<T> New<T> {
+    /// To be shared from here on.
+    #[inline(always)]
+    pub fn shared(self) -> Shared<T> {
+        self.0
+    }
+}
+
+impl<T> Deref for New<T> {
+    type Target = T;
+    #[inline(always)]
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T> DerefMut for New<T> {
+    #[inline(always)]
+    fn deref_mut(&mut self) -> &mut T {
+        // SAFETY: the only pointer to the value since it was made, borrowed exclusively.
+        unsafe { &mut self.0.pointer.as_mut().value }
     }
 }
 
@@ -210,16 +267,28 @@ const LAYOUT: Layout = match Layout::from_size_align(SIZE, ALIGN) {
 /// A thread keeps so many blocks: 80 KiB.
 const KEPT: usize = 256;
 
-thread_local! {
-    static OWN: Own = const { Own(Cell::new(Chain::EMPTY)) };
+/// The blocks that a thread keeps.
+struct Own {
+    chain: Cell<Chain>,
+    /// At most so many: none while nobody sees to them, because [`LAST`] has not been asked to yet, or is gone.
+    bound: Cell<usize>,
 }
 
-/// The blocks that a thread keeps.
-struct Own(Cell<Chain>);
+thread_local! {
+    /// Has no destructor, so that it can be reached at once and always.
+    static OWN: Own = const { Own { chain: Cell::new(Chain::EMPTY), bound: Cell::new(0) } };
 
-impl Drop for Own {
+    /// What is kept is released when this is dropped, at the end of the thread.
+    static LAST: Last = const { Last };
+}
+
+struct Last;
+
+impl Drop for Last {
     fn drop(&mut self) {
-        let mut chain = self.0.replace(Chain::EMPTY);
+        let own = own();
+        own.bound.set(0);
+        let mut chain = own.chain.replace(Chain::EMPTY);
         while let Some(block) = chain.pop() {
             // SAFETY: `put` got it for the chain, and it is free.
             unsafe { release(block) };
@@ -227,18 +296,20 @@ impl Drop for Own {
     }
 }
 
-#[inline]
+/// This thread's.
+#[inline(always)]
+fn own() -> &'static Own {
+    // SAFETY: it is there as long as its thread; who has it can't leave the thread (`Own` is not Sync).
+    unsafe { &*OWN.with(std::ptr::from_ref) }
+}
+
+#[inline(always)]
 fn take() -> NonNull<u8> {
-    let kept = OWN.try_with(|Own(own)| {
-        let mut chain = own.get();
-        let block = chain.pop()?;
-        own.set(chain);
-        Some(block)
-    });
-    match kept {
-        Ok(Some(block)) => block,
-        _ => request(),
-    }
+    let own = own();
+    let mut chain = own.chain.get();
+    let Some(block) = chain.pop() else { return request() };
+    own.chain.set(chain);
+    block
 }
 
 #[cold]
@@ -252,20 +323,26 @@ fn request() -> NonNull<u8> {
 /// - `block` came from [`take`], and is not used any more.
 #[inline]
 unsafe fn put(block: NonNull<u8>) {
-    let kept = OWN.try_with(|Own(own)| {
-        let mut chain = own.get();
-        if chain.count() == KEPT {
-            return false;
+    let own = own();
+    let mut chain = own.chain.get();
+    if chain.count() >= own.bound.get() && !own.begins() {
+        // SAFETY: `request` made it; the list does not take it.
+        return unsafe { release(block) };
+    }
+    // SAFETY: ours by the caller's duty, and larger than a word.
+    unsafe { chain.push(block) };
+    own.chain.set(chain);
+}
+
+impl Own {
+    /// True if it only had not begun to keep blocks, and does from now on.
+    #[cold]
+    fn begins(&self) -> bool {
+        let begins = self.bound.get() == 0 && LAST.try_with(|_| ()).is_ok();
+        if begins {
+            self.bound.set(KEPT);
         }
-        // SAFETY: ours by the caller's duty, and larger than a word.
-        unsafe { chain.push(block) };
-        own.set(chain);
-        true
-    });
-    // At the end of a thread there is no place to keep it.
-    if kept != Ok(true) {
-        // SAFETY: `request` made it; the list did not take it.
-        unsafe { release(block) };
+        begins
     }
 }
 

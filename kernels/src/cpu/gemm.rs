@@ -28,7 +28,7 @@ pub(crate) use output::Output;
 pub use packed::{PackedMatrix, gemm_packed};
 pub(crate) use panels::{Packs, Panels, Strided};
 
-use super::isa::{Isa, Kernel, isa, strongest};
+use super::isa::{Available, Isa, Kernel};
 use super::parallel::{self, Shared};
 use crate::element::Float;
 use crate::error::{Error, Result, require};
@@ -39,7 +39,7 @@ use settle::Finish;
 /// instance of all that takes it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Dispatch {
-    isa: Isa,
+    isa: Available,
     /// True for AVX2 in AVX-512's place.
     narrow: bool,
     /// True if there is a team, for which more pieces are worth more memory traffic.
@@ -50,12 +50,12 @@ impl Dispatch {
     /// The ISA and the team in force.
     #[inline]
     pub(crate) fn in_force() -> Self {
-        Dispatch { isa: isa(), narrow: false, team: parallel::threads() > 1 }
+        Dispatch { isa: Available::in_force(), narrow: false, team: parallel::threads() > 1 }
     }
 
     /// A given ISA, and whether to take the paths for a team.
     pub(crate) fn forced(isa: Isa, team: bool) -> Self {
-        Dispatch { isa: isa.min(strongest()), narrow: false, team }
+        Dispatch { isa: Available::below(isa), narrow: false, team }
     }
 
     /// The same with AVX2 in AVX-512's place.
@@ -67,7 +67,8 @@ impl Dispatch {
     /// The one whose vectors are computed with.
     #[inline]
     fn isa(self) -> Isa {
-        if self.narrow { self.isa.min(Isa::Avx2) } else { self.isa }
+        let isa = self.isa.isa();
+        if self.narrow { isa.min(Isa::Avx2) } else { isa }
     }
 
     /// Runs the kernel.
@@ -75,7 +76,7 @@ impl Dispatch {
     pub(crate) fn call<T: Float, K: Kernel<T>>(self, kernel: K) -> K::Output {
         match self.narrow {
             true => T::dispatch_narrow(self.isa, kernel),
-            false => T::dispatch_on(self.isa, kernel),
+            false => T::dispatch_at(self.isa, kernel),
         }
     }
 }

@@ -132,7 +132,31 @@ pub fn dispatch<T, K: Kernel<T>>(kernel: K) -> K::Output
 where
     Tokens: HasTokens<T>,
 {
-    dispatch_on(isa(), kernel)
+    dispatch_at(Available::in_force(), kernel)
+}
+
+/// An ISA that this CPU has: found out once, before there are several ways on, each of which would ask.
+#[derive(Debug, Clone, Copy)]
+pub struct Available(Isa);
+
+impl Available {
+    /// The one in force.
+    #[inline]
+    pub fn in_force() -> Available {
+        Available(isa())
+    }
+
+    /// A given one, or the strongest below it.
+    #[inline]
+    pub fn below(isa: Isa) -> Available {
+        Available(isa.min(strongest_cached()))
+    }
+
+    /// Which it is.
+    #[inline]
+    pub fn isa(self) -> Isa {
+        self.0
+    }
 }
 
 /// Runs `kernel` under a given ISA, or the strongest available one below it. Tests compare ISAs with it.
@@ -141,18 +165,25 @@ pub fn dispatch_on<T, K: Kernel<T>>(isa: Isa, kernel: K) -> K::Output
 where
     Tokens: HasTokens<T>,
 {
-    let isa = isa.min(strongest_cached());
+    dispatch_at(Available::below(isa), kernel)
+}
+
+/// Runs `kernel` under an ISA that is known to be there.
+#[inline]
+pub fn dispatch_at<T, K: Kernel<T>>(Available(isa): Available, kernel: K) -> K::Output
+where
+    Tokens: HasTokens<T>,
+{
     count(isa);
     <Tokens as HasTokens<T>>::call(isa, kernel)
 }
 
-/// As [`dispatch_on`], but AVX2's instance in AVX-512's place, for what half a vector holds: what counts is the ISA in force.
+/// As [`dispatch_at`], but AVX2's instance in AVX-512's place, for what half a vector holds: what counts is the ISA in force.
 #[inline]
-pub(crate) fn dispatch_narrow<T, K: Kernel<T>>(isa: Isa, kernel: K) -> K::Output
+pub(crate) fn dispatch_narrow<T, K: Kernel<T>>(Available(isa): Available, kernel: K) -> K::Output
 where
     Tokens: HasTokens<T>,
 {
-    let isa = isa.min(strongest_cached());
     count(isa);
     <Tokens as HasTokens<T>>::call(isa.min(Isa::Avx2), kernel)
 }

@@ -94,12 +94,22 @@ pub fn binary<T: Float>(
     b: Source<'_, T>,
     out: &mut [T],
 ) -> Result<()> {
-    if let (Source::Slice(x), Source::Slice(y)) = (&a, &b)
-        && float::binary_slices(op, [x, y], out)
-    {
-        return Ok(());
+    match (a, b) {
+        (Source::Slice(a), Source::Slice(b)) => binary_slices(op, a, b, out),
+        _ => float::binary(op, a, b, out),
     }
-    float::binary(op, a, b, out)
+}
+
+/// [`binary`] of slices, which may be so short that what surrounds the kernel is felt.
+///
+/// # Errors
+/// As [`binary`].
+#[inline(always)]
+pub fn binary_slices<T: Float>(op: BinaryOp, a: &[T], b: &[T], out: &mut [T]) -> Result<()> {
+    match float::few(op, a, b, out) {
+        true => Ok(()),
+        false => float::many(op, a, b, out),
+    }
 }
 
 /// The result's length against an operand's.

@@ -3,7 +3,7 @@
 
 use std::slice::from_ref;
 
-use ferrotape_kernels::buffer::Buffer;
+use ferrotape_kernels::Result as KernelResult;
 use ferrotape_kernels::cpu::gemm::{self, Epilogue, Matrix};
 use ferrotape_kernels::cpu::map::{self, Source};
 use ferrotape_kernels::elementwise::{BinaryOp, UnaryOp};
@@ -17,69 +17,40 @@ use crate::observe::{self, Hearing, Observer, Tag};
 use crate::op::{Meta, Op};
 use crate::tensor::Tensor;
 
-/// What is computed of the elements of one or two tensors.
-#[derive(Clone, Copy)]
-enum Work {
-    Unary(UnaryOp),
-    Binary(BinaryOp),
-    /// Of matrices `[m, k]` and `[k, n]`.
-    Product([usize; 3]),
-}
-
 /// The output of an elementwise operation or of a product of two matrices, if nothing but the kernel and one listener have a say in it.
 pub(super) fn plain(op: &Op, operands: &[Operand<'_>]) -> Option<Result<Tensor>> {
-    let (work, a, b) = match (op, operands) {
-        (Op::Unary(unary), [Operand::Ref(a)]) => (Work::Unary(*unary), *a, *a),
-        (Op::Binary(binary), [Operand::Ref(a), Operand::Ref(b)]) if same(a, b) => {
-            (Work::Binary(*binary), *a, *b)
-        }
-        (Op::Matmul, [Operand::Ref(a), Operand::Ref(b)]) => {
-            let (&[m, k], &[l, n]) = (a.shape(), b.shape()) else { return None };
-            (Work::Product([m, k, n]), *a, (k == l && k > 0).then_some(*b)?)
-        }
-        _ => return None,
-    };
-    let hearing = observe::hearing();
-    let own = match &hearing {
-        Hearing::Nobody => Tag::NONE,
-        Hearing::One(listener) => listener.tag().unwrap_or(Tag::NONE),
-        Hearing::Others => return None,
-    };
-    let (of_a, x) = elements(a, own)?;
-    let (of_b, y) = elements(b, own)?;
-    let tag = of_a.max(of_b);
-    let sizes;
-    let (shape, len) = match work {
-        Work::Unary(_) | Work::Binary(_) => (a.shape(), a.len()),
-        Work::Product([m, _, n]) => {
-            sizes = [m, n];
-            // What is too large, or empty, is for the long way to say.
-            (&sizes[..], m.checked_mul(n).filter(|&len| len > 0 && len < 1 << 40)?)
-        }
-    };
-    // Put together where it is needed: it need not lie in memory for the short one of the two ways.
-    let output = || Planned { op, work, elements: [x, y], shape, len, tag };
-    Some(match &hearing {
-        Hearing::One(listener) => announced(&**listener, &[a, b][..operands.len()], output()),
-        _ => output().made(),
-    })
+    match (op, operands) {
+        (Op::Unary(op), [Operand::Ref(a)]) => unary(*op, a),
+        (Op::Binary(op), [Operand::Ref(a), Operand::Ref(b)]) => binary(*op, a, b),
+        (Op::Matmul, [Operand::Ref(a), Operand::Ref(b)]) => product(a, b),
+        _ => None,
+    }
 }
 
-/// What a listener has in place of the output, or the output, made between its `begin` and `end`.
-#[inline(never)]
-fn announced(listener: &dyn Observer, inputs: &[&Tensor], output: Planned<'_>) -> Result<Tensor> {
-    let op = output.op;
-    let meta = Meta { shape: few(output.shape), dtype: DType::F32, device: Device::Cpu };
-    let metas = from_ref(&meta);
-    if let Some(outputs) = listener.replace(op, inputs)? {
-        check_outputs(op, metas, &outputs, REPLACED)?;
-        return first_of(op, outputs);
+fn unary(op: UnaryOp, a: &Tensor) -> Option<Result<Tensor>> {
+    let planned = Planned::new(
+        || Op::Unary(op),
+        [a],
+        a.shape(),
+        a.len(),
+        |[x], out| map::unary(op, Source::Slice(x), out),
+    );
+    planned.output()
+}
+
+/// As [`plain`].
+pub(crate) fn binary(op: BinaryOp, a: &Tensor, b: &Tensor) -> Option<Result<Tensor>> {
+    if !same(a, b) {
+        return None;
     }
-    listener.begin(op, inputs)?;
-    let outcome = output.made();
-    let ended = listener.end(op, metas, outcome.as_ref().map(from_ref));
-    // Of two failures the first one counts.
-    outcome.and_then(|output| ended.map(|()| output))
+    let planned = Planned::new(
+        || Op::Binary(op),
+        [a, b],
+        a.shape(),
+        a.len(),
+        |[x, y], out| map::binary_slices(op, x, y, out),
+    );
+    planned.output()
 }
 
 /// True for tensors of one shape. (A comparison of slices is a call.)
@@ -88,46 +59,101 @@ fn same(a: &Tensor, b: &Tensor) -> bool {
     a.rank() == b.rank() && a.shape().iter().zip(b.shape()).all(|(m, n)| m == n)
 }
 
-/// The elements of a tensor that only its kernel, and the one who listens with the tag `own`, care about, and the tag that it hands on.
-#[inline(always)]
-fn elements(x: &Tensor, own: Tag) -> Option<(Tag, &[f32])> {
-    let tag = if x.tag().is_live() { x.tag() } else { Tag::NONE };
-    let plain =
-        x.dtype() == DType::F32 && x.device() == Device::Cpu && (tag == Tag::NONE || tag == own);
-    if plain { Some((tag, x.elements()?)) } else { None }
-}
-
-/// An output, and what it is made of.
-struct Planned<'a> {
-    op: &'a Op,
-    work: Work,
-    elements: [&'a [f32]; 2],
-    shape: &'a [usize],
-    len: usize,
-    tag: Tag,
-}
-
-impl Planned<'_> {
-    /// In new memory.
-    #[inline(always)]
-    fn made(self) -> Result<Tensor> {
-        let Planned { op, work, elements: [x, y], shape, len, tag } = self;
-        let failed = |error| Error::from_kernel(op.name(), error);
-        let mut buffer = Buffer::small(len * size_of::<f32>()).map_err(failed)?;
-        let out = buffer.as_mut_slice();
-        let done = match work {
-            Work::Unary(unary) => map::unary(unary, Source::Slice(x), out),
-            Work::Binary(binary) => map::binary(binary, Source::Slice(x), Source::Slice(y), out),
-            Work::Product([m, k, n]) => {
-                let (x, y) = (matrix(x, k), matrix(y, n));
-                gemm::gemm([m, k, n], x, y, Epilogue::default(), out, n)
-            }
-        };
-        done.map_err(failed)?;
-        Ok(Tensor::dense(buffer, shape, len, DType::F32, tag))
-    }
+fn product(a: &Tensor, b: &Tensor) -> Option<Result<Tensor>> {
+    let (&[m, k], &[l, n]) = (a.shape(), b.shape()) else { return None };
+    // What is too large, or empty, is for the long way to say.
+    let len = m.checked_mul(n).filter(|&len| len > 0 && len < 1 << 40 && k == l && k > 0)?;
+    let shape = [m, n];
+    let planned = Planned::new(
+        || Op::Matmul,
+        [a, b],
+        &shape,
+        len,
+        |[x, y], out| {
+            gemm::gemm([m, k, n], matrix(x, k), matrix(y, n), Epilogue::default(), out, n)
+        },
+    );
+    planned.output()
 }
 
 fn matrix(data: &[f32], columns: usize) -> Matrix<'_, f32> {
     Matrix { data, offset: 0, row_stride: columns as isize, column_stride: 1 }
+}
+
+/// An output, and how it is made of the inputs' elements.
+struct Planned<'a, O, C, const N: usize> {
+    /// Put together only for one who asks.
+    op: O,
+    inputs: [&'a Tensor; N],
+    shape: &'a [usize],
+    len: usize,
+    compute: C,
+}
+
+impl<'a, O, C, const N: usize> Planned<'a, O, C, N>
+where
+    O: Fn() -> Op,
+    C: FnOnce([&'a [f32]; N], &mut [f32]) -> KernelResult<()>,
+{
+    #[inline(always)]
+    fn new(op: O, inputs: [&'a Tensor; N], shape: &'a [usize], len: usize, compute: C) -> Self {
+        Planned { op, inputs, shape, len, compute }
+    }
+
+    #[inline(always)]
+    fn output(self) -> Option<Result<Tensor>> {
+        match observe::hearing() {
+            Hearing::Nobody => {
+                let (elements, tag) = self.elements(Tag::NONE)?;
+                Some(self.made(elements, tag))
+            }
+            Hearing::One(listener) => self.announced(&*listener),
+            Hearing::Others => None,
+        }
+    }
+
+    /// The inputs' elements, if nobody but their kernel, and the one who listens with the tag `own`, cares about them, and the tag that they
+    /// hand on.
+    #[inline(always)]
+    fn elements(&self, own: Tag) -> Option<([&'a [f32]; N], Tag)> {
+        let (mut elements, mut tag) = ([[].as_slice(); N], Tag::NONE);
+        for (input, elements) in self.inputs.into_iter().zip(&mut elements) {
+            if input.tag().is_live() {
+                tag = (input.tag() == own).then_some(own)?;
+            }
+            *elements = input.f32_elements()?;
+        }
+        Some((elements, tag))
+    }
+
+    /// In new memory.
+    #[inline(always)]
+    fn made(self, elements: [&'a [f32]; N], tag: Tag) -> Result<Tensor> {
+        let Planned { op, shape, len, compute, .. } = self;
+        let made = Tensor::computed(shape, len, tag, |out| compute(elements, out));
+        made.map_err(|error| Error::from_kernel(op().name(), error))
+    }
+
+    /// What the listener has in place of the output, or the output, made between its `begin` and `end`.
+    #[inline(never)]
+    fn announced(self, listener: &dyn Observer) -> Option<Result<Tensor>> {
+        let (elements, tag) = self.elements(listener.tag().unwrap_or(Tag::NONE))?;
+        Some(self.heard(listener, elements, tag))
+    }
+
+    #[inline(always)]
+    fn heard(self, listener: &dyn Observer, elements: [&'a [f32]; N], tag: Tag) -> Result<Tensor> {
+        let (op, inputs) = (&(self.op)(), &{ self.inputs });
+        let meta = Meta { shape: few(self.shape), dtype: DType::F32, device: Device::Cpu };
+        let metas = from_ref(&meta);
+        if let Some(outputs) = listener.replace(op, inputs)? {
+            check_outputs(op, metas, &outputs, REPLACED)?;
+            return first_of(op, outputs);
+        }
+        listener.begin(op, inputs)?;
+        let outcome = self.made(elements, tag);
+        let ended = listener.end(op, metas, outcome.as_ref().map(from_ref));
+        // Of two failures the first one counts.
+        outcome.and_then(|output| ended.map(|()| output))
+    }
 }

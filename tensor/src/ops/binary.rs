@@ -1,6 +1,6 @@
 //! Elementwise methods of two operands; types promote as in PyTorch, shapes broadcast.
 
-use crate::apply::{Operand, apply_one};
+use crate::apply::{Operand, apply_one, plain_binary};
 use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
@@ -94,6 +94,17 @@ fn cast(x: Operand<'_>, dtype: DType) -> Result<Operand<'_>> {
 }
 
 pub(crate) fn binary(op: BinaryOp, a: Operand<'_>, b: Operand<'_>) -> Result<Tensor> {
+    if let (Operand::Ref(x), Operand::Ref(y)) = (&a, &b)
+        && let Some(output) = plain_binary(op, x, y)
+    {
+        return output;
+    }
+    other_binary(op, a, b)
+}
+
+/// What is no case for the short way.
+#[inline(never)]
+fn other_binary(op: BinaryOp, a: Operand<'_>, b: Operand<'_>) -> Result<Tensor> {
     if let (Operand::Ref(x), Operand::Ref(y)) = (&a, &b)
         && x.dtype() == y.dtype()
         && x.dtype().is_float()

@@ -98,7 +98,12 @@ pub(super) fn at_once<T: Float>(
     };
     let height = height(m, highest(width.lanes * size_of::<T>(), width.vectors));
     // SAFETY: the operands and c hold the product, as was just checked; there is a tile of every height up to the highest.
-    unsafe { tiles(width.d, [m, height, width.vectors], t) };
+    unsafe {
+        match m <= height {
+            true => one(width.d, m, width.vectors, &t),
+            false => tiles(width.d, [m, height, width.vectors], t),
+        }
+    }
     true
 }
 
@@ -172,6 +177,16 @@ fn highest(vector_bytes: usize, vectors: usize) -> usize {
 #[inline(always)]
 fn height(m: usize, highest: usize) -> usize {
     if m <= highest { m } else { m.div_ceil(m.div_ceil(highest)) }
+}
+
+/// A tile, without a loop around it: many products are one.
+///
+/// # Safety
+/// - It must be such as [`tile`] takes.
+#[inline(never)]
+unsafe fn one<T: Float>(d: Dispatch, rows: usize, vectors: usize, t: &Tile<T>) {
+    // SAFETY: by the caller's contract.
+    unsafe { tile(d, rows, vectors, t) }
 }
 
 /// Tiles below one another, the first of which is given.

@@ -9,7 +9,7 @@ use std::mem::MaybeUninit;
 
 use super::plain::{Feed, TILE, Tile};
 use super::{PIECE, Pointer, Source, pieces, same_length, wide};
-use crate::cpu::isa::Kernel;
+use crate::cpu::isa::{Available, Kernel};
 use crate::cpu::simd::{Four, Simd};
 use crate::cpu::{copy, simd};
 use crate::element::Float;
@@ -217,20 +217,20 @@ unsafe fn spread<T: Float, S: simd::Simd<T>>(
     }
 }
 
-/// The visitor that runs [`BinaryRows`].
-struct RunBinary<'a, T>(&'a BinaryRows<T>);
+/// The visitor that runs [`BinaryRows`] under an ISA that is known to be there.
+struct RunBinary<'a, T>(Available, &'a BinaryRows<T>);
 
 impl<T: Float> BinaryVisitor for RunBinary<'_, T> {
     type Output = ();
 
     #[inline]
     fn visit<F: BinaryFormula>(self) {
-        T::dispatch(RunRows(self.0, PhantomData::<F>));
+        T::dispatch_at(self.0, RunRows(self.1, PhantomData::<F>));
     }
 
     #[inline]
     fn visit_wide<F: WideBinaryFormula>(self) {
-        let BinaryRows { a, b, out, rows, len } = *self.0;
+        let BinaryRows { a, b, out, rows, len } = *self.1;
         for row in 0..rows {
             let place = |rows: Rows<T>| {
                 let start = rows.pointer.wrapping_offset(row as isize * rows.row_stride);
@@ -256,7 +256,7 @@ unsafe fn binary_rows<T: Float>(
     out: *mut T,
     (rows, len): (usize, usize),
 ) {
-    op.visit(RunBinary(&BinaryRows { a, b, out, rows, len }));
+    op.visit(RunBinary(Available::in_force(), &BinaryRows { a, b, out, rows, len }));
 }
 
 /// How an operand of the whole problem lies.
@@ -288,7 +288,7 @@ fn lie<T: Float>(source: &Source<'_, T>, out: Pointer<T>) -> (Pointer<T>, Lie) {
 
 /// `out = op(a, b)` of slices, if they have one length and are no work for a team.
 #[inline(always)]
-pub(super) fn binary_slices<T: Float>(op: BinaryOp, [a, b]: [&[T]; 2], out: &mut [T]) -> bool {
+pub(super) fn few<T: Float>(op: BinaryOp, a: &[T], b: &[T], out: &mut [T]) -> bool {
     let len = out.len();
     let short = (a.len(), b.len()) == (len, len) && len <= PIECE;
     if short {
@@ -297,6 +297,12 @@ pub(super) fn binary_slices<T: Float>(op: BinaryOp, [a, b]: [&[T]; 2], out: &mut
         unsafe { binary_rows(op, row(a), row(b), out.as_mut_ptr(), (1, len)) };
     }
     short
+}
+
+/// Other slices.
+#[inline(never)]
+pub(super) fn many<T: Float>(op: BinaryOp, a: &[T], b: &[T], out: &mut [T]) -> Result<()> {
+    binary(op, Source::Slice(a), Source::Slice(b), out)
 }
 
 /// See [`super::binary`].
