@@ -25,7 +25,7 @@ pub(crate) struct Node {
     pub(crate) op: Op,
     /// Where its inputs begin among those of all nodes, and how many they are.
     first_input: usize,
-    pub(crate) inputs: usize,
+    input_count: usize,
     pub(crate) kept: SmallVec<[(Slot, Tensor); 3]>,
     pub(crate) first_output: Variable,
     pub(crate) outputs: usize,
@@ -168,7 +168,7 @@ impl Drop for Recorder {
     }
 }
 
-/// A record with room for more than this is not kept.
+/// A record with room for more than this is not kept; nor are lists of inputs with room for four times as many.
 const KEPT_NODES: usize = 1 << 12;
 
 impl Record {
@@ -179,9 +179,11 @@ impl Record {
 
     /// For the next tape of this thread.
     pub(crate) fn recycle(mut self, mut table: Vec<Entry>) {
-        let most = self.variables.capacity().max(self.inputs.capacity()).max(self.metas.capacity());
-        if self.nodes.capacity() > KEPT_NODES || most > 4 * KEPT_NODES {
+        if self.nodes.capacity() > KEPT_NODES || self.variables.capacity() > 4 * KEPT_NODES {
             return;
+        }
+        if self.metas.capacity() > 4 * KEPT_NODES {
+            (self.inputs, self.metas) = (Vec::new(), Vec::new());
         }
         self.nodes.clear();
         self.inputs.clear();
@@ -207,12 +209,12 @@ impl Record {
 
     /// The variables of a node's inputs.
     pub(crate) fn inputs(&self, node: &Node) -> &[Variable] {
-        &self.inputs[node.first_input..][..node.inputs]
+        &self.inputs[node.first_input..][..node.input_count]
     }
 
     /// Their shapes and types.
     pub(crate) fn metas(&self, node: &Node) -> &[Meta] {
-        &self.metas[node.first_input..][..node.inputs]
+        &self.metas[node.first_input..][..node.input_count]
     }
 
     // Lists are filled one by one, where they stay: every operation of a training step comes through here.
@@ -236,8 +238,8 @@ impl Record {
             }
         }
         let (op, place) = (op.clone(), self.nodes.len());
-        let inputs = inputs.len();
-        self.nodes.push(Node { op, first_input, inputs, kept, first_output: 0, outputs: 0 });
+        let input_count = inputs.len();
+        self.nodes.push(Node { op, first_input, input_count, kept, first_output: 0, outputs: 0 });
         Ok(Some(Open { place, keep }))
     }
 
@@ -292,7 +294,7 @@ impl Record {
         let Some(Some(Open { place, .. })) = self.open.pop() else { return };
         let last = place + 1 == self.nodes.len();
         let Some(node) = self.nodes.get_mut(place) else { return };
-        node.inputs = 0;
+        node.input_count = 0;
         node.kept.clear();
         if last {
             self.inputs.truncate(node.first_input);

@@ -383,3 +383,26 @@ fn a_copy_is_equal_and_its_own() {
     assert_eq!(copy.as_slice::<f32>(), source);
     assert!(!copy.is_external());
 }
+
+#[test]
+fn shared_values_may_outlive_their_threads_lists() {
+    use ferrotape_kernels::buffer::Shared;
+    /// Makes one when it is dropped, too.
+    struct Late(Option<Shared<Vec<u8>>>);
+    impl Drop for Late {
+        fn drop(&mut self) {
+            drop(self.0.take());
+            assert_eq!(*Shared::new(vec![7; 100]).clone(), [7; 100]);
+        }
+    }
+    thread_local! { static LATE: std::cell::RefCell<Late> = const { std::cell::RefCell::new(Late(None)) }; }
+    thread::spawn(|| {
+        // Registered before the list is seen to, so dropped after it; the second thread's values have no list at all.
+        LATE.with(|late| late.borrow_mut().0 = None);
+        drop(Shared::new(vec![1]));
+        LATE.with(|late| late.borrow_mut().0 = Some(Shared::new(vec![2])));
+    })
+    .join()
+    .unwrap();
+    thread::spawn(|| LATE.with(|late| late.borrow_mut().0 = None)).join().unwrap();
+}

@@ -24,9 +24,9 @@ pub(super) struct Taken {
 #[inline(always)]
 pub(super) fn take(class: Class) -> Result<Taken> {
     let live = budget::reserve(class.size)?;
-    let cached = match class.is_small() {
-        true => own().take(class),
-        false => shelved(class),
+    let cached = match own() {
+        Some(own) if class.is_small() => own.take(class),
+        _ => shelved(class),
     };
     let taken = match cached {
         Some(block) => Taken { block, fresh: false },
@@ -44,9 +44,9 @@ pub(super) fn take(class: Class) -> Result<Taken> {
 pub(super) unsafe fn put(block: NonNull<u8>, class: Class) {
     // SAFETY: the block is ours by the caller's duty, and of a class size: at least 64 bytes, 64-byte aligned.
     unsafe {
-        match class.is_small() {
-            true => own().put(block, class),
-            false => shelve(block, class),
+        match own() {
+            Some(own) if class.is_small() => own.put(block, class),
+            _ => shelve(block, class),
         }
     }
     budget::unreserve(class.size);
@@ -83,7 +83,7 @@ pub(super) fn warm(class: Class, count: usize) -> Result<()> {
 /// Gives every cached block back that this thread can reach; other threads give theirs back at their next allocation.
 pub(super) fn empty() {
     DRAINS.fetch_add(1, Relaxed);
-    own().drain();
+    own().into_iter().for_each(Own::drain);
     for index in 0..COUNT {
         let all = std::mem::replace(&mut *shelf(index), Chain::EMPTY);
         give_back(all, index);
@@ -92,7 +92,7 @@ pub(super) fn empty() {
 
 /// Puts what this thread keeps where all threads find it.
 pub(super) fn share() {
-    own().share();
+    own().into_iter().for_each(Own::share);
 }
 
 /// A block from the system, for bytes already counted as live.
@@ -148,7 +148,7 @@ struct Own {
 const NOBODY: usize = usize::MAX;
 
 thread_local! {
-    /// Has no destructor, so that it can be reached at once and always.
+    /// Has no destructor, so that it can be reached at once, and on most systems always.
     static OWN: Own =
         const { Own { chains: [const { Cell::new(Chain::EMPTY) }; SMALL], drains: Cell::new(NOBODY) } };
 
@@ -160,16 +160,18 @@ struct Last;
 
 impl Drop for Last {
     fn drop(&mut self) {
-        own().drains.set(NOBODY);
-        own().share();
+        let Some(own) = own() else { return };
+        own.drains.set(NOBODY);
+        own.share();
     }
 }
 
-/// This thread's.
+/// This thread's; none at its end, where the system frees what has no destructor, too.
 #[inline(always)]
-fn own() -> &'static Own {
-    // SAFETY: it is there as long as its thread; who has it can't leave the thread (`Own` is not Sync).
-    unsafe { &*OWN.with(std::ptr::from_ref) }
+fn own() -> Option<&'static Own> {
+    let own = OWN.try_with(std::ptr::from_ref).ok()?;
+    // SAFETY: it is there while its thread has not ended, and whoever called can't leave the thread with it (`Own` is not Sync).
+    Some(unsafe { &*own })
 }
 
 impl Own {

@@ -88,7 +88,7 @@ impl<T> Shared<T> {
 
     #[inline]
     fn counted(&self) -> &Counted<T> {
-        // SAFETY: written by `new`, and there while an owner is.
+        // SAFETY: written by `filled`, and there while an owner is.
         unsafe { self.pointer.as_ref() }
     }
 
@@ -275,7 +275,7 @@ struct Own {
 }
 
 thread_local! {
-    /// Has no destructor, so that it can be reached at once and always.
+    /// Has no destructor, so that it can be reached at once, and on most systems always.
     static OWN: Own = const { Own { chain: Cell::new(Chain::EMPTY), bound: Cell::new(0) } };
 
     /// What is kept is released when this is dropped, at the end of the thread.
@@ -286,7 +286,7 @@ struct Last;
 
 impl Drop for Last {
     fn drop(&mut self) {
-        let own = own();
+        let Some(own) = own() else { return };
         own.bound.set(0);
         let mut chain = own.chain.replace(Chain::EMPTY);
         while let Some(block) = chain.pop() {
@@ -296,16 +296,17 @@ impl Drop for Last {
     }
 }
 
-/// This thread's.
+/// This thread's; none at its end, where the system frees what has no destructor, too.
 #[inline(always)]
-fn own() -> &'static Own {
-    // SAFETY: it is there as long as its thread; who has it can't leave the thread (`Own` is not Sync).
-    unsafe { &*OWN.with(std::ptr::from_ref) }
+fn own() -> Option<&'static Own> {
+    let own = OWN.try_with(std::ptr::from_ref).ok()?;
+    // SAFETY: it is there while its thread has not ended, and whoever called can't leave the thread with it (`Own` is not Sync).
+    Some(unsafe { &*own })
 }
 
 #[inline(always)]
 fn take() -> NonNull<u8> {
-    let own = own();
+    let Some(own) = own() else { return request() };
     let mut chain = own.chain.get();
     let Some(block) = chain.pop() else { return request() };
     own.chain.set(chain);
@@ -323,15 +324,16 @@ fn request() -> NonNull<u8> {
 /// - `block` came from [`take`], and is not used any more.
 #[inline]
 unsafe fn put(block: NonNull<u8>) {
-    let own = own();
-    let mut chain = own.chain.get();
-    if chain.count() >= own.bound.get() && !own.begins() {
-        // SAFETY: `request` made it; the list does not take it.
-        return unsafe { release(block) };
+    if let Some(own) = own() {
+        let mut chain = own.chain.get();
+        if chain.count() < own.bound.get() || own.begins() {
+            // SAFETY: ours by the caller's duty, and larger than a word.
+            unsafe { chain.push(block) };
+            return own.chain.set(chain);
+        }
     }
-    // SAFETY: ours by the caller's duty, and larger than a word.
-    unsafe { chain.push(block) };
-    own.chain.set(chain);
+    // SAFETY: `request` made it; the list does not take it.
+    unsafe { release(block) };
 }
 
 impl Own {

@@ -106,9 +106,9 @@ pub fn binary<T: Float>(
 /// As [`binary`].
 #[inline(always)]
 pub fn binary_slices<T: Float>(op: BinaryOp, a: &[T], b: &[T], out: &mut [T]) -> Result<()> {
-    match float::few(op, a, b, out) {
+    match float::short_slices(op, a, b, out) {
         true => Ok(()),
-        false => float::many(op, a, b, out),
+        false => float::any_slices(op, a, b, out),
     }
 }
 

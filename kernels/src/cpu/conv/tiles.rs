@@ -430,7 +430,7 @@ unsafe fn sums<T: Float, S: Simd<T>, const G: usize, const R: usize, const NV: u
 /// Adds one step; where the panel's next one is.
 ///
 /// # Safety
-/// - As [`sums`].
+/// - `starts[g] + r + step` must be readable for `r < R`, and `b` for `NV` vectors.
 #[inline(always)]
 unsafe fn add_step<T: Float, S: Simd<T>, const G: usize, const R: usize, const NV: usize>(
     s: S,

@@ -288,7 +288,7 @@ fn lie<T: Float>(source: &Source<'_, T>, out: Pointer<T>) -> (Pointer<T>, Lie) {
 
 /// `out = op(a, b)` of slices, if they have one length and are no work for a team.
 #[inline(always)]
-pub(super) fn few<T: Float>(op: BinaryOp, a: &[T], b: &[T], out: &mut [T]) -> bool {
+pub(super) fn short_slices<T: Float>(op: BinaryOp, a: &[T], b: &[T], out: &mut [T]) -> bool {
     let len = out.len();
     let short = (a.len(), b.len()) == (len, len) && len <= PIECE;
     if short {
@@ -299,9 +299,9 @@ pub(super) fn few<T: Float>(op: BinaryOp, a: &[T], b: &[T], out: &mut [T]) -> bo
     short
 }
 
-/// Other slices.
+/// Of any slices, whose lengths are looked at.
 #[inline(never)]
-pub(super) fn many<T: Float>(op: BinaryOp, a: &[T], b: &[T], out: &mut [T]) -> Result<()> {
+pub(super) fn any_slices<T: Float>(op: BinaryOp, a: &[T], b: &[T], out: &mut [T]) -> Result<()> {
     binary(op, Source::Slice(a), Source::Slice(b), out)
 }
 

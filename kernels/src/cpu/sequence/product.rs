@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 /// Rows of a register tile.
 const TILE: usize = 6;
 
-/// Steps of k that are made in one turn of a loop.
+/// Steps of k of an iteration.
 const STEPS: usize = 4;
 
 /// Rows whose sums are made before what follows takes them.
@@ -407,7 +407,7 @@ impl<T: Float> Tile<T> {
         let mut a = [self.a, opaque(self.a.wrapping_add(3 * self.a_stride))];
         // SAFETY: by the caller's contract.
         unsafe {
-            // Several steps a turn: what counts them would take the multipliers' turns.
+            // Several steps an iteration: what counts them would be issued in a multiplication's place.
             for _ in 0..self.k / STEPS {
                 for step in 0..STEPS {
                     let a = a.map(|a| a.wrapping_add(step));
@@ -429,10 +429,11 @@ impl<T: Float> Tile<T> {
             }
         }
     }
-    /// One step of k: elements of rows 0 and 3, and a row of B.
+
+    /// One step of k. `a`: where this step's elements of rows 0 and 3 are.
     ///
     /// # Safety
-    /// - As [`run`](Self::run).
+    /// - An element of each of the rows must be readable there, and a row of B at `b`.
     #[inline(always)]
     unsafe fn step<S: Simd<T>, const ROWS: usize, const NV: usize>(
         &self,

@@ -75,6 +75,8 @@ unsafe fn columns<T: Float, S: Simd<T>>(
         tree.push(sum, Sums::<T, S>(simd, PhantomData));
         let s = tree.finish(Sums::<T, S>(simd, PhantomData)).unwrap_or(sum);
         if !is_log {
+            // What lies beyond the width is no sum.
+            let s = simd.select(simd.first(width), s, simd.splat(T::ONE));
             let divisor = Divisor::new(simd, s);
             for k in 0..size {
                 let to = out.add(k * stride);

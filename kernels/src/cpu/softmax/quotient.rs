@@ -12,8 +12,8 @@ const GREATEST: f64 = (1u64 << 24) as f64;
 
 /// Divides what is from 0 to 1 by `s`, correctly rounded: a division's own bits, for a third of its time.
 ///
-/// With `y = RN(1 / s)`, `q = RN(e y)` is wrong by less than 1.5 units in the last place, `q' = RN(q + y (e - s q))` by less than one,
-/// the remainders being exact; and for such a `q'`, `RN(q' + y (e - s q'))` is `RN(e / s)`: Markstein, Computation of elementary
+/// With `y = RN(1 / s)`, `q = RN(e y)` is wrong by less than 1.5 units in the last place, `q' = RN(q + y (e - s q))` by less than one
+/// (that remainder may be rounded once); the remainder of `q'` is exact, and `RN(q' + y (e - s q'))` is `RN(e / s)`: Markstein, Computation of elementary
 /// functions on the IBM RISC System/6000 processor, IBM J. Res. Dev. 34 (1990), theorem 2.
 #[derive(Clone, Copy)]
 pub(super) struct Divisor<T: Float, S: Simd<T>> {
@@ -29,10 +29,10 @@ impl<T: Float, S: Simd<T>> Divisor<T, S> {
     pub(super) fn new(simd: S, s: S::V) -> Self {
         let one = simd.splat(T::ONE);
         let (least, greatest) = (simd.le(one, s), simd.le(s, simd.splat(T::from_f64(GREATEST))));
-        let all = simd.mask_bits(simd.mask_not(simd.mask_and(least, greatest)));
+        let outside = simd.mask_bits(simd.mask_not(simd.mask_and(least, greatest)));
         let lanes = u64::MAX >> (64 - S::LANES);
         // One lane divides as fast, and its fused operations may be calls.
-        let shown = const { S::LANES > 1 } && all & lanes == 0;
+        let shown = const { S::LANES > 1 } && outside & lanes == 0;
         Divisor { s, y: simd.div(one, s), shown }
     }
 
