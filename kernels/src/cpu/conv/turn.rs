@@ -7,14 +7,14 @@ use crate::element::Float;
 
 /// Writes sums with places as rows to where channels are rows: `to[j * to_stride + i] = from[i * width + j]`.
 #[derive(Clone, Copy)]
-pub(in crate::cpu::conv) struct Turn<T> {
+pub(super) struct Turn<T> {
     /// `places` rows of `width` columns, a multiple of a vector, of which the first `channels` count.
-    pub(in crate::cpu::conv) from: *const T,
-    pub(in crate::cpu::conv) width: usize,
-    pub(in crate::cpu::conv) places: usize,
-    pub(in crate::cpu::conv) channels: usize,
-    pub(in crate::cpu::conv) to: *mut T,
-    pub(in crate::cpu::conv) to_stride: usize,
+    pub(super) from: *const T,
+    pub(super) width: usize,
+    pub(super) places: usize,
+    pub(super) channels: usize,
+    pub(super) to: *mut T,
+    pub(super) to_stride: usize,
 }
 
 impl<T: Float> Turn<T> {
@@ -22,7 +22,7 @@ impl<T: Float> Turn<T> {
     ///
     /// # Safety
     /// - `to` must be writable for `channels` rows of `places` elements, `from` readable for `places` rows.
-    pub(in crate::cpu::conv) unsafe fn compute(self, d: Dispatch) {
+    pub(super) unsafe fn compute(self, d: Dispatch) {
         d.call::<T, _>(self);
     }
 }

@@ -4,13 +4,13 @@ use crate::cpu::simd::Simd;
 use crate::element::Float;
 
 /// Vectors that are divided together.
-pub(super) const TOGETHER: usize = 4;
+const TOGETHER: usize = 4;
 
 /// The least dividend but 0, and the greatest divisor, of which this is shown: no remainder of theirs is denormal.
 const LEAST: f64 = 1.0 / (1u64 << 63) as f64;
 const GREATEST: f64 = (1u64 << 24) as f64;
 
-/// Divides what is from 0 to 1 by `s`, correctly rounded: a division's own bits, for a third of its time.
+/// Divides what is from 0 to 1 by `s`, correctly rounded: a division's own bits, without its wait.
 ///
 /// With `y = RN(1 / s)`, `q = RN(e y)` is wrong by less than 1.5 units in the last place, `q' = RN(q + y (e - s q))` by less than one
 /// (that remainder may be rounded once); the remainder of `q'` is exact, and `RN(q' + y (e - s q'))` is `RN(e / s)`: Markstein, Computation of elementary
