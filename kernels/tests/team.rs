@@ -168,3 +168,25 @@ fn a_panic_comes_out_and_the_team_stays_usable() {
         }
     }
 }
+
+/// A member is kept off its waker's core while it is woken, and may run everywhere afterwards.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_woken_member_may_use_every_core() {
+    let allowed = || {
+        let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
+        status.lines().find(|line| line.starts_with("Cpus_allowed:")).map(str::to_owned)
+    };
+    let _alone = with_threads(2);
+    let ours = allowed();
+    assert!(ours.is_some());
+    for _ in 0..100 {
+        // Longer than a member spins: it has parked, if the system let it.
+        thread::sleep(Duration::from_millis(1));
+        let barrier = Barrier::new(2);
+        run(2, LARGE, &|_| {
+            barrier.wait();
+            assert_eq!(allowed(), ours);
+        });
+    }
+}

@@ -3,6 +3,8 @@
 //! `protocol.rs` is how a job is offered and claimed, `team.rs` are the threads: made when first needed, named `ferrotape-1` and
 //! so on, kept for the life of the process, spinning for a moment after a job and then parked.
 
+#[cfg(not(all(test, loom)))]
+mod placement;
 mod protocol;
 mod sync;
 // loom's atomics can't stand in a static: its tests model the protocol alone.

@@ -129,6 +129,12 @@ impl Offer {
         self.job.0.open.load(Relaxed) > 0
     }
 
+    /// True if somebody leads a job, some pieces of which may be under way.
+    #[inline]
+    pub(super) fn is_led(&self) -> bool {
+        self.busy.0.load(Relaxed)
+    }
+
     /// Claims a piece: how many were open, this one included.
     #[inline]
     fn claim(&self) -> Option<usize> {

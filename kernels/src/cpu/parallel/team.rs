@@ -4,18 +4,22 @@
 //! worth [`WAKE_NS`], or if jobs follow each other so closely that together they are. Nothing but speed depends on waking: the
 //! leader runs what nobody claims.
 
-use std::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, fence};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
+use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, fence};
 use std::sync::{Mutex, OnceLock};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
+use super::placement::Place;
 use super::protocol::Offer;
 use super::sync::Line;
 use super::{MAX_THREADS, cores, threads};
 
 /// How long a member spins after its last piece before it parks.
 const SPIN: Duration = Duration::from_micros(60);
+
+/// How long it spins while others are at pieces of the job: the next one follows, and to be woken for it costs more.
+const SPIN_LED: Duration = Duration::from_millis(2);
 
 /// How long it spins without letting others have the core: the next job of a busy caller comes within that.
 const HOT: Duration = Duration::from_micros(10);
@@ -41,9 +45,19 @@ struct Team {
 }
 
 struct Member {
-    parked: Line<AtomicBool>,
+    state: Line<AtomicU8>,
+    place: Place,
     thread: OnceLock<Thread>,
 }
+
+/// At work, or looking for some.
+const AWAKE: u8 = 0;
+
+/// Asleep, or about to be.
+const PARKED: u8 = 1;
+
+/// Somebody is at waking it.
+const CALLED: u8 = 2;
 
 static TEAM: Team = Team {
     offer: Offer::new(),
@@ -52,8 +66,10 @@ static TEAM: Team = Team {
     missed: Missed { work_ns: AtomicU64::new(0), end_ns: AtomicU64::new(0) },
     grown: AtomicUsize::new(1),
     growing: Mutex::new(()),
-    members: [const { Member { parked: Line(AtomicBool::new(false)), thread: OnceLock::new() } };
-        MAX_THREADS - 1],
+    members: [const {
+        let state = Line(AtomicU8::new(AWAKE));
+        Member { state, place: Place::new(), thread: OnceLock::new() }
+    }; MAX_THREADS - 1],
 };
 
 /// Runs the pieces on the caller and the members that come. False, and nothing done, if the team is in use.
@@ -88,6 +104,7 @@ impl Team {
 
     /// A member's life.
     fn serve(&self, index: usize) {
+        self.members[index].place.begin();
         let mut idle = Idle::new();
         loop {
             if is_surplus(index) {
@@ -95,7 +112,7 @@ impl Team {
                 idle = Idle::new();
             } else if self.offer.help() {
                 idle.restart();
-            } else if idle.is_over() {
+            } else if idle.is_over(&self.offer) {
                 self.park(index);
                 idle = Idle::new();
             }
@@ -105,34 +122,46 @@ impl Team {
     /// Sleeps until woken; not at all if there is work.
     #[cold]
     fn park(&self, index: usize) {
-        let parked = &self.members[index].parked.0;
-        parked.store(true, SeqCst);
+        let Member { state, place, .. } = &self.members[index];
+        state.0.store(PARKED, SeqCst);
         self.parked.0.fetch_add(1, SeqCst);
         // Either the leader sees us parked, or we see its job (it fences between its two accesses, too).
         fence(SeqCst);
-        if self.offer.is_open() && !is_surplus(index) {
-            self.unpark(index);
+        if self.offer.is_open() && !is_surplus(index) && self.call(index) {
+            state.0.store(AWAKE, Relaxed);
             return;
         }
-        while parked.load(Acquire) {
+        while state.0.load(Acquire) != AWAKE {
             thread::park();
         }
+        place.woken();
         if self.offer.is_open() {
             self.wake_two();
         }
     }
 
-    /// Marks a member as awake and wakes it. False if it was not parked.
-    fn unpark(&self, index: usize) -> bool {
-        let member = &self.members[index];
-        let was_parked = member.parked.0.swap(false, SeqCst);
-        if was_parked {
+    /// Makes a parked member the caller's to wake. False if it was not parked.
+    fn call(&self, index: usize) -> bool {
+        let state = &self.members[index].state.0;
+        let called = state.compare_exchange(PARKED, CALLED, SeqCst, SeqCst).is_ok();
+        if called {
             self.parked.0.fetch_sub(1, SeqCst);
-            if let Some(thread) = member.thread.get() {
+        }
+        called
+    }
+
+    /// Wakes a member. False if it was not parked.
+    fn unpark(&self, index: usize) -> bool {
+        let called = self.call(index);
+        if called {
+            let Member { state, place, thread } = &self.members[index];
+            place.elsewhere();
+            state.0.store(AWAKE, Release);
+            if let Some(thread) = thread.get() {
                 thread.unpark();
             }
         }
-        was_parked
+        called
     }
 
     /// Wakes members for a job, if it pays. Called by the leader only.
@@ -212,7 +241,7 @@ impl Idle {
 
     /// One turn of waiting; true if it is time to park. Looks at the clock now and then only.
     #[inline]
-    fn is_over(&mut self) -> bool {
+    fn is_over(&mut self, offer: &Offer) -> bool {
         self.turns += 1;
         if !self.turns.is_multiple_of(32) {
             std::hint::spin_loop();
@@ -222,6 +251,6 @@ impl Idle {
         if self.yields || idle > HOT {
             thread::yield_now();
         }
-        idle > SPIN
+        idle > SPIN && (idle > SPIN_LED || !offer.is_led())
     }
 }
