@@ -21,6 +21,7 @@ mod tests;
 mod tiles;
 mod turn;
 mod weight_grad;
+mod windows;
 
 use super::gemm::{Activation, Dispatch};
 use crate::element::Float;
@@ -111,18 +112,6 @@ impl Conv2dShape {
     fn is_padded(&self) -> bool {
         self.padding != [0, 0]
     }
-}
-
-/// Places that are computed at a time: few enough padded images to stay in the second level of the cache.
-const WINDOW_PLACES: usize = 784;
-
-/// Elements of padded images that are kept at a time.
-const WINDOW_ELEMENTS: usize = 1 << 17;
-
-/// How many images, of so many places and padded elements each, are computed at a time.
-fn window(batch: usize, places: usize, elements: usize) -> usize {
-    let by_places = WINDOW_PLACES.div_ceil(places.max(1));
-    by_places.min(WINDOW_ELEMENTS / elements.max(1)).clamp(1, batch.max(1))
 }
 
 /// `out[n, o, oh, ow] = activation(sum + bias[o])`, where `sum` runs over c, kh, kw of

@@ -1,12 +1,13 @@
 //! `out[o, (n, oh, ow)] = weight[o, (c, kh, kw)] * patches[(c, kh, kw), (n, oh, ow)]`, per group.
 
+use super::Conv2dShape;
 use super::classes::Class;
 use super::finite::AllFinite;
 use super::pad::{Frame, apart, pad};
 use super::product::{GroupsPacked, PatchProduct, block_ends};
-use super::{Conv2dShape, window};
+use super::windows::{Window, Windows, window};
 use crate::buffer::List;
-use crate::cpu::gemm::{Activation, Dispatch};
+use crate::cpu::gemm::{Activation, Dispatch, work_ns};
 use crate::element::Float;
 use crate::error::{Result, require};
 
@@ -51,16 +52,13 @@ pub(super) fn conv2d_on<T: Float>(
     activation: Activation,
     out: &mut [T],
 ) -> Result<()> {
-    let mut weights = Weights::new(d, shape, x.len(), weight, bias, out.len())?;
+    let weights = Weights::new(d, shape, x.len(), weight, bias, out.len())?;
     if out.is_empty() {
         return Ok(());
     }
-    let (image, out_image) = (x.len() / shape.batch, out.len() / shape.batch);
-    let images = shape.images(weights.places);
-    for (x, next, out) in windows(x, image * images, out, out_image * images) {
-        weights.compute(d, x, next, activation, out)?;
-    }
-    Ok(())
+    weights
+        .windows(x.len())
+        .each(x, out, &|Window { x, next, out, .. }| weights.compute(d, x, next, activation, out))
 }
 
 /// A convolution whose operands were checked.
@@ -75,7 +73,6 @@ pub(super) struct Weights<'a, T> {
     /// Offsets of the taps in padded images, and where their blocks end.
     taps: List<usize>,
     ends: List<usize>,
-    /// The weights of each group, once the first images have needed them.
     packed: GroupsPacked,
     /// The places apart that miss weights that are not finite, if there are such.
     missing: Option<[Vec<Class>; 2]>,
@@ -101,22 +98,63 @@ impl<'a, T: Float> Weights<'a, T> {
         let taps = if out > 0 { shape.input_taps(frame.padded)? } else { List::empty() };
         let ends = block_ends(taps.len())?;
         let out_image = out.checked_div(shape.batch).unwrap_or(0);
-        let packed = GroupsPacked::new(shape.groups);
-        Ok(Weights { shape, weight, bias, places, out_image, frame, taps, ends, packed, missing })
+        let packed = GroupsPacked::new(0, |_| Ok(None))?;
+        let mut weights =
+            Weights { shape, weight, bias, places, out_image, frame, taps, ends, packed, missing };
+        if out > 0 {
+            let of_group = |group| weights.product(group, &[], 0).packed(d);
+            weights.packed = GroupsPacked::new(shape.groups, of_group)?;
+        }
+        Ok(weights)
+    }
+
+    /// How a batch of them, of `x` elements, is gone through.
+    pub(super) fn windows(&self, x: usize) -> Windows {
+        let batch = self.shape.batch;
+        let places = self.places[0] * self.places[1];
+        Windows {
+            batch,
+            images: self.shape.images(self.places),
+            image: x / batch,
+            out_image: self.out_image,
+            work: work_ns(self.shape.out_channels, places.saturating_mul(batch), self.taps.len()),
+        }
+    }
+
+    /// A group's product for some padded images, with nothing to ask for.
+    fn product<'p>(&'p self, group: usize, padded: &'p [T], count: usize) -> PatchProduct<'p, T> {
+        let (shape, taps) = (self.shape, &self.taps);
+        let (inputs, outputs) = (shape.group_inputs(), shape.group_outputs());
+        let plane = self.frame.padded[0] * self.frame.padded[1];
+        // A stride whose product overflows is longer than the image: no second row uses it.
+        let row = shape.stride[0].saturating_mul(self.frame.padded[1]);
+        PatchProduct {
+            images: padded.get(group * inputs * plane..).unwrap_or_default(),
+            count,
+            weight: &self.weight[group * outputs * taps.len()..][..outputs * taps.len()],
+            rows: outputs,
+            taps,
+            ends: &self.ends,
+            places: self.places,
+            strides: [shape.in_channels * plane, row, shape.stride[1]],
+            bias: self.bias.map(|bias| &bias[group * outputs..]),
+            activation: Activation::None,
+            out_image: self.out_image,
+            next: &[],
+        }
     }
 
     /// The output of as many images as `out` holds; after them those of `next` come.
     pub(super) fn compute(
-        &mut self,
+        &self,
         d: Dispatch,
         x: &[T],
         next: &[T],
         activation: Activation,
         out: &mut [T],
     ) -> Result<()> {
-        let (shape, taps, out_image) = (self.shape, &self.taps, self.out_image);
-        let plane = self.frame.padded[0] * self.frame.padded[1];
-        let images = out.len() / out_image;
+        let shape = self.shape;
+        let images = out.len() / self.out_image;
         let buffer;
         let padded = if self.frame.is_identity() {
             x
@@ -124,26 +162,10 @@ impl<'a, T: Float> Weights<'a, T> {
             buffer = pad(d, &self.frame, x, images * shape.in_channels)?;
             buffer.as_slice()
         };
-        let (inputs, outputs) = (shape.group_inputs(), shape.group_outputs());
-        // A stride whose product overflows is longer than the image: no second row uses it.
-        let row = shape.stride[0].saturating_mul(self.frame.padded[1]);
-        let strides = [shape.in_channels * plane, row, shape.stride[1]];
         for group in 0..shape.groups {
-            let product = PatchProduct {
-                images: &padded[group * inputs * plane..],
-                count: images,
-                weight: &self.weight[group * outputs * taps.len()..][..outputs * taps.len()],
-                rows: outputs,
-                taps,
-                ends: &self.ends,
-                places: self.places,
-                strides,
-                bias: self.bias.map(|bias| &bias[group * outputs..]),
-                activation,
-                out_image,
-                next: if group + 1 == shape.groups { next } else { &[] },
-            };
-            let out = &mut out[group * outputs * self.places[0] * self.places[1]..];
+            let next = if group + 1 == shape.groups { next } else { &[] };
+            let product = PatchProduct { activation, next, ..self.product(group, padded, images) };
+            let out = &mut out[group * product.rows * self.places[0] * self.places[1]..];
             product.compute(d, self.packed.group(group), out)?;
             if let Some(classes) = &self.missing {
                 product.correct(d, classes, out)?;
@@ -151,17 +173,4 @@ impl<'a, T: Float> Weights<'a, T> {
         }
         Ok(())
     }
-}
-
-/// Both slices in parts, and the next part of `x`; as many parts as `out` has (`x` may be empty).
-pub(super) fn windows<'a, T>(
-    x: &'a [T],
-    x_len: usize,
-    out: &'a mut [T],
-    out_len: usize,
-) -> impl Iterator<Item = (&'a [T], &'a [T], &'a mut [T])> {
-    out.chunks_mut(out_len.max(1)).enumerate().map(move |(i, out)| {
-        let [start, end, next] = [i, i + 1, i + 2].map(|i| (i * x_len).min(x.len()));
-        (&x[start..end], &x[end..next], out)
-    })
 }

@@ -1,14 +1,14 @@
 //! `out[c, (n, h, w)] = weight[c, (o, kh, kw)] * patches[(o, kh, kw), (n, h, w)]`, per group, where
 //! the patches are those of the gradient, spread by the stride and framed by zeros.
 
+use super::Conv2dShape;
 use super::finite::AllFinite;
-use super::forward::windows;
 use super::pad::{Frame, apart, pad};
 use super::phases;
 use super::product::{GroupsPacked, PatchProduct, block_ends};
-use super::{Conv2dShape, window};
+use super::windows::{Window, Windows, window};
 use crate::buffer::{Buffer, List};
-use crate::cpu::gemm::{Activation, Dispatch};
+use crate::cpu::gemm::{Activation, Dispatch, work_ns};
 use crate::element::Float;
 use crate::error::Result;
 
@@ -80,35 +80,49 @@ pub(super) fn conv2d_input_grad_on<T: Float>(
     let ends = block_ends(taps.len())?;
     let plane = frame.padded[0] * frame.padded[1];
     let [h, w] = shape.input;
-    let (image, out_image) = (grad.len() / shape.batch, out.len() / shape.batch);
-    let images = window(shape.batch, h * w, shape.out_channels * plane);
+    let out_image = out.len() / shape.batch;
     let by_inputs = shape.weight_by_inputs(weight)?;
-    let mut packed = GroupsPacked::new(shape.groups);
-    for (grad, next, out) in windows(grad, image * images, out, out_image * images) {
-        let images = out.len() / out_image;
+    let (inputs, outputs) = (shape.group_inputs(), shape.group_outputs());
+    let product = |group: usize| {
+        let weight = &by_inputs.as_slice::<T>()[group * inputs * taps.len()..];
+        PatchProduct {
+            images: &[],
+            count: 0,
+            weight: &weight[..inputs * taps.len()],
+            rows: inputs,
+            taps: &taps,
+            ends: &ends,
+            places: [h, w],
+            strides: [shape.out_channels * plane, frame.padded[1], 1],
+            bias: None,
+            activation: Activation::None,
+            out_image,
+            next: &[],
+        }
+    };
+    let packed = GroupsPacked::new(shape.groups, |group| product(group).packed(d))?;
+    let windows = Windows {
+        batch: shape.batch,
+        images: window(shape.batch, h * w, shape.out_channels * plane),
+        image: grad.len() / shape.batch,
+        out_image,
+        work: work_ns(shape.in_channels, (h * w).saturating_mul(shape.batch), taps.len()),
+    };
+    windows.each(grad, out, &|Window { x: grad, next, out, .. }| {
+        let count = out.len() / out_image;
         let buffer;
         let padded = if frame.is_identity() {
             grad
         } else {
-            buffer = pad(d, &frame, grad, images * shape.out_channels)?;
+            buffer = pad(d, &frame, grad, count * shape.out_channels)?;
             buffer.as_slice()
         };
-        let (inputs, outputs) = (shape.group_inputs(), shape.group_outputs());
         for group in 0..shape.groups {
-            let weight = &by_inputs.as_slice::<T>()[group * inputs * taps.len()..];
             let product = PatchProduct {
                 images: &padded[group * outputs * plane..],
-                count: images,
-                weight: &weight[..inputs * taps.len()],
-                rows: inputs,
-                taps: &taps,
-                ends: &ends,
-                places: [h, w],
-                strides: [shape.out_channels * plane, frame.padded[1], 1],
-                bias: None,
-                activation: Activation::None,
-                out_image,
+                count,
                 next: if group + 1 == shape.groups { next } else { &[] },
+                ..product(group)
             };
             let out = &mut out[group * inputs * h * w..];
             product.compute(d, packed.group(group), out)?;
@@ -116,6 +130,6 @@ pub(super) fn conv2d_input_grad_on<T: Float>(
                 product.correct(d, classes, out)?;
             }
         }
-    }
-    Ok(())
+        Ok(())
+    })
 }

@@ -51,7 +51,13 @@ fn vectors(p: &PatchProduct<'_, impl Float>, lanes: usize) -> Result<List<Vector
     Ok(vectors)
 }
 
-/// Computes the product this way if that is the faster one; its operands were checked.
+/// True if this way is the faster one.
+pub(super) fn suits<T: Float>(d: Dispatch, p: &PatchProduct<'_, T>) -> bool {
+    let few = p.rows <= CHANNELS || p.taps.len() <= TAPS;
+    few && !p.taps.is_empty() && p.strides[2] == 1 && 2 * p.places[1] >= d.call::<T, _>(Lanes)
+}
+
+/// Computes the product this way if that is the faster one and its images can be read so; its operands were checked.
 pub(super) fn compute<T: Float>(
     d: Dispatch,
     p: &PatchProduct<'_, T>,
@@ -59,8 +65,7 @@ pub(super) fn compute<T: Float>(
 ) -> Result<bool> {
     let lanes = d.call::<T, _>(Lanes);
     let [rows, columns] = p.places;
-    let few = p.rows <= CHANNELS || p.taps.len() <= TAPS;
-    if !few || p.taps.is_empty() || p.strides[2] != 1 || 2 * columns < lanes {
+    if !suits(d, p) {
         return Ok(false);
     }
     // The last vector of a short line is read whole.

@@ -1,13 +1,13 @@
 //! The input gradient of a convolution with a stride, phase by phase: input places whose distance is a multiple of the stride receive
 //! through the same taps, and are a convolution of the gradient with those alone.
 
+use super::Conv2dShape;
 use super::classes::Class;
-use super::forward::windows;
 use super::pad::{Frame, pad};
 use super::product::{Packed, PatchProduct};
-use super::{Conv2dShape, window};
+use super::windows::{Window, Windows, window};
 use crate::buffer::Buffer;
-use crate::cpu::gemm::{Activation, Dispatch, KC};
+use crate::cpu::gemm::{Activation, Dispatch, KC, work_ns};
 use crate::element::Float;
 use crate::error::{Error, Result};
 use crate::strided::checked_len;
@@ -83,6 +83,30 @@ impl Part {
         }
         Ok(Part { taps, ends, weight: kept, packed: None })
     }
+
+    /// Its product, of no images yet.
+    fn product<T: Float>(
+        &self,
+        shape: &Conv2dShape,
+        [rows, columns]: [&Phase; 2],
+        padded: [usize; 2],
+    ) -> PatchProduct<'_, T> {
+        let (inputs, places) = (shape.group_inputs(), [rows.places.count, columns.places.count]);
+        PatchProduct {
+            images: &[],
+            count: 0,
+            weight: self.weight.as_slice(),
+            rows: inputs,
+            taps: &self.taps,
+            ends: &self.ends,
+            places,
+            strides: [shape.out_channels * padded[0] * padded[1], padded[1], 1],
+            bias: None,
+            activation: Activation::None,
+            out_image: inputs * places[0] * places[1],
+            next: &[],
+        }
+    }
 }
 
 /// The input gradient; `weight` is `[groups, c, (o, kh, kw)]`, and finite.
@@ -109,45 +133,43 @@ pub(super) fn input_grad<T: Float>(
     let mut parts = Vec::new();
     for weight in weight.chunks_exact(weight.len() / shape.groups) {
         for pair in pairs() {
-            parts.push(Part::new(shape, pair, &frame, weight, inputs)?);
+            let mut part = Part::new(shape, pair, &frame, weight, inputs)?;
+            part.packed = part.product::<T>(shape, pair, frame.padded).packed(d)?;
+            parts.push(part);
         }
     }
     let plane = frame.padded[0] * frame.padded[1];
-    let (image, out_image) = (grad.len() / shape.batch, out.len() / shape.batch);
-    let images = window(shape.batch, h * w, shape.out_channels * plane);
+    let out_image = out.len() / shape.batch;
     let largest =
         [0, 1].map(|d| phases[d].iter().map(|phase| phase.places.count).max().unwrap_or(0));
-    let size = checked_len(&[images, inputs, largest[0], largest[1], size_of::<T>()])
-        .ok_or(Error::Contract("conv2d: the size of a workspace overflows"))?;
-    let mut sums = Buffer::new(size)?;
-    for (grad, _, out) in windows(grad, image * images, out, out_image * images) {
+    let size = |images: usize| {
+        checked_len(&[images, inputs, largest[0], largest[1], size_of::<T>()])
+            .ok_or(Error::Contract("conv2d: the size of a workspace overflows"))
+    };
+    let windows = Windows {
+        batch: shape.batch,
+        images: window(shape.batch, h * w, shape.out_channels * plane),
+        image: grad.len() / shape.batch,
+        out_image,
+        work: work_ns(grad.len(), inputs, shape.kernel[0] * shape.kernel[1]),
+    };
+    windows.each(grad, out, &|Window { x: grad, out, .. }| {
         let count = out.len() / out_image;
+        let mut sums = Buffer::new(size(count)?)?;
         let padded = pad(d, &frame, grad, count * shape.out_channels)?;
-        let mut parts = parts.iter_mut();
+        let mut parts = parts.iter();
         for group in 0..shape.groups {
             let out = &mut out[group * inputs * h * w..];
-            for ([rows, columns], part) in pairs().zip(&mut parts) {
-                let places = [rows.places.count, columns.places.count];
-                let product = PatchProduct {
-                    images: &padded.as_slice()[group * outputs * plane..],
-                    count,
-                    weight: part.weight.as_slice(),
-                    rows: inputs,
-                    taps: &part.taps,
-                    ends: &part.ends,
-                    places,
-                    strides: [shape.out_channels * plane, frame.padded[1], 1],
-                    bias: None,
-                    activation: Activation::None,
-                    out_image: inputs * places[0] * places[1],
-                    next: &[],
-                };
+            for (pair, part) in pairs().zip(&mut parts) {
+                let images = &padded.as_slice()[group * outputs * plane..];
+                let product =
+                    PatchProduct { images, count, ..part.product(shape, pair, frame.padded) };
                 let sums = &mut sums.as_mut_slice::<T>()[..count * product.out_image];
-                product.compute(d, &mut part.packed, sums)?;
+                product.compute(d, part.packed.as_ref(), sums)?;
                 let whole = PatchProduct { places: [h, w], out_image, ..product };
-                whole.scatter(sums, &rows.places, &columns.places, out);
+                whole.scatter(sums, &pair[0].places, &pair[1].places, out);
             }
         }
-    }
-    Ok(())
+        Ok(())
+    })
 }

@@ -55,23 +55,27 @@ pub(super) struct Packed {
     bias: Buffer,
 }
 
-/// The packed weights of each group, once the first images have needed them. The usual single one takes no list.
+/// The packed weights of each group, where they are needed. The usual single one takes no list.
 pub(super) struct GroupsPacked {
     first: Option<Packed>,
     others: Vec<Option<Packed>>,
 }
 
 impl GroupsPacked {
-    /// Of so many groups, at least one.
-    pub(super) fn new(groups: usize) -> Self {
-        GroupsPacked { first: None, others: (1..groups).map(|_| None).collect() }
+    /// Of so many groups, at least one, what `pack` makes of each.
+    pub(super) fn new(
+        groups: usize,
+        pack: impl Fn(usize) -> Result<Option<Packed>>,
+    ) -> Result<Self> {
+        let others = (1..groups).map(&pack).collect::<Result<_>>()?;
+        Ok(GroupsPacked { first: pack(0)?, others })
     }
 
-    /// The place of a group's.
-    pub(super) fn group(&mut self, group: usize) -> &mut Option<Packed> {
+    /// A group's.
+    pub(super) fn group(&self, group: usize) -> Option<&Packed> {
         match group {
-            0 => &mut self.first,
-            _ => &mut self.others[group - 1],
+            0 => self.first.as_ref(),
+            _ => self.others[group - 1].as_ref(),
         }
     }
 }
@@ -89,11 +93,21 @@ impl<T: Float> PatchProduct<'_, T> {
         self.taps.iter().copied().max().unwrap_or(0)
     }
 
-    /// Computes it; a padded tap multiplies by a zero. What is packed of the weights and the bias is kept for other images.
+    /// The weights and the bias as any images need them, if they are to be packed.
+    pub(super) fn packed(&self, d: Dispatch) -> Result<Option<Packed>> {
+        let is_empty = self.rows == 0 || self.places.contains(&0);
+        if is_empty || lines::suits(d, self) {
+            return Ok(None);
+        }
+        self.pack(d, Cut::new::<T>(d, self.rows)).map(Some)
+    }
+
+    /// Computes it; a padded tap multiplies by a zero. `packed` is what [`packed`](Self::packed) has made of the same weights; what is
+    /// needed and not there is made.
     pub(super) fn compute(
         &self,
         d: Dispatch,
-        packed: &mut Option<Packed>,
+        packed: Option<&Packed>,
         out: &mut [T],
     ) -> Result<()> {
         let [rows, columns] = self.places;
@@ -116,9 +130,13 @@ impl<T: Float> PatchProduct<'_, T> {
             return Ok(());
         }
         let cut = Cut::new::<T>(d, self.rows);
+        let own;
         let packed = match packed {
             Some(packed) => packed,
-            None => packed.insert(self.pack(d, cut)?),
+            None => {
+                own = self.pack(d, cut)?;
+                &own
+            }
         };
         let (panels, bias) = (packed.panels.as_slice(), packed.bias.as_slice());
         let job = Job { d, product: self, packed: panels, bias };
@@ -143,6 +161,8 @@ impl<T: Float> PatchProduct<'_, T> {
 
     fn pack(&self, d: Dispatch, cut: Cut) -> Result<Packed> {
         let taps = self.taps.len();
+        let fits = self.rows * taps <= self.weight.len();
+        require(fits, "conv2d: a product outside of its operands")?;
         let from =
             Strided { start: self.weight.as_ptr(), k_stride: 1, column_stride: taps as isize };
         let panels = pack(d, cut, taps, &from)?;
@@ -194,7 +214,7 @@ impl<T: Float> PatchProduct<'_, T> {
                 let size = checked_len(&[self.count, part.out_image, size_of::<T>()])
                     .ok_or(Error::Contract("conv2d: the size of a workspace overflows"))?;
                 let mut sums = Buffer::new(size)?;
-                part.compute(d, &mut None, sums.as_mut_slice())?;
+                part.compute(d, None, sums.as_mut_slice())?;
                 self.scatter(sums.as_slice(), rows, columns, out);
             }
         }

@@ -4,12 +4,13 @@
 
 use std::ops::Range;
 
+use super::Conv2dShape;
 use super::finite::AllFinite;
 use super::pad::{Frame, pad};
 use super::tap_sums::TapSums;
 use super::tiles::{Ask, Cut, ask_for};
 use super::turn::Turn;
-use super::{Conv2dShape, window};
+use super::windows::window;
 use crate::buffer::{Buffer, List};
 use crate::cpu::gemm::{Dispatch, KC, Panels, Strided};
 use crate::cpu::simd::Simd;

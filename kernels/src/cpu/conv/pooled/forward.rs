@@ -2,8 +2,10 @@
 
 use super::PooledShape;
 use crate::buffer::Buffer;
-use crate::cpu::conv::forward::{Weights, windows};
+use crate::cpu::conv::forward::Weights;
+use crate::cpu::conv::windows::{Window, Windows};
 use crate::cpu::gemm::{Activation, Dispatch};
+use crate::cpu::parallel::Shared;
 use crate::cpu::pool::max_pool2d;
 use crate::element::Float;
 use crate::error::{Result, require};
@@ -26,16 +28,19 @@ pub(super) fn compute<T: Float>(
         return Ok(());
     }
     let (image, places) = (shape.image_map(), out.len() / conv.batch);
-    let images = conv.images(map_places);
+    let map = |images: usize| Buffer::new(images * image * size_of::<T>());
     // First of all: no table is larger than a map that there is memory for.
-    let mut map = Buffer::new(images * image * size_of::<T>())?;
-    let mut weights = Weights::new(d, conv, x.len(), weight, bias, map_len)?;
-    let parts = windows(x, x.len() / conv.batch * images, out, places * images);
-    for ((x, next, out), index) in parts.zip(index.chunks_mut(places * images)) {
+    drop(map(conv.images(map_places))?);
+    let weights = Weights::new(d, conv, x.len(), weight, bias, map_len)?;
+    let windows = Windows { out_image: places, ..weights.windows(x.len()) };
+    let index = Shared::new(index);
+    windows.each(x, out, &|Window { first, x, next, out }| {
         let images = out.len() / places;
-        let map = &mut map.as_mut_slice::<T>()[..images * image];
+        let mut map = map(images)?;
+        let map = map.as_mut_slice::<T>();
         weights.compute(d, x, next, Activation::None, map)?;
-        max_pool2d(&shape.pool_of(images), map, out, index)?;
-    }
-    Ok(())
+        // SAFETY: windows are disjoint.
+        let index = unsafe { index.part(first * places, out.len()) };
+        max_pool2d(&shape.pool_of(images), map, out, index)
+    })
 }
