@@ -144,6 +144,13 @@ pub trait Simd<T>: Copy + Send + Sync + 'static {
     /// # Safety
     /// - Every column must be readable for 4 elements.
     unsafe fn load_columns(self, from: *const T, stride: isize) -> [Self::V; 4];
+    /// Of the elements of `a`, then those of `b`: every other one from the first on, and from the second on.
+    fn unpair(self, a: Self::V, b: Self::V) -> [Self::V; 2];
+    /// Stores the first `n <= LANES` lanes, whole numbers from 0 to 255, a byte each; nothing beyond them is touched.
+    ///
+    /// # Safety
+    /// - `to .. to + n` must be writable and `n <= LANES`.
+    unsafe fn store_bytes(self, to: *mut u8, x: Self::V, n: usize);
     /// Side of a block that [`transpose`](Self::transpose) takes.
     const BLOCK: usize;
 

@@ -5,7 +5,7 @@ use crate::cpu::isa::Kernel;
 use crate::cpu::simd::Simd;
 use crate::element::Float;
 
-/// Windows of a branch-free block, which the compiler turns into vectors; lines shorter than that take the short ones.
+/// Windows of a branch-free block of a gradient, which the compiler turns into vectors; lines shorter than that take the short ones.
 const BLOCK: usize = 8;
 const SHORT: usize = 4;
 
@@ -51,7 +51,7 @@ pub(super) struct Forward<'a, T> {
 impl<T: Float> Kernel<T> for Forward<'_, T> {
     type Output = ();
     #[inline(always)]
-    fn run<S: Simd<T>>(self, _: S) {
+    fn run<S: Simd<T>>(self, s: S) {
         let Forward { sizes, x, out, index } = self;
         if out.is_empty() {
             return;
@@ -65,11 +65,7 @@ impl<T: Float> Kernel<T> for Forward<'_, T> {
                 if sizes.is_two_by_two() {
                     let width = sizes.shape.input[1];
                     let (top, bottom) = x[2 * row * width..][..2 * width].split_at(width);
-                    if out.len() >= BLOCK {
-                        two_by_two::<T, BLOCK>(top, bottom, out, index);
-                    } else {
-                        two_by_two::<T, SHORT>(top, bottom, out, index);
-                    }
+                    two_by_two(s, top, bottom, out, index);
                 } else {
                     any_windows(&sizes, row, x, out, index);
                 }
@@ -109,36 +105,64 @@ fn any_windows<T: Float>(sizes: &Sizes, row: usize, x: &[T], out: &mut [T], inde
     }
 }
 
-/// A line of 2x2 windows; the last block is laid over the one before, which computes the same values again.
+/// A line of 2x2 windows, a vector of them at a time; the last vector of a long line is laid over the one before, and computes the same
+/// values again.
 #[inline(always)]
-fn two_by_two<T: Float, const B: usize>(top: &[T], bottom: &[T], out: &mut [T], index: &mut [u8]) {
+fn two_by_two<T: Float, S: Simd<T>>(
+    s: S,
+    top: &[T],
+    bottom: &[T],
+    out: &mut [T],
+    index: &mut [u8],
+) {
     let n = out.len();
-    let mut k = 0;
-    while k < n {
-        let at = k.min(n - B);
-        let (top, bottom) = (&top[2 * at..][..2 * B], &bottom[2 * at..][..2 * B]);
-        block::<T, B>(top, bottom, &mut out[at..][..B], &mut index[at..][..B]);
-        k += B;
+    assert!(top.len() >= 2 * n && bottom.len() >= 2 * n && index.len() == n);
+    let mut done = 0;
+    while done < n {
+        let at = if n < S::LANES { 0 } else { done.min(n - S::LANES) };
+        let len = (n - at).min(S::LANES);
+        // SAFETY: `len` windows from `at` on lie in the line, and twice as many elements in the two of the image.
+        unsafe {
+            let [first, second] = columns(s, top.as_ptr().add(2 * at), len);
+            let [third, fourth] = columns(s, bottom.as_ptr().add(2 * at), len);
+            let best = [first, s.splat(T::ZERO)];
+            let best = better(s, best, second, T::ONE);
+            let best = better(s, best, third, T::from_f64(2.0));
+            let [best, winner] = better(s, best, fourth, T::from_f64(3.0));
+            match len == S::LANES {
+                true => s.store(out.as_mut_ptr().add(at), best),
+                false => s.store_first(out.as_mut_ptr().add(at), best, len),
+            }
+            s.store_bytes(index.as_mut_ptr().add(at), winner, len);
+        }
+        done += S::LANES;
     }
 }
 
+/// The left and the right elements of `len` windows.
+///
+/// # Safety
+/// - `from .. from + 2 * len` must be readable and `len <= LANES`.
 #[inline(always)]
-fn block<T: Float, const B: usize>(top: &[T], bottom: &[T], out: &mut [T], index: &mut [u8]) {
-    let mut best = [T::ZERO; B];
-    let mut winner = [0u32; B];
-    for i in 0..B {
-        let (a, b, c, d) = (top[2 * i], top[2 * i + 1], bottom[2 * i], bottom[2 * i + 1]);
-        let right = beats(b, a);
-        let (x, at) = (if right { b } else { a }, if right { 1 } else { 0 });
-        let low = beats(c, x);
-        let (x, at) = (if low { c } else { x }, if low { 2 } else { at });
-        let last = beats(d, x);
-        (best[i], winner[i]) = (if last { d } else { x }, if last { 3 } else { at });
+unsafe fn columns<T: Float, S: Simd<T>>(s: S, from: *const T, len: usize) -> [S::V; 2] {
+    let next = from.wrapping_add(S::LANES);
+    // SAFETY: by the caller's contract.
+    unsafe {
+        match (2 * len).checked_sub(S::LANES) {
+            _ if len == S::LANES => s.unpair(s.load(from), s.load(next)),
+            Some(rest) => s.unpair(s.load(from), s.load_first(next, rest)),
+            None => s.unpair(s.load_first(from, 2 * len), s.splat(T::ZERO)),
+        }
     }
-    // Seen through, the choices become masks of bytes, which take far more than a vector of numbers to put together.
-    let winner = std::hint::black_box(winner);
-    out.copy_from_slice(&best);
-    index.copy_from_slice(&winner.map(|w| w as u8));
+}
+
+/// The best elements and which taps they are of, after tap `number` with the elements `x`.
+#[inline(always)]
+fn better<T: Float, S: Simd<T>>(s: S, best: [S::V; 2], x: S::V, number: T) -> [S::V; 2] {
+    let [best, winner] = best;
+    // As `beats`: what is not at most the best is larger or NaN.
+    let beats = s.mask_and(s.mask_not(s.le(x, best)), s.mask_not(s.is_nan(best)));
+    [s.select(beats, x, best), s.select(beats, s.splat(number), winner)]
 }
 
 /// Whole planes backward; the indices are checked.

@@ -140,6 +140,32 @@ impl Simd<f32> for Avx2 {
             transpose_fours(pairs)
         }
     }
+    #[inline(always)]
+    fn unpair(self, a: __m256, b: __m256) -> [__m256; 2] {
+        // SAFETY: the token proves AVX2; values only.
+        unsafe {
+            // Halves of both, side by side, then in order.
+            let even = _mm256_castps_pd(_mm256_shuffle_ps::<0x88>(a, b));
+            let odd = _mm256_castps_pd(_mm256_shuffle_ps::<0xdd>(a, b));
+            let (even, odd) =
+                (_mm256_permute4x64_pd::<0xd8>(even), _mm256_permute4x64_pd::<0xd8>(odd));
+            [_mm256_castpd_ps(even), _mm256_castpd_ps(odd)]
+        }
+    }
+    #[inline(always)]
+    unsafe fn store_bytes(self, to: *mut u8, x: __m256, n: usize) {
+        // SAFETY: the token proves AVX2; the caller guarantees the first `n` bytes.
+        unsafe {
+            let x = _mm256_cvttps_epi32(x);
+            let words =
+                _mm_packs_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256::<1>(x));
+            let bytes = _mm_cvtsi128_si64(_mm_packus_epi16(words, words)).to_le_bytes();
+            match n {
+                8 => to.cast::<[u8; 8]>().write_unaligned(bytes),
+                _ => to.copy_from_nonoverlapping(bytes.as_ptr(), n),
+            }
+        }
+    }
     const BLOCK: usize = 8;
     #[inline(always)]
     unsafe fn transpose(self, rows: &[*const f32; 8], to: *mut f32, to_stride: usize) {
@@ -312,6 +338,27 @@ impl Simd<f64> for Avx2 {
                 _mm256_permute2f128_pd::<0x31>(ab_low, cd_low),
                 _mm256_permute2f128_pd::<0x31>(ab_high, cd_high),
             ]
+        }
+    }
+    #[inline(always)]
+    fn unpair(self, a: __m256d, b: __m256d) -> [__m256d; 2] {
+        // SAFETY: the token proves AVX2; values only.
+        unsafe {
+            let (even, odd) = (_mm256_unpacklo_pd(a, b), _mm256_unpackhi_pd(a, b));
+            [_mm256_permute4x64_pd::<0xd8>(even), _mm256_permute4x64_pd::<0xd8>(odd)]
+        }
+    }
+    #[inline(always)]
+    unsafe fn store_bytes(self, to: *mut u8, x: __m256d, n: usize) {
+        // SAFETY: the token proves AVX2; the caller guarantees the first `n` bytes.
+        unsafe {
+            let x = _mm256_cvttpd_epi32(x);
+            let words = _mm_packs_epi32(x, x);
+            let bytes = _mm_cvtsi128_si32(_mm_packus_epi16(words, words)).to_le_bytes();
+            match n {
+                4 => to.cast::<[u8; 4]>().write_unaligned(bytes),
+                _ => to.copy_from_nonoverlapping(bytes.as_ptr(), n),
+            }
         }
     }
     const BLOCK: usize = 4;

@@ -148,6 +148,26 @@ impl Simd<f32> for Avx512 {
             ]
         }
     }
+    #[inline(always)]
+    fn unpair(self, a: __m512, b: __m512) -> [__m512; 2] {
+        // SAFETY: the token proves AVX-512 F; values only.
+        unsafe {
+            let even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+            let odd = _mm512_add_epi32(even, _mm512_set1_epi32(1));
+            [_mm512_permutex2var_ps(a, even, b), _mm512_permutex2var_ps(a, odd, b)]
+        }
+    }
+    #[inline(always)]
+    unsafe fn store_bytes(self, to: *mut u8, x: __m512, n: usize) {
+        // SAFETY: the token proves AVX-512 BW and VL; masked lanes are not written, the caller guarantees the first `n`.
+        unsafe {
+            let bytes = _mm512_cvtepi32_epi8(_mm512_cvttps_epi32(x));
+            match n {
+                16 => _mm_storeu_si128(to.cast(), bytes),
+                _ => _mm_mask_storeu_epi8(to.cast(), first_f32(n), bytes),
+            }
+        }
+    }
     const BLOCK: usize = 8;
     #[inline(always)]
     unsafe fn transpose(self, rows: &[*const f32; 8], to: *mut f32, to_stride: usize) {
@@ -289,6 +309,26 @@ impl Simd<f64> for Avx512 {
                 _mm512_permutex2var_pd(ab_low, high, cd_low),
                 _mm512_permutex2var_pd(ab_high, high, cd_high),
             ]
+        }
+    }
+    #[inline(always)]
+    fn unpair(self, a: __m512d, b: __m512d) -> [__m512d; 2] {
+        // SAFETY: the token proves AVX-512 F; values only.
+        unsafe {
+            let even = _mm512_setr_epi64(0, 2, 4, 6, 8, 10, 12, 14);
+            let odd = _mm512_add_epi64(even, _mm512_set1_epi64(1));
+            [_mm512_permutex2var_pd(a, even, b), _mm512_permutex2var_pd(a, odd, b)]
+        }
+    }
+    #[inline(always)]
+    unsafe fn store_bytes(self, to: *mut u8, x: __m512d, n: usize) {
+        // SAFETY: the token proves AVX-512 BW and VL; masked lanes are not written, the caller guarantees the first `n`.
+        unsafe {
+            let bytes = _mm256_cvtepi32_epi8(_mm512_cvttpd_epi32(x));
+            match n {
+                8 => _mm_storel_epi64(to.cast(), bytes),
+                _ => _mm_mask_storeu_epi8(to.cast(), first_f64(n).into(), bytes),
+            }
         }
     }
     const BLOCK: usize = 4;

@@ -148,6 +148,21 @@ impl<T: Copy, S: Simd<T>> Simd<T> for Four<S> {
         let four = |j: usize| [parts[0][j], parts[1][j], parts[2][j], parts[3][j]];
         [four(0), four(1), four(2), four(3)]
     }
+    #[inline(always)]
+    fn unpair(self, a: Self::V, b: Self::V) -> [Self::V; 2] {
+        let s = self.0;
+        let pairs = [(a[0], a[1]), (a[2], a[3]), (b[0], b[1]), (b[2], b[3])];
+        let [p, q, r, t] = pairs.map(|(a, b)| s.unpair(a, b));
+        [[p[0], q[0], r[0], t[0]], [p[1], q[1], r[1], t[1]]]
+    }
+    #[inline(always)]
+    unsafe fn store_bytes(self, to: *mut u8, x: Self::V, n: usize) {
+        for (i, x) in x.into_iter().enumerate() {
+            let start = (i * S::LANES).min(n);
+            // SAFETY: the caller's guarantee, in parts.
+            unsafe { self.0.store_bytes(to.add(start), x, (n - start).min(S::LANES)) }
+        }
+    }
     const BLOCK: usize = S::BLOCK;
     #[inline(always)]
     unsafe fn transpose(self, rows: &[*const T; 8], to: *mut T, to_stride: usize) {
@@ -199,6 +214,21 @@ mod tests {
                 // SAFETY: 64 elements.
                 unsafe { four.store(out.as_mut_ptr(), column) };
                 assert!((0..n).all(|i| out[i] == self.0[3 * i + j]));
+            }
+            // SAFETY: 128 elements and more.
+            unsafe {
+                let next = four.load(self.0.as_ptr().add(n));
+                for (i, half) in four.unpair(x, next).into_iter().enumerate() {
+                    four.store(out.as_mut_ptr(), half);
+                    assert!((0..n).all(|j| out[j] == self.0[2 * j + i]));
+                }
+                for len in 0..=n {
+                    let mut bytes = [255; 64];
+                    let whole = four.trunc(four.min_second(x, four.splat(254.0)));
+                    four.store_bytes(bytes.as_mut_ptr(), whole, len);
+                    assert!((0..len).all(|j| bytes[j] == self.0[j].min(254.0) as u8));
+                    assert!(bytes[len..].iter().all(|&byte| byte == 255));
+                }
             }
             let (m, e) = four.split_exponent(x);
             // SAFETY: 64 elements.

@@ -182,6 +182,17 @@ macro_rules! scalar {
                 // SAFETY: by the caller's contract.
                 unsafe { from.cast::<[$t; 4]>().read() }
             }
+            #[inline(always)]
+            fn unpair(self, a: $t, b: $t) -> [$t; 2] {
+                [a, b]
+            }
+            #[inline(always)]
+            unsafe fn store_bytes(self, to: *mut u8, x: $t, n: usize) {
+                if n > 0 {
+                    // SAFETY: by the caller's contract.
+                    unsafe { *to = x as u8 };
+                }
+            }
             const BLOCK: usize = 1;
             #[inline(always)]
             unsafe fn transpose(self, rows: &[*const $t; 8], to: *mut $t, _: usize) {
