@@ -1,9 +1,10 @@
 //! Several row blocks that share packed panels of B.
 
 use std::ops::Range;
+use std::sync::OnceLock;
 
 use super::Dispatch;
-use super::blocking::{Blocking, KC, MC, MC_PACKED, NC};
+use super::blocking::{A_WINDOW, Blocking, KC, MC, MC_PACKED, NC};
 use super::driver::{Plan, Product, bytes, pack_a, rows_at, work_ns};
 use super::sliver::{Rows, tile_start};
 use crate::buffer::Buffer;
@@ -71,6 +72,55 @@ pub(super) fn blocked<T: Float>(d: Dispatch, p: &Product<'_, T>, plan: &Plan<'_,
         }
     }
     Ok(())
+}
+
+/// Several row blocks, many columns, and a team: pieces of columns, each of which packs panels of B for itself and goes through rows
+/// and blocks of k as a thread alone does. Nobody waits for anybody in between.
+pub(super) fn by_columns<T: Float>(
+    d: Dispatch,
+    p: &Product<'_, T>,
+    plan: &Plan<'_, T>,
+) -> Result<()> {
+    let (all, pieces) = (p.blocks(), p.n.div_ceil(plan.chunk));
+    let panels = bytes::<T>(&[plan.chunk, KC])?;
+    let failure = OnceLock::new();
+    let window = match plan.a {
+        Some(_) => all.len(),
+        None => (A_WINDOW / (p.m * KC)).clamp(1, all.len()),
+    };
+    let packed_blocks = if plan.a.is_some() { 0 } else { window };
+    let mut a_buffer = Buffer::new(bytes::<T>(&[p.m, p.depth(), packed_blocks])?)?;
+    let (tiles, row_blocks) = (p.m.div_ceil(plan.blocking.mr), p.m.div_ceil(MC));
+    for start in all.clone().step_by(window) {
+        let blocks = start..(start + window).min(all.end);
+        let packed = a_buffer.as_mut_slice::<T>();
+        if plan.a.is_none() {
+            pack_a(d, p, plan, [0, p.m], blocks.clone(), packed);
+        }
+        let packed = Shared::new(packed);
+        parallel::run(pieces, work_ns(p.m, p.n, blocks.len() * KC), &|piece| {
+            let columns = piece * plan.chunk..p.n.min((piece + 1) * plan.chunk);
+            let mut b_buffer = match Buffer::new(panels) {
+                Ok(buffer) => buffer,
+                Err(error) => return failure.set(error).unwrap_or_default(),
+            };
+            let b = b_buffer.as_mut_slice::<T>().as_mut_ptr();
+            for block in blocks.clone() {
+                let packed = packed.as_ptr().wrapping_add((block - start) * p.m * KC);
+                let a = match plan.a {
+                    Some(a) => rows_at(a, 0, p.block(block).start),
+                    None => Rows::Packed(packed.cast_const()),
+                };
+                for index in 0..row_blocks {
+                    let some = tile_start(tiles, row_blocks, index)
+                        ..tile_start(tiles, row_blocks, index + 1);
+                    let (rows, columns) = ([0, p.m], columns.clone());
+                    multiply_rows(d, p, plan, block, rows, some, a, columns, b, index == 0);
+                }
+            }
+        });
+    }
+    failure.into_inner().map_or(Ok(()), Err)
 }
 
 /// LOOP JR of a piece: a row block, some tiles of `rows`, times the panels of some columns of B, from `b` on, which it packs first if

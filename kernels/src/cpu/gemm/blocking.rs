@@ -35,6 +35,9 @@ pub(super) const PIECE: usize = 1 << 20;
 /// Pieces of columns that are enough for a team.
 pub(super) const PIECES: usize = 8;
 
+/// Columns of a piece from which on it may go through all rows by itself, so that A comes from L3 slowly enough.
+pub(super) const WIDE: usize = 256;
+
 /// Columns of a piece: with them a piece's part of B stays in L2.
 pub(super) const PIECE_COLUMNS: usize = 512;
 

@@ -11,10 +11,10 @@ use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use super::Dispatch;
-use super::blocked::blocked;
+use super::blocked::{self, blocked};
 use super::blocking::{
     A_BLOCK, A_RESIDENT, A_WINDOW, Blocking, KC, L2, MC, MC_PACKED, PACKED_BLOCK, PANEL_PAGES,
-    PIECE, PIECE_COLUMNS, PIECES, TileKind, blocking,
+    PIECE, PIECE_COLUMNS, PIECES, TileKind, WIDE, blocking,
 };
 use super::microkernel::packs;
 use super::output::Output;
@@ -90,9 +90,14 @@ pub(crate) unsafe fn multiply<T: Float>(d: Dispatch, p: &Product<'_, T>) -> Resu
         return swapped::multiply(d, p);
     }
     let blocking = blocking::<T>(d, tile_kind(p));
+    let row = p.k.len().clamp(1, KC) * size_of::<T>();
+    // Columns of a piece if each thread is to have two.
+    let wide = p.n.div_ceil(2 * parallel::threads()).next_multiple_of(blocking.nr);
+    let many = (A_BLOCK / row + 1..=MC_PACKED).contains(&p.m);
+    let by_columns = blocking.by_rows && d.team && many && wide >= WIDE;
     // A team, too, where there are many and nothing of A is to be packed.
     let along_k = p.a.strided().is_some_and(|a| a.k_stride == 1);
-    let by_rows = blocking.by_rows && (!d.team || (along_k && p.m > MC_PACKED));
+    let by_rows = blocking.by_rows && (!d.team || by_columns || (along_k && p.m > MC_PACKED));
     let panels = p.n.div_ceil(blocking.nr);
     let a = p.a.strided().and_then(|a| in_place(a, p.m, panels, by_rows));
     let mut sum_buffer = match p.finish.accumulate && p.k_total > KC {
@@ -112,7 +117,9 @@ pub(crate) unsafe fn multiply<T: Float>(d: Dispatch, p: &Product<'_, T>) -> Resu
     let chunk = fair.clamp(1, PIECE_COLUMNS).next_multiple_of(blocking.nr);
     let blocking = Blocking { by_rows, ..blocking };
     let plan = Plan { blocking, a, b, sums, chunk, apart: false };
-    let row = p.k.len().clamp(1, KC) * size_of::<T>();
+    if by_columns {
+        return blocked::by_columns(d, p, &Plan { chunk: wide.min(PIECE_COLUMNS), ..plan });
+    }
     // A panel of B that is packed by one piece is in L2 when it is used, and was fetched before; shared ones make pieces of rows, too.
     let few = d.team && p.n.div_ceil(chunk) < PIECES;
     let one_block = match (by_rows, plan.a.is_some()) {
