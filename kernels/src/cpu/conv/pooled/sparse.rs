@@ -2,7 +2,6 @@
 
 use super::PooledShape;
 use crate::buffer::List;
-use crate::cpu::conv::finite::AllFinite;
 use crate::cpu::gemm::Dispatch;
 use crate::cpu::isa::Kernel;
 use crate::cpu::simd::Simd;
@@ -26,25 +25,25 @@ impl<T: Float> Kernel<T> for Lanes {
 /// With `|a| >= 2^i` and `|b| >= 2^j` a product is a multiple of `2^(i + j - 2 * mantissa)`. If that is no less than the smallest
 /// number above 0, a sum of products that is not 0 is no less either, and one that is exactly 0 is +0.
 pub(super) fn skips_zeros<T: Float>(d: Dispatch, a: &[T], b: &[T]) -> bool {
-    if !d.call::<T, _>(AllFinite(a)) || !d.call::<T, _>(AllFinite(b)) {
-        return false;
-    }
-    let smallest = d.call::<T, _>(Smallest(a)).to_f64() * d.call::<T, _>(Smallest(b)).to_f64();
+    let [Some(a), Some(b)] = [a, b].map(|x| d.call::<T, _>(Smallest(x))) else { return false };
+    let smallest = a.to_f64() * b.to_f64();
     // 2^(46 - 149), 2^(104 - 1074), and a factor of 2^3: a number is up to twice its power of two, the product is rounded.
     smallest >= if size_of::<T>() == 4 { 2f64.powi(-100) } else { 2f64.powi(-967) }
 }
 
-/// The smallest magnitude but 0, at most 1.
+/// The smallest magnitude but 0, at most 1; `None` if a number is not finite.
 struct Smallest<'a, T>(&'a [T]);
 
 impl<T: Float> Kernel<T> for Smallest<'_, T> {
-    type Output = T;
+    type Output = Option<T>;
     #[inline(always)]
-    fn run<S: Simd<T>>(self, s: S) -> T {
+    fn run<S: Simd<T>>(self, s: S) -> Option<T> {
         let (zero, one) = (s.splat(T::ZERO), s.splat(T::ONE));
         let mut least = [one; 4];
+        // As `AllFinite`.
+        let mut zeros = [zero; 4];
         for chunk in self.0.chunks(4 * S::LANES) {
-            for (v, least) in least.iter_mut().enumerate() {
+            for (v, (least, zeros)) in least.iter_mut().zip(&mut zeros).enumerate() {
                 let start = (v * S::LANES).min(chunk.len());
                 let n = (chunk.len() - start).min(S::LANES);
                 // SAFETY: elements of the chunk; the lanes beyond them are 0.
@@ -54,14 +53,18 @@ impl<T: Float> Kernel<T> for Smallest<'_, T> {
                 };
                 let size = s.select(s.eq(x, zero), one, s.abs(x));
                 *least = s.min_second(size, *least);
+                *zeros = s.fma(x, zero, *zeros);
             }
         }
+        let zeros = s.add(s.add(zeros[0], zeros[1]), s.add(zeros[2], zeros[3]));
         let least =
             s.min_second(s.min_second(least[0], least[1]), s.min_second(least[2], least[3]));
         let mut lanes = [T::ONE; 16];
         // SAFETY: no vector has more lanes.
         unsafe { s.store(lanes.as_mut_ptr(), least) };
-        lanes.into_iter().fold(T::ONE, |least, x| if x < least { x } else { least })
+        let is_finite = s.mask_bits(s.is_nan(zeros)) == 0;
+        is_finite
+            .then(|| lanes.into_iter().fold(T::ONE, |least, x| if x < least { x } else { least }))
     }
 }
 
