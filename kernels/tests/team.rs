@@ -169,7 +169,7 @@ fn a_panic_comes_out_and_the_team_stays_usable() {
     }
 }
 
-/// A member is kept off its waker's core while it is woken, and may run everywhere afterwards.
+/// A member that was kept off its waker's core while it was woken (under a hypervisor, with two cores) may run everywhere afterwards.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_woken_member_may_use_every_core() {

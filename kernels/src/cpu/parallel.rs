@@ -26,8 +26,8 @@ pub const MAX_THREADS: usize = 64;
 const SERIAL_NS: u64 = 3_000;
 
 /// Runs `body(piece)` for every piece in `0..pieces`, on the calling thread and, if it pays, on the team. `work_ns` estimates
-/// the whole work in nanoseconds of one core: small work stays on the caller. The pieces must be a function of the shape
-/// alone (ADR 001); which thread runs which piece is not determined. Returns when all have run. A call from inside a piece,
+/// the whole work in nanoseconds of one core: small work stays on the caller. No sum may depend on
+/// what the pieces are (ADR 001); which thread runs which piece is not determined. Returns when all have run. A call from inside a piece,
 /// or while another thread uses the team, runs on the caller alone.
 ///
 /// A panic in `body` comes out of this call once all pieces that have begun have ended; the team stays usable.

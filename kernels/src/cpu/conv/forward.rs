@@ -5,7 +5,7 @@ use super::classes::Class;
 use super::finite::AllFinite;
 use super::pad::{Frame, apart, pad};
 use super::product::{GroupsPacked, PatchProduct, block_ends};
-use super::windows::{Window, Windows, window};
+use super::windows::{Window, Windows, product_of, window};
 use crate::buffer::List;
 use crate::cpu::gemm::{Activation, Dispatch, work_ns};
 use crate::element::Float;
@@ -117,8 +117,17 @@ impl<'a, T: Float> Weights<'a, T> {
             images: self.shape.images(self.places),
             image: x / batch,
             out_image: self.out_image,
+            workspace: [self.padded_bytes(), 0],
             work: work_ns(self.shape.out_channels, places.saturating_mul(batch), self.taps.len()),
         }
+    }
+
+    /// Bytes of the padded images of a window, if they are padded.
+    fn padded_bytes(&self) -> usize {
+        let [rows, columns] = self.frame.padded;
+        let images = self.shape.images(self.places);
+        let sizes = [images, self.shape.in_channels, rows, columns, size_of::<T>()];
+        if self.frame.is_identity() { 0 } else { product_of(&sizes) }
     }
 
     /// A group's product for some padded images, with nothing to ask for.

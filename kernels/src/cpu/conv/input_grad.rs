@@ -6,7 +6,7 @@ use super::finite::AllFinite;
 use super::pad::{Frame, apart, pad};
 use super::phases;
 use super::product::{GroupsPacked, PatchProduct, block_ends};
-use super::windows::{Window, Windows, window};
+use super::windows::{Window, Windows, product_of, window};
 use crate::buffer::{Buffer, List};
 use crate::cpu::gemm::{Activation, Dispatch, work_ns};
 use crate::element::Float;
@@ -101,9 +101,13 @@ pub(super) fn conv2d_input_grad_on<T: Float>(
         }
     };
     let packed = GroupsPacked::new(shape.groups, |group| product(group).packed(d))?;
+    let images = window(shape.batch, h * w, shape.out_channels * plane);
+    let sizes = [images, shape.out_channels, plane, size_of::<T>()];
+    let padded = if frame.is_identity() { 0 } else { product_of(&sizes) };
     let windows = Windows {
         batch: shape.batch,
-        images: window(shape.batch, h * w, shape.out_channels * plane),
+        images,
+        workspace: [padded, 0],
         image: grad.len() / shape.batch,
         out_image,
         work: work_ns(shape.in_channels, (h * w).saturating_mul(shape.batch), taps.len()),

@@ -5,7 +5,7 @@ use super::Conv2dShape;
 use super::classes::Class;
 use super::pad::{Frame, pad};
 use super::product::{Packed, PatchProduct};
-use super::windows::{Window, Windows, window};
+use super::windows::{Window, Windows, product_of, window};
 use crate::buffer::Buffer;
 use crate::cpu::gemm::{Activation, Dispatch, KC, work_ns};
 use crate::element::Float;
@@ -146,9 +146,14 @@ pub(super) fn input_grad<T: Float>(
         checked_len(&[images, inputs, largest[0], largest[1], size_of::<T>()])
             .ok_or(Error::Contract("conv2d: the size of a workspace overflows"))
     };
+    let images = window(shape.batch, h * w, shape.out_channels * plane);
     let windows = Windows {
         batch: shape.batch,
-        images: window(shape.batch, h * w, shape.out_channels * plane),
+        images,
+        workspace: [
+            product_of(&[images, shape.out_channels, plane, size_of::<T>()]),
+            size(images)?,
+        ],
         image: grad.len() / shape.batch,
         out_image,
         work: work_ns(grad.len(), inputs, shape.kernel[0] * shape.kernel[1]),

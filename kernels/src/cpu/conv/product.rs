@@ -138,7 +138,9 @@ impl<T: Float> PatchProduct<'_, T> {
                 &own
             }
         };
-        let (panels, bias) = (packed.panels.as_slice(), packed.bias.as_slice());
+        let (panels, bias) = (packed.panels.as_slice::<T>(), packed.bias.as_slice::<T>());
+        let fits = panels.len() >= cut.width() * taps.len() && bias.len() >= cut.width();
+        require(fits, "conv2d: weights that were packed for another product")?;
         let job = Job { d, product: self, packed: panels, bias };
         let unit = if vector_bytes::<T>(d) == 64 { 8 * PAIRS } else { 4 * ROWS };
         let most = CHUNK / unit * unit;

@@ -144,6 +144,19 @@ fn several_windows_of_images() {
     check_values(&shape, &x, &weight, &grad);
 }
 
+/// As many as threads share out whole, padded and not, of several groups, with a stride, and with weights that are not finite.
+#[test]
+fn windows_for_every_thread() {
+    let many = 16 * crate::cpu::parallel::threads() + 1;
+    check(plain(many, [1, 5], [28, 29]));
+    check(Conv2dShape { groups: 2, padding: [0, 0], ..plain(many, [4, 6], [20, 21]) });
+    check(Conv2dShape { groups: 2, stride: [2, 2], ..plain(many, [4, 6], [28, 29]) });
+    let shape = Conv2dShape { groups: 2, ..plain(many, [2, 4], [28, 29]) };
+    let [x, mut weight, grad] = operands::<f32>(&shape);
+    spoil(&mut weight, 7);
+    check_values(&shape, &x, &weight, &grad);
+}
+
 #[test]
 fn padding_times_infinity_is_nothing() {
     for stride in [[1, 1], [2, 2]] {

@@ -2,6 +2,7 @@
 
 use std::sync::OnceLock;
 
+use crate::buffer::Buffer;
 use crate::cpu::parallel::{self, Shared};
 use crate::element::Float;
 use crate::error::Result;
@@ -12,6 +13,9 @@ const PLACES: usize = 784;
 /// Elements of padded images that are kept at a time.
 const ELEMENTS: usize = 1 << 17;
 
+/// Bytes of workspace that threads with windows of their own may have together.
+const WORKSPACE: usize = 64 << 20;
+
 /// Windows for each thread from which on a thread has windows of its own; fewer are shared out in parts.
 const SHARE: usize = 4;
 
@@ -19,6 +23,11 @@ const SHARE: usize = 4;
 pub(super) fn window(batch: usize, places: usize, elements: usize) -> usize {
     let by_places = PLACES.div_ceil(places.max(1));
     by_places.min(ELEMENTS / elements.max(1)).clamp(1, batch.max(1))
+}
+
+/// A product that is the largest number where it overflows.
+pub(super) fn product_of(sizes: &[usize]) -> usize {
+    sizes.iter().fold(1, |product: usize, &size| product.saturating_mul(size))
 }
 
 /// Some images: the first one's number, their elements in the input, those of the images that come next, and their elements in the output.
@@ -40,6 +49,8 @@ pub(super) struct Windows {
     pub(super) out_image: usize,
     /// An estimate of all the work, in nanoseconds of one core.
     pub(super) work: u64,
+    /// Bytes of the buffers that a window takes.
+    pub(super) workspace: [usize; 2],
 }
 
 impl Windows {
@@ -59,7 +70,7 @@ impl Windows {
             let [from, to] = [window, window + 1].map(|at| (at * images * image).min(x.len()));
             &x[from..to]
         };
-        if parallel::threads() < 2 || count < SHARE * parallel::threads() {
+        if !self.has_room(count) {
             for (index, out) in out.chunks_mut((images * out_image).max(1)).enumerate() {
                 let (x, next) = (part(index), part(index + 1));
                 body(Window { first: index * images, x, next, out })?;
@@ -79,5 +90,18 @@ impl Windows {
             }
         });
         failure.into_inner().map_or(Ok(()), Err)
+    }
+
+    /// True if every thread has windows enough, and there is memory for all of them at a time: it is taken and given back here, so that a
+    /// window seldom has to ask the system, and what one thread can compute does not fail with many.
+    fn has_room(&self, count: usize) -> bool {
+        let threads = parallel::threads();
+        if threads < 2 || count < SHARE * threads {
+            return false;
+        }
+        let all = self.workspace[0].saturating_add(self.workspace[1]).saturating_mul(threads);
+        let buffers = self.workspace.into_iter().filter(|&bytes| bytes > 0);
+        let buffers = (0..threads).flat_map(|_| buffers.clone()).map(Buffer::new);
+        all <= WORKSPACE && buffers.collect::<Result<Vec<_>>>().is_ok()
     }
 }

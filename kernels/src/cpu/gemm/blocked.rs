@@ -1,7 +1,6 @@
 //! Several row blocks that share packed panels of B.
 
 use std::ops::Range;
-use std::sync::OnceLock;
 
 use super::Dispatch;
 use super::blocking::{A_WINDOW, Blocking, KC, MC, MC_PACKED, NC};
@@ -81,9 +80,12 @@ pub(super) fn by_columns<T: Float>(
     p: &Product<'_, T>,
     plan: &Plan<'_, T>,
 ) -> Result<()> {
-    let (all, pieces) = (p.blocks(), p.n.div_ceil(plan.chunk));
-    let panels = bytes::<T>(&[plan.chunk, KC])?;
-    let failure = OnceLock::new();
+    let all = p.blocks();
+    // Whole pieces of columns at a time, as many as there is room for.
+    let step = NC / plan.chunk * plan.chunk;
+    let pieces = p.n.min(step).div_ceil(plan.chunk);
+    let mut b_buffer = Buffer::new(bytes::<T>(&[pieces * plan.chunk, KC])?)?;
+    let b = Shared::new(b_buffer.as_mut_slice::<T>());
     let window = match plan.a {
         Some(_) => all.len(),
         None => (A_WINDOW / (p.m * KC)).clamp(1, all.len()),
@@ -98,29 +100,30 @@ pub(super) fn by_columns<T: Float>(
             pack_a(d, p, plan, [0, p.m], blocks.clone(), packed);
         }
         let packed = Shared::new(packed);
-        parallel::run(pieces, work_ns(p.m, p.n, blocks.len() * KC), &|piece| {
-            let columns = piece * plan.chunk..p.n.min((piece + 1) * plan.chunk);
-            let mut b_buffer = match Buffer::new(panels) {
-                Ok(buffer) => buffer,
-                Err(error) => return failure.set(error).unwrap_or_default(),
-            };
-            let b = b_buffer.as_mut_slice::<T>().as_mut_ptr();
-            for block in blocks.clone() {
-                let packed = packed.as_ptr().wrapping_add((block - start) * p.m * KC);
-                let a = match plan.a {
-                    Some(a) => rows_at(a, 0, p.block(block).start),
-                    None => Rows::Packed(packed.cast_const()),
-                };
-                for index in 0..row_blocks {
-                    let some = tile_start(tiles, row_blocks, index)
-                        ..tile_start(tiles, row_blocks, index + 1);
-                    let (rows, columns) = ([0, p.m], columns.clone());
-                    multiply_rows(d, p, plan, block, rows, some, a, columns, b, index == 0);
+        for jc in (0..p.n).step_by(step) {
+            let count = (p.n - jc).min(step).div_ceil(plan.chunk);
+            let width = (p.n - jc).min(step);
+            parallel::run(count, work_ns(p.m, width, blocks.len() * KC), &|piece| {
+                let from = jc + piece * plan.chunk;
+                let columns = from..p.n.min(from + plan.chunk);
+                let b = b.as_ptr().wrapping_add(piece * plan.chunk * KC);
+                for block in blocks.clone() {
+                    let packed = packed.as_ptr().wrapping_add((block - start) * p.m * KC);
+                    let a = match plan.a {
+                        Some(a) => rows_at(a, 0, p.block(block).start),
+                        None => Rows::Packed(packed.cast_const()),
+                    };
+                    for index in 0..row_blocks {
+                        let some = tile_start(tiles, row_blocks, index)
+                            ..tile_start(tiles, row_blocks, index + 1);
+                        let (rows, columns) = ([0, p.m], columns.clone());
+                        multiply_rows(d, p, plan, block, rows, some, a, columns, b, index == 0);
+                    }
                 }
-            }
-        });
+            });
+        }
     }
-    failure.into_inner().map_or(Ok(()), Err)
+    Ok(())
 }
 
 /// LOOP JR of a piece: a row block, some tiles of `rows`, times the panels of some columns of B, from `b` on, which it packs first if

@@ -1,10 +1,11 @@
 //! The loops JC PC IC JR around the micro-kernel, and who packs what when.
 //!
-//! Two shapes of the same five loops. *Streamed*: one row block covers all of m, so every panel of
+//! Three shapes of the same five loops. *Streamed*: one row block covers all of m, so every panel of
 //! B is used by one piece alone, which packs it on its own stack just before use (or reads it in
 //! place) and fetches the next one while it multiplies. *Blocked*, for many rows and for a team with
 //! few columns: several row blocks share packed panels of B; a team packs B and A, then multiplies,
-//! a thread alone packs each panel when it multiplies it first. A is packed unless it lies well.
+//! a thread alone packs each panel when it multiplies it first. *By columns*, for a team with many columns and some 1000 rows: each
+//! piece of columns as a thread alone does it. A is packed unless it lies well.
 //! [Small](super::small) products come by none of this.
 
 use std::mem::MaybeUninit;

@@ -257,6 +257,17 @@ fn epilogues() {
     }
 }
 
+/// Columns enough for two pieces a thread, and rows that make several blocks.
+#[test]
+fn pieces_of_columns() {
+    let n = 512 * crate::cpu::parallel::threads() - 37;
+    let columns = numbers::<f64>(n, 9);
+    let (bias, activation) = (Bias::Column(&columns), Activation::Relu);
+    let epilogue = Epilogue { accumulate: true, bias, activation };
+    check_epilogue::<f64>([330, 300, n], [Lies::RowMajor; 2], epilogue);
+    check_epilogue::<f64>([330, 300, n], [Lies::ColumnMajor; 2], Epilogue::default());
+}
+
 #[test]
 fn not_a_number_spreads_and_stays() {
     let a = [f32::NAN, 1.0, f32::INFINITY, 0.0];

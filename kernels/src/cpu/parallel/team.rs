@@ -1,6 +1,6 @@
 //! The threads of the team: when they spin, when they park, and when waking them pays.
 //!
-//! Waking a parked thread costs the caller some 10 us, and it starts some 40 us later; so a job wakes the parked only if it is
+//! Waking a parked thread costs the caller some 14 us, and it starts some 70 us later (a virtual machine's idle core); so a job wakes the parked only if it is
 //! worth [`WAKE_NS`], or if jobs follow each other so closely that together they are. Nothing but speed depends on waking: the
 //! leader runs what nobody claims.
 
@@ -15,10 +15,11 @@ use super::protocol::Offer;
 use super::sync::Line;
 use super::{MAX_THREADS, cores, threads};
 
-/// How long a member spins after its last piece before it parks.
+/// How long a member spins after its last piece, and while no job is led, before it parks.
 const SPIN: Duration = Duration::from_micros(60);
 
-/// How long it spins while others are at pieces of the job: the next one follows, and to be woken for it costs more.
+/// How long it spins while a job is led, some pieces of which others may be at: the next job follows, and to be woken for it costs more.
+/// Not with more threads than cores.
 const SPIN_LED: Duration = Duration::from_millis(2);
 
 /// How long it spins without letting others have the core: the next job of a busy caller comes within that.
@@ -56,7 +57,7 @@ const AWAKE: u8 = 0;
 /// Asleep, or about to be.
 const PARKED: u8 = 1;
 
-/// Somebody is at waking it.
+/// Somebody, perhaps itself, is at waking it.
 const CALLED: u8 = 2;
 
 static TEAM: Team = Team {
@@ -96,15 +97,16 @@ impl Team {
         self.grown.store(grown.max(threads), Relaxed);
         for index in grown - 1..threads - 1 {
             let name = format!("ferrotape-{}", index + 1);
-            if let Ok(made) = thread::Builder::new().name(name).spawn(move || self.serve(index)) {
-                let _ = self.members[index].thread.set(made.thread().clone());
-            }
+            let _ = thread::Builder::new().name(name).spawn(move || self.serve(index));
         }
     }
 
     /// A member's life.
     fn serve(&self, index: usize) {
-        self.members[index].place.begin();
+        let Member { place, thread, .. } = &self.members[index];
+        place.begin();
+        // Before it can park: who wakes it must find it.
+        let _ = thread.set(thread::current());
         let mut idle = Idle::new();
         loop {
             if is_surplus(index) {
@@ -251,6 +253,6 @@ impl Idle {
         if self.yields || idle > HOT {
             thread::yield_now();
         }
-        idle > SPIN && (idle > SPIN_LED || !offer.is_led())
+        idle > SPIN && (idle > SPIN_LED || threads() > cores() || !offer.is_led())
     }
 }

@@ -237,6 +237,43 @@ mod tests {
         }
     }
 
+    /// Elements in turns and bytes, as f64.
+    struct Doubles<'a>(&'a [f64]);
+
+    impl Kernel<f64> for Doubles<'_> {
+        type Output = ();
+        const WIDE: bool = true;
+        #[inline(always)]
+        fn run<S: Simd<f64>>(self, s: S) {
+            let (four, n) = (Four(s), 4 * S::LANES);
+            let mut out = [0.0; 64];
+            // SAFETY: 256 elements; `n <= 32`.
+            unsafe {
+                let x = four.load(self.0.as_ptr());
+                let halves = four.unpair(x, four.load(self.0.as_ptr().add(n)));
+                for (i, half) in halves.into_iter().enumerate() {
+                    four.store(out.as_mut_ptr(), half);
+                    assert!((0..n).all(|j| out[j] == self.0[2 * j + i]));
+                }
+                for len in 0..=n {
+                    let mut bytes = [255; 64];
+                    let whole = four.trunc(four.min_second(x, four.splat(254.0)));
+                    four.store_bytes(bytes.as_mut_ptr(), whole, len);
+                    assert!((0..len).all(|j| bytes[j] == self.0[j].min(254.0) as u8));
+                    assert!(bytes[len..].iter().all(|&byte| byte == 255));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn elements_in_turns_and_bytes_of_f64() {
+        let x: Vec<f64> = (0..256).map(|i| 0.3 + 1.7 * f64::from(i)).collect();
+        for isa in Isa::ALL {
+            dispatch_on(isa, Doubles(&x));
+        }
+    }
+
     #[test]
     fn four_vectors_are_one() {
         let x: Vec<f32> = (0..256).map(|i| 0.3 + 1.7 * i as f32).collect();
