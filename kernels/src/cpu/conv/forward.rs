@@ -3,9 +3,9 @@
 use super::Conv2dShape;
 use super::classes::Class;
 use super::finite::AllFinite;
-use super::pad::{Frame, apart, pad};
+use super::pad::{Frame, apart, pad, pad_bytes};
 use super::product::{GroupsPacked, PatchProduct, block_ends};
-use super::windows::{Window, Windows, product_of, window};
+use super::windows::{Window, Windows, window};
 use crate::buffer::List;
 use crate::cpu::gemm::{Activation, Dispatch, work_ns};
 use crate::element::Float;
@@ -124,10 +124,8 @@ impl<'a, T: Float> Weights<'a, T> {
 
     /// Bytes of the padded images of a window, if they are padded.
     fn padded_bytes(&self) -> usize {
-        let [rows, columns] = self.frame.padded;
-        let images = self.shape.images(self.places);
-        let sizes = [images, self.shape.in_channels, rows, columns, size_of::<T>()];
-        if self.frame.is_identity() { 0 } else { product_of(&sizes) }
+        let planes = self.shape.images(self.places) * self.shape.in_channels;
+        if self.frame.is_identity() { 0 } else { pad_bytes::<T>(&self.frame, planes) }
     }
 
     /// A group's product for some padded images, with nothing to ask for.

@@ -3,10 +3,10 @@
 
 use super::Conv2dShape;
 use super::finite::AllFinite;
-use super::pad::{Frame, apart, pad};
+use super::pad::{Frame, apart, pad, pad_bytes};
 use super::phases;
 use super::product::{GroupsPacked, PatchProduct, block_ends};
-use super::windows::{Window, Windows, product_of, window};
+use super::windows::{Window, Windows, window};
 use crate::buffer::{Buffer, List};
 use crate::cpu::gemm::{Activation, Dispatch, work_ns};
 use crate::element::Float;
@@ -102,8 +102,10 @@ pub(super) fn conv2d_input_grad_on<T: Float>(
     };
     let packed = GroupsPacked::new(shape.groups, |group| product(group).packed(d))?;
     let images = window(shape.batch, h * w, shape.out_channels * plane);
-    let sizes = [images, shape.out_channels, plane, size_of::<T>()];
-    let padded = if frame.is_identity() { 0 } else { product_of(&sizes) };
+    let padded = match frame.is_identity() {
+        true => 0,
+        false => pad_bytes::<T>(&frame, images * shape.out_channels),
+    };
     let windows = Windows {
         batch: shape.batch,
         images,

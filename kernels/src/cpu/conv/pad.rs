@@ -55,6 +55,13 @@ pub(super) fn apart([height, width]: [usize; 2]) -> [usize; 2] {
 /// Elements behind the padded planes, so that the last places may be read in whole vectors.
 const BEHIND: usize = 16;
 
+/// The bytes that [`pad`] takes for so many planes; the largest number where they overflow.
+pub(super) fn pad_bytes<T>(frame: &Frame, count: usize) -> usize {
+    let sizes = [frame.padded[0], frame.padded[1], size_of::<T>()];
+    let all = sizes.iter().fold(count, |all, &size| all.saturating_mul(size));
+    all.saturating_add(BEHIND * size_of::<T>())
+}
+
 /// The padded planes of `planes` (`count` of them, plane after plane), plane after plane, and [`BEHIND`] zeros.
 ///
 /// # Errors

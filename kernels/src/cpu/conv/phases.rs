@@ -3,9 +3,9 @@
 
 use super::Conv2dShape;
 use super::classes::Class;
-use super::pad::{Frame, pad};
+use super::pad::{Frame, pad, pad_bytes};
 use super::product::{Packed, PatchProduct};
-use super::windows::{Window, Windows, product_of, window};
+use super::windows::{Window, Windows, window};
 use crate::buffer::Buffer;
 use crate::cpu::gemm::{Activation, Dispatch, KC, work_ns};
 use crate::element::Float;
@@ -150,10 +150,7 @@ pub(super) fn input_grad<T: Float>(
     let windows = Windows {
         batch: shape.batch,
         images,
-        workspace: [
-            product_of(&[images, shape.out_channels, plane, size_of::<T>()]),
-            size(images)?,
-        ],
+        workspace: [pad_bytes::<T>(&frame, images * shape.out_channels), size(images)?],
         image: grad.len() / shape.batch,
         out_image,
         work: work_ns(grad.len(), inputs, shape.kernel[0] * shape.kernel[1]),

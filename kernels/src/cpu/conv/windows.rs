@@ -25,11 +25,6 @@ pub(super) fn window(batch: usize, places: usize, elements: usize) -> usize {
     by_places.min(ELEMENTS / elements.max(1)).clamp(1, batch.max(1))
 }
 
-/// A product that is the largest number where it overflows.
-pub(super) fn product_of(sizes: &[usize]) -> usize {
-    sizes.iter().fold(1, |product: usize, &size| product.saturating_mul(size))
-}
-
 /// Some images: the first one's number, their elements in the input, those of the images that come next, and their elements in the output.
 pub(super) struct Window<'a, T> {
     pub(super) first: usize,
