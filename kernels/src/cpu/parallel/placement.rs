@@ -1,7 +1,6 @@
 //! Which core a woken member starts on.
 //!
-//! A system may start a thread on its waker's core though its own is idle: Linux does under KVM, where an idle core counts as one that
-//! the host has taken away. There it waits, or keeps the leader waiting, until the balancer comes round, some milliseconds later. So, under
+//! A system may start a thread on its waker's core though its own is idle: Linux was seen to, as a guest of KVM (ADR 004). There it waits, or keeps the leader waiting, until the balancer comes round, some milliseconds later. So, under
 //! a hypervisor, the waker bars the member from its own core while the member sleeps, and the member lifts that when it runs. From its first
 //! wake on a member's cores are then set by itself: it does not follow a set of the process that grows. `FERROTAPE_AFFINITY=0` leaves all to the system.
 
