@@ -57,7 +57,7 @@ pub(super) fn conv2d_on<T: Float>(
         return Ok(());
     }
     weights
-        .windows(x.len())
+        .windows(x.len())?
         .each(x, out, &|Window { x, next, out, .. }| weights.compute(d, x, next, activation, out))
 }
 
@@ -98,7 +98,7 @@ impl<'a, T: Float> Weights<'a, T> {
         let taps = if out > 0 { shape.input_taps(frame.padded)? } else { List::empty() };
         let ends = block_ends(taps.len())?;
         let out_image = out.checked_div(shape.batch).unwrap_or(0);
-        let packed = GroupsPacked::new(0, |_| Ok(None))?;
+        let packed = GroupsPacked::default();
         let mut weights =
             Weights { shape, weight, bias, places, out_image, frame, taps, ends, packed, missing };
         if out > 0 {
@@ -109,23 +109,23 @@ impl<'a, T: Float> Weights<'a, T> {
     }
 
     /// How a batch of them, of `x` elements, is gone through.
-    pub(super) fn windows(&self, x: usize) -> Windows {
+    pub(super) fn windows(&self, x: usize) -> Result<Windows> {
         let batch = self.shape.batch;
         let places = self.places[0] * self.places[1];
-        Windows {
+        Ok(Windows {
             batch,
             images: self.shape.images(self.places),
             image: x / batch,
             out_image: self.out_image,
-            workspace: [self.padded_bytes(), 0],
+            workspace: [self.padded_bytes()?, 0],
             work: work_ns(self.shape.out_channels, places.saturating_mul(batch), self.taps.len()),
-        }
+        })
     }
 
     /// Bytes of the padded images of a window, if they are padded.
-    fn padded_bytes(&self) -> usize {
+    fn padded_bytes(&self) -> Result<usize> {
         let planes = self.shape.images(self.places) * self.shape.in_channels;
-        if self.frame.is_identity() { 0 } else { pad_bytes::<T>(&self.frame, planes) }
+        if self.frame.is_identity() { Ok(0) } else { pad_bytes::<T>(&self.frame, planes) }
     }
 
     /// A group's product for some padded images, with nothing to ask for.

@@ -104,7 +104,7 @@ pub(super) fn conv2d_input_grad_on<T: Float>(
     let images = window(shape.batch, h * w, shape.out_channels * plane);
     let padded = match frame.is_identity() {
         true => 0,
-        false => pad_bytes::<T>(&frame, images * shape.out_channels),
+        false => pad_bytes::<T>(&frame, images * shape.out_channels)?,
     };
     let windows = Windows {
         batch: shape.batch,

@@ -55,11 +55,12 @@ pub(super) fn apart([height, width]: [usize; 2]) -> [usize; 2] {
 /// Elements behind the padded planes, so that the last places may be read in whole vectors.
 const BEHIND: usize = 16;
 
-/// The bytes that [`pad`] takes for so many planes; the largest number where they overflow.
-pub(super) fn pad_bytes<T>(frame: &Frame, count: usize) -> usize {
-    let sizes = [frame.padded[0], frame.padded[1], size_of::<T>()];
-    let all = sizes.iter().fold(count, |all, &size| all.saturating_mul(size));
-    all.saturating_add(BEHIND * size_of::<T>())
+/// The bytes that [`pad`] takes for so many planes.
+pub(super) fn pad_bytes<T>(frame: &Frame, count: usize) -> Result<usize> {
+    let [height, width] = frame.padded;
+    checked_len(&[count, height, width, size_of::<T>()])
+        .and_then(|size| size.checked_add(BEHIND * size_of::<T>()))
+        .ok_or(Error::Contract("conv2d: the size of the padded input overflows"))
 }
 
 /// The padded planes of `planes` (`count` of them, plane after plane), plane after plane, and [`BEHIND`] zeros.
@@ -74,9 +75,7 @@ pub(super) fn pad<T: Float>(
 ) -> Result<Buffer> {
     let [h, w] = frame.plane;
     let [ph, pw] = frame.padded;
-    let size = checked_len(&[count, ph, pw, size_of::<T>()])
-        .and_then(|size| size.checked_add(BEHIND * size_of::<T>()))
-        .ok_or(Error::Contract("conv2d: the size of the padded input overflows"))?;
+    let size = pad_bytes::<T>(frame, count)?;
     let mut buffer = Buffer::new(size)?;
     let all = buffer.as_mut_slice::<T>();
     let behind = all.len() - BEHIND;

@@ -150,7 +150,7 @@ pub(super) fn input_grad<T: Float>(
     let windows = Windows {
         batch: shape.batch,
         images,
-        workspace: [pad_bytes::<T>(&frame, images * shape.out_channels), size(images)?],
+        workspace: [pad_bytes::<T>(&frame, images * shape.out_channels)?, size(images)?],
         image: grad.len() / shape.batch,
         out_image,
         work: work_ns(grad.len(), inputs, shape.kernel[0] * shape.kernel[1]),

@@ -56,6 +56,7 @@ pub(super) struct Packed {
 }
 
 /// The packed weights of each group, where they are needed. The usual single one takes no list.
+#[derive(Default)]
 pub(super) struct GroupsPacked {
     first: Option<Packed>,
     others: Vec<Option<Packed>>,

@@ -175,6 +175,7 @@ impl<T: Copy, S: Simd<T>> Simd<T> for Four<S> {
 mod tests {
     use super::*;
     use crate::cpu::isa::{Isa, Kernel, dispatch_on};
+    use crate::element::Float;
 
     /// What one vector of `4 LANES` would give, for what formulas don't use.
     struct Lanes<'a>(&'a [f32]);
@@ -215,21 +216,7 @@ mod tests {
                 unsafe { four.store(out.as_mut_ptr(), column) };
                 assert!((0..n).all(|i| out[i] == self.0[3 * i + j]));
             }
-            // SAFETY: 128 elements and more.
-            unsafe {
-                let next = four.load(self.0.as_ptr().add(n));
-                for (i, half) in four.unpair(x, next).into_iter().enumerate() {
-                    four.store(out.as_mut_ptr(), half);
-                    assert!((0..n).all(|j| out[j] == self.0[2 * j + i]));
-                }
-                for len in 0..=n {
-                    let mut bytes = [255; 64];
-                    let whole = four.trunc(four.min_second(x, four.splat(254.0)));
-                    four.store_bytes(bytes.as_mut_ptr(), whole, len);
-                    assert!((0..len).all(|j| bytes[j] == self.0[j].min(254.0) as u8));
-                    assert!(bytes[len..].iter().all(|&byte| byte == 255));
-                }
-            }
+            turns_and_bytes(s, self.0);
             let (m, e) = four.split_exponent(x);
             // SAFETY: 64 elements.
             unsafe { four.store(out.as_mut_ptr(), four.scale(m, e)) };
@@ -237,7 +224,30 @@ mod tests {
         }
     }
 
-    /// Elements in turns and bytes, as f64.
+    /// Elements in turns, and bytes, of 256 numbers.
+    #[inline(always)]
+    fn turns_and_bytes<T: Float, S: Simd<T>>(s: S, numbers: &[T]) {
+        let (four, n) = (Four(s), 4 * S::LANES);
+        let mut out = [T::ZERO; 64];
+        let most = 254.0;
+        // SAFETY: 256 numbers; `n <= 64`.
+        unsafe {
+            let x = four.load(numbers.as_ptr());
+            let halves = four.unpair(x, four.load(numbers.as_ptr().add(n)));
+            for (i, half) in halves.into_iter().enumerate() {
+                four.store(out.as_mut_ptr(), half);
+                assert!((0..n).all(|j| out[j] == numbers[2 * j + i]));
+            }
+            for len in 0..=n {
+                let mut bytes = [255; 64];
+                let whole = four.trunc(four.min_second(x, four.splat(T::from_f64(most))));
+                four.store_bytes(bytes.as_mut_ptr(), whole, len);
+                assert!((0..len).all(|j| bytes[j] == numbers[j].to_f64().min(most) as u8));
+                assert!(bytes[len..].iter().all(|&byte| byte == 255));
+            }
+        }
+    }
+
     struct Doubles<'a>(&'a [f64]);
 
     impl Kernel<f64> for Doubles<'_> {
@@ -245,24 +255,7 @@ mod tests {
         const WIDE: bool = true;
         #[inline(always)]
         fn run<S: Simd<f64>>(self, s: S) {
-            let (four, n) = (Four(s), 4 * S::LANES);
-            let mut out = [0.0; 64];
-            // SAFETY: 256 elements; `n <= 32`.
-            unsafe {
-                let x = four.load(self.0.as_ptr());
-                let halves = four.unpair(x, four.load(self.0.as_ptr().add(n)));
-                for (i, half) in halves.into_iter().enumerate() {
-                    four.store(out.as_mut_ptr(), half);
-                    assert!((0..n).all(|j| out[j] == self.0[2 * j + i]));
-                }
-                for len in 0..=n {
-                    let mut bytes = [255; 64];
-                    let whole = four.trunc(four.min_second(x, four.splat(254.0)));
-                    four.store_bytes(bytes.as_mut_ptr(), whole, len);
-                    assert!((0..len).all(|j| bytes[j] == self.0[j].min(254.0) as u8));
-                    assert!(bytes[len..].iter().all(|&byte| byte == 255));
-                }
-            }
+            turns_and_bytes(s, self.0);
         }
     }
 

@@ -32,7 +32,7 @@ pub(super) fn compute<T: Float>(
     // First of all: no table is larger than a map that there is memory for.
     drop(map(conv.images(map_places))?);
     let weights = Weights::new(d, conv, x.len(), weight, bias, map_len)?;
-    let windows = weights.windows(x.len());
+    let windows = weights.windows(x.len())?;
     let map_bytes = windows.images * image * size_of::<T>();
     let workspace = [windows.workspace[0], map_bytes];
     let windows = Windows { out_image: places, workspace, ..windows };
