@@ -14,7 +14,11 @@ use super::microkernel::Tile;
 struct Operands {
     to: *mut u8,
     to_stride: isize,
-    /// Groups of four steps after those that ask for what later tiles read; then those after C is asked for, and single steps.
+    /// Groups of four steps after those that ask for whole rows: those that ask for a line of a row each, and where they are.
+    lines: usize,
+    from: *const u8,
+    stride: isize,
+    /// Those after them; then those after C is asked for, and single steps.
     plain: usize,
     late: usize,
     rest: usize,
@@ -187,19 +191,22 @@ macro_rules! with_registers {
 /// A tile, from the sums' zeros to C.
 macro_rules! tile {
     ($name:ident $features:literal $r:ident $t:literal $e:literal $rows:literal [$($six:literal)?] [$($a:literal)*] $($d:literal)*; $fours:expr, $one:literal) => {
+        #[inline]
         #[target_feature(enable = $features)]
         unsafe fn $name<T>(t: &Tile<T>) {
             let size = size_of::<T>() as isize;
             let scaled = |stride: isize| stride.wrapping_mul(size);
             let fours = t.k / 4;
             let late = if t.fetch { fours.min(LATE) } else { 0 };
-            let asking = t.ahead_rows.min(fours - late);
-            let plain = fours - late - asking;
+            let asking = t.ahead.rows.min(fours - late);
+            let lines = t.lines.rows.min(fours - late - asking);
+            let plain = fours - late - asking - lines;
+            let (from, stride) = (t.lines.from.cast(), scaled(t.lines.stride));
             let (to, to_stride) = (t.to.cast(), scaled(t.to_stride as isize));
-            let mut operands = Operands { to, to_stride, plain, late, rest: t.k % 4, add: usize::from(t.add) };
+            let mut operands = Operands { to, to_stride, lines, from, stride, plain, late, rest: t.k % 4, add: usize::from(t.add) };
             let by_k = t.k_stride == 1;
             let s = scaled(if by_k { t.row_stride } else { t.k_stride });
-            let (bs, hs) = (scaled(t.b_stride), scaled(t.ahead_stride));
+            let (bs, hs) = (scaled(t.b_stride), scaled(t.ahead.stride));
             // SAFETY: reads A and B, writes C as `Tile` says; the operands, which are its own, besides.
             unsafe {
                 with_registers!($r
@@ -212,6 +219,19 @@ macro_rules! tile {
                     "dec {n}",
                     "jnz 2b",
                     "3:",
+                    "mov {n}, [{p}+{lines}]",
+                    "test {n}, {n}",
+                    "jz 33f",
+                    "mov {ahead}, [{p}+{from}]",
+                    "mov {hs}, [{p}+{stride}]",
+                    ".p2align 5",
+                    "22:",
+                    "prefetcht1 [{ahead}]",
+                    "add {ahead}, {hs}",
+                    steps!($r $t, [$($a)*], [$($d)*], $fours),
+                    "dec {n}",
+                    "jnz 22b",
+                    "33:",
                     "mov {n}, [{p}+{plain}]",
                     "test {n}, {n}",
                     "jz 9f",
@@ -250,6 +270,9 @@ macro_rules! tile {
                     rows_of_c!(store $r $t $($six)?),
                     "vzeroupper",
                     e = const $e,
+                    lines = const offset_of!(Operands, lines),
+                    from = const offset_of!(Operands, from),
+                    stride = const offset_of!(Operands, stride),
                     plain = const offset_of!(Operands, plain),
                     late = const offset_of!(Operands, late),
                     rest = const offset_of!(Operands, rest),
@@ -266,8 +289,8 @@ macro_rules! tile {
                     bs = in(reg) bs,
                     bs3 = in(reg) bs.wrapping_mul(3),
                     next = in(reg) scaled(t.k as isize).wrapping_mul($rows),
-                    ahead = inout(reg) t.ahead => _,
-                    hs = in(reg) hs,
+                    ahead = inout(reg) t.ahead.from => _,
+                    hs = inout(reg) hs => _,
                     c = out(reg) _,
                     cs = out(reg) _,
                 );

@@ -5,6 +5,7 @@ use std::ops::Range;
 use super::Dispatch;
 use super::blocking::{A_WINDOW, Blocking, KC, MC, MC_PACKED, NC};
 use super::driver::{Plan, Product, bytes, pack_a, rows_at, work_ns};
+use super::microkernel::Ahead;
 use super::sliver::{Rows, tile_start};
 use crate::buffer::Buffer;
 use crate::cpu::parallel::{self, Shared};
@@ -17,7 +18,13 @@ pub(super) fn blocked<T: Float>(d: Dispatch, p: &Product<'_, T>, plan: &Plan<'_,
     let Blocking { mr, nr, .. } = plan.blocking;
     let width = p.n.min(NC).next_multiple_of(nr);
     let mut b_buffer = Buffer::new(bytes::<T>(&[width, KC])?)?;
-    let height = if plan.a.is_some() { p.m } else { p.m.min(MC_PACKED) };
+    let in_turn = plan.a.is_none() && plan.blocking.by_rows && !d.team;
+    let height = match (plan.a.is_some(), in_turn) {
+        (true, _) => p.m,
+        // What is packed for one row block makes room for the next: it stays in L2.
+        (false, true) => p.m.div_ceil(p.m.div_ceil(MC)).next_multiple_of(mr),
+        (false, false) => p.m.min(MC_PACKED),
+    };
     let depth = if plan.a.is_some() { 0 } else { p.depth() };
     let mut a_buffer = Buffer::new(bytes::<T>(&[height, depth])?)?;
     // LOOP JC: columns in steps of NC.
@@ -61,7 +68,8 @@ pub(super) fn blocked<T: Float>(d: Dispatch, p: &Product<'_, T>, plan: &Plan<'_,
                         columns.start + from..columns.end.min(columns.start + from + chunk);
                     let b = shared.as_ptr().wrapping_add(from * KC);
                     let packs = !d.team && row == 0 && index == 0;
-                    multiply_rows(d, p, plan, block, rows, some, a, columns, b, packs);
+                    let next = if in_turn { next_rows(p, block, rows, height) } else { None };
+                    multiply_rows(d, p, plan, block, rows, some, a, columns, b, packs, next);
                 };
                 match d.team {
                     true => parallel::run(row_blocks * chunks, work, &multiply),
@@ -116,14 +124,34 @@ pub(super) fn by_columns<T: Float>(
                     for index in 0..row_blocks {
                         let some = tile_start(tiles, row_blocks, index)
                             ..tile_start(tiles, row_blocks, index + 1);
-                        let (rows, columns) = ([0, p.m], columns.clone());
-                        multiply_rows(d, p, plan, block, rows, some, a, columns, b, index == 0);
+                        let (rows, columns, packs) = ([0, p.m], columns.clone(), index == 0);
+                        multiply_rows(d, p, plan, block, rows, some, a, columns, b, packs, None);
                     }
                 }
             });
         }
     }
     Ok(())
+}
+
+/// Panels that ask for the part of A that is packed next.
+const ASKING_PANELS: usize = 6;
+
+/// The part of A that is packed after `rows` of a block, if its rows are contiguous, and lines of each.
+fn next_rows<T: Float>(
+    p: &Product<'_, T>,
+    block: usize,
+    [row, rows]: [usize; 2],
+    height: usize,
+) -> Option<(Ahead<T>, usize)> {
+    let a = p.a.strided().filter(|a| a.column_stride == 1)?;
+    let (block, row) = if row + rows < p.m { (block, row + rows) } else { (block + 1, 0) };
+    let k = p.block(block);
+    (block < p.blocks().end).then(|| {
+        let from = a.at(k.start, row);
+        let lines = (height.min(p.m - row) * size_of::<T>()).div_ceil(64);
+        (Ahead { from, stride: a.k_stride, rows: k.len() }, lines)
+    })
 }
 
 /// LOOP JR of a piece: a row block, some tiles of `rows`, times the panels of some columns of B, from `b` on, which it packs first if
@@ -140,6 +168,7 @@ fn multiply_rows<T: Float>(
     columns: Range<usize>,
     b: *mut T,
     packs: bool,
+    next_rows: Option<(Ahead<T>, usize)>,
 ) {
     let nr = plan.blocking.nr;
     let k = p.block(block);
@@ -150,12 +179,21 @@ fn multiply_rows<T: Float>(
         let mut sliver = p.sliver(plan, block, rows, a, here.clone());
         sliver.tiles = tiles.clone();
         sliver.b = panel;
+        if let Some((rows, lines)) = &next_rows {
+            // The last panels share what is to be asked for.
+            let panels = columns.len().div_ceil(nr);
+            let (index, sharers) = ((j - columns.start) / nr, panels.min(ASKING_PANELS));
+            if let Some(share) = (index + sharers).checked_sub(panels) {
+                let start = |share| tile_start(rows.rows, sharers, share);
+                sliver.lines = (rows.part(start(share)..start(share + 1)), *lines);
+            }
+        }
         // What comes next lies in B or, packed, beside this one; after the last panel it is the first.
         let next = if here.end < columns.end { panel.wrapping_add(nr * KC) } else { b };
         match unpacked {
             Some(b) if packs && here.end < columns.end => {
-                sliver.ahead = Some(b.at(k.start, here.end));
-                sliver.ahead_stride = b.k_stride;
+                let from = b.at(k.start, here.end);
+                sliver.ahead = Ahead { from, stride: b.k_stride, rows: k.len() };
             }
             _ => sliver.fetch_packed(next),
         }

@@ -17,7 +17,7 @@ use super::blocking::{
     A_BLOCK, A_RESIDENT, A_WINDOW, Blocking, KC, L2, MC, MC_PACKED, PACKED_BLOCK, PANEL_PAGES,
     PIECE, PIECE_COLUMNS, PIECES, TileKind, WIDE, blocking,
 };
-use super::microkernel::packs;
+use super::microkernel::{Ahead, packs};
 use super::output::Output;
 use super::panels::{PackRows, Packs, Strided};
 use super::settle::Finish;
@@ -247,9 +247,9 @@ impl<T: Float> Product<'_, T> {
             pack: std::ptr::null_mut(),
             j: columns.start,
             columns: columns.len(),
-            ahead: None,
-            ahead_stride: 0,
+            ahead: Ahead::NONE,
             askers: 8,
+            lines: (Ahead::NONE, 1),
             output: &self.output,
             sums: plan.sums.as_ref().unwrap_or(&self.output),
             first: plan.apart || block == 0,
@@ -330,8 +330,8 @@ pub(super) fn stream_piece<T: Float>(
             false => [k.end, start],
         };
         if let Some(b) = by_rows.filter(|_| next[0] < blocks.end * KC && next[1] < end) {
-            sliver.ahead = Some(b.at(next[0], next[1]));
-            sliver.ahead_stride = b.k_stride;
+            sliver.ahead =
+                Ahead { from: b.at(next[0], next[1]), stride: b.k_stride, rows: sliver.k };
         }
         let lies = match plan.b {
             Some(b) => Some(Strided { start: b.at(k.start, j), ..b }),
@@ -359,8 +359,8 @@ pub(super) fn stream_piece<T: Float>(
     }
 }
 
-/// Tiles of A that are packed together where its rows are contiguous.
-const TILES_OF_ROWS: usize = 16;
+/// Rows of k that a thread of a team packs at a time where they are contiguous.
+const PACKED_ROWS: usize = 64;
 
 /// Packs rows of A for some blocks of k: block after block, in it tile after tile.
 pub(super) fn pack_a<T: Float>(
@@ -375,18 +375,19 @@ pub(super) fn pack_a<T: Float>(
     let to = Shared::new(to);
     let work = (blocks.len() * m * KC) as u64 / 4;
     if let Some(a) = p.a.strided().filter(|a| a.column_stride == 1 && a.k_stride != 1) {
-        let groups = tiles.div_ceil(TILES_OF_ROWS);
+        let at_once = if d.team { PACKED_ROWS } else { KC };
+        let groups = p.depth().div_ceil(at_once);
+        let (height, higher) = (m / tiles, m % tiles);
+        // A row of a tile fits half a vector.
+        let d = if size_of::<T>() == 4 { d.narrow() } else { d };
         parallel::run(blocks.len() * groups, work, &|piece| {
-            let (block, first) = (piece / groups, piece % groups * TILES_OF_ROWS);
-            let last = tiles.min(first + TILES_OF_ROWS);
-            let start = tile_start(m, tiles, first);
-            let (height, higher) = (m / tiles, (m % tiles).clamp(first, last));
-            let k = p.block(blocks.start + block);
-            let from = a.at(k.start, row + start);
-            let to = to.as_ptr().wrapping_add(block * m * KC + start * k.len());
-            let (k, k_stride) = (k.len(), a.k_stride);
-            let panels = [[height + 1, higher - first], [height, last - higher]];
-            d.call::<T, _>(PackRows { from, k_stride, k, panels, to });
+            let (block, group) = (piece / groups, piece % groups);
+            let range = p.block(blocks.start + block);
+            let (k, from) = (range.len(), a.at(range.start, row));
+            let rows = (group * at_once).min(k)..((group + 1) * at_once).min(k);
+            let to = to.as_ptr().wrapping_add(block * m * KC);
+            let panels = [[height + 1, higher], [height, tiles - higher]];
+            d.call::<T, _>(PackRows { from, k_stride: a.k_stride, k, rows, panels, to });
         });
         return;
     }

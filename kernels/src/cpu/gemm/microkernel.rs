@@ -4,6 +4,8 @@
 //! besides. The tiles that most of a large product is made of are in [assembly](super::assembly). What the last block does beyond the sum is settled on the stored tile, in L1 (see [`settle`](super::settle)): that
 //! keeps the many instances of this one small.
 
+use std::ops::Range;
+
 use super::Dispatch;
 #[cfg(target_arch = "x86_64")]
 use super::assembly;
@@ -33,10 +35,35 @@ pub(super) struct Tile<T> {
     pub(super) fetch: bool,
     /// Where B's rows are left one after the other, whole vectors of them, for the tiles to come; null: nowhere.
     pub(super) pack: *mut T,
-    /// Rows, as wide as the tile, that later tiles read, and which are asked for beside the work; any address will do.
-    pub(super) ahead: *const T,
-    pub(super) ahead_stride: isize,
-    pub(super) ahead_rows: usize,
+    /// What later tiles read, asked for beside the work: rows as wide as the tile.
+    pub(super) ahead: Ahead<T>,
+    /// The same, more slowly: a cache line of each row.
+    pub(super) lines: Ahead<T>,
+}
+
+/// Rows of something that is asked for; any address will do.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ahead<T> {
+    pub(super) from: *const T,
+    pub(super) stride: isize,
+    pub(super) rows: usize,
+}
+
+impl<T> Ahead<T> {
+    /// No rows.
+    pub(super) const NONE: Self = Ahead { from: std::ptr::null(), stride: 0, rows: 0 };
+
+    /// Where a row starts.
+    #[inline(always)]
+    pub(super) fn row(&self, row: usize) -> *const T {
+        self.from.wrapping_offset(self.stride.wrapping_mul(row as isize))
+    }
+
+    /// Some of the rows.
+    #[inline(always)]
+    pub(super) fn part(&self, rows: Range<usize>) -> Self {
+        Ahead { from: self.row(rows.start), stride: self.stride, rows: rows.len() }
+    }
 }
 
 /// Computes a tile of `rows` rows and `vectors` vectors, and [packs](Tile::pack) if [it can](packs).
@@ -131,12 +158,12 @@ unsafe fn compute<T, S, const ROWS: usize, const NV: usize, const CUT: bool, con
             }
         }
     }
-    for row in 0..t.ahead_rows as isize {
-        let row = t.ahead.wrapping_offset(row.wrapping_mul(t.ahead_stride));
+    for row in 0..t.ahead.rows {
         for v in (0..NV * S::LANES * size_of::<T>()).step_by(64) {
-            fetch(row.wrapping_add(v / size_of::<T>()));
+            fetch(t.ahead.row(row).wrapping_add(v / size_of::<T>()));
         }
     }
+    (0..t.lines.rows).for_each(|row| fetch(t.lines.row(row)));
     let (mut b, mut pack) = (t.b, t.pack);
     // Pointers to every third row: an address is a pointer and no, one or two strides. LLVM must not reduce them to one, or it spills.
     let mut a = [t.a; 3];

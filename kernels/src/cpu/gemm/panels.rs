@@ -269,61 +269,100 @@ unsafe fn transpose<T: Float>(
     }
 }
 
-/// Packs neighbouring panels of an operand whose rows are contiguous, all of them in one go along each row: the rows may lie in a page
-/// each. Made where the operand holds the panels, and `to` all of them.
+/// Packs all panels of some rows of an operand whose rows are contiguous, a few whole rows at a time: each row may lie in a page of its
+/// own, and a panel's rows fill cache lines together. Made where the operand holds the panels, and `to` all of them.
 pub(super) struct PackRows<T> {
     /// Element (0, 0) of the first panel, and how far apart rows are.
     pub(super) from: *const T,
     pub(super) k_stride: isize,
+    /// Rows of a panel, and which of them are packed.
     pub(super) k: usize,
+    pub(super) rows: Range<usize>,
     /// Panels of so many columns, and how many: first some, then the others.
     pub(super) panels: [[usize; 2]; 2],
     /// The panels, one after the other.
     pub(super) to: *mut T,
 }
 
+/// Rows that are packed at a time: their cache lines do not evict each other from L1 if they are a power of two apart.
+const ROWS: usize = 8;
+
 impl<T: Float> Kernel<T> for PackRows<T> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) {
-        let [[width, count], [other_width, other_count]] = self.panels;
-        let others = self.to.wrapping_add(count * width * self.k);
-        for l in 0..self.k {
-            let from = self.from.wrapping_offset(l as isize * self.k_stride);
-            // SAFETY: row l of the operand and of each panel.
-            unsafe {
-                self.row(s, l, from, width, count, self.to);
-                self.row(s, l, from.wrapping_add(count * width), other_width, other_count, others);
+        let columns: usize = self.panels.iter().map(|[width, count]| width * count).sum();
+        for l in self.rows.clone().step_by(ROWS) {
+            let rows = [l, ROWS.min(self.rows.end - l)];
+            let (mut column, mut to) = (0, self.to);
+            for [width, count] in self.panels {
+                for _ in 0..count {
+                    let vectors = width.div_ceil(S::LANES);
+                    let beyond = vectors * S::LANES;
+                    let whole = column + beyond <= columns
+                        && rows[1] == ROWS
+                        && (l + ROWS - 1) * width + beyond <= self.rows.end * width;
+                    // SAFETY: rows of the operand and of a panel, both of which hold whole vectors if that is asked for.
+                    unsafe {
+                        match (whole, vectors) {
+                            (true, 1) => self.whole::<S, 1>(s, l, [column, width], to),
+                            (true, 2) => self.whole::<S, 2>(s, l, [column, width], to),
+                            (_, _) => self.cut(s, rows, [column, width], to),
+                        }
+                        to = to.add(self.k * width);
+                    }
+                    column += width;
+                }
             }
         }
     }
 }
 
 impl<T: Float> PackRows<T> {
-    /// Row `l` of `count` panels.
+    /// [`ROWS`] rows of a panel in whole vectors: what is too much is overwritten by the rows that follow.
     ///
     /// # Safety
-    /// - The row must be readable, and that of each panel writable.
+    /// - `V` vectors of each row must be readable, and writable at each row of the panel.
     #[inline(always)]
-    unsafe fn row<S: Simd<T>>(
+    unsafe fn whole<S: Simd<T>, const V: usize>(
         &self,
         s: S,
         l: usize,
-        from: *const T,
-        width: usize,
-        count: usize,
+        [column, width]: [usize; 2],
         to: *mut T,
     ) {
-        for index in 0..count {
-            let mut done = 0;
-            while done < width {
+        let mut from = self.from.wrapping_offset(l as isize * self.k_stride).wrapping_add(column);
+        let mut to = to.wrapping_add(l * width);
+        for _ in 0..ROWS {
+            for v in 0..V {
+                // SAFETY: by the caller's contract.
+                unsafe { s.store(to.add(v * S::LANES), s.load(from.add(v * S::LANES))) };
+            }
+            (from, to) = (from.wrapping_offset(self.k_stride), to.wrapping_add(width));
+        }
+    }
+
+    /// Some rows of a panel, and nothing beyond them.
+    ///
+    /// # Safety
+    /// - The rows must be readable, and those of the panel writable.
+    #[inline(always)]
+    unsafe fn cut<S: Simd<T>>(
+        &self,
+        s: S,
+        [l, rows]: [usize; 2],
+        [column, width]: [usize; 2],
+        to: *mut T,
+    ) {
+        for row in l..l + rows {
+            let from = self.from.wrapping_offset(row as isize * self.k_stride).wrapping_add(column);
+            for done in (0..width).step_by(S::LANES) {
                 let len = (width - done).min(S::LANES);
                 // SAFETY: by the caller's contract.
                 unsafe {
-                    let to = to.add((index * self.k + l) * width + done);
-                    s.store_first(to, s.load_first(from.add(index * width + done), len), len);
+                    let to = to.add(row * width + done);
+                    s.store_first(to, s.load_first(from.add(done), len), len);
                 }
-                done += len;
             }
         }
     }

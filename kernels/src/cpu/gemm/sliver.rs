@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::Dispatch;
 use super::blocking::{Blocking, TILE_MAX, Width};
-use super::microkernel::{Tile, tile};
+use super::microkernel::{Ahead, Tile, tile};
 use super::output::Output;
 use super::settle::{Finish, Settle, settle_on};
 use crate::element::Float;
@@ -44,11 +44,11 @@ pub(super) struct Sliver<'a, T> {
     pub(super) pack: *mut T,
     pub(super) j: usize,
     pub(super) columns: usize,
-    /// The panel of B that comes next, if it is worth fetching ahead: rows as far apart as [`ahead_stride`](Self::ahead_stride) says.
-    pub(super) ahead: Option<*const T>,
-    pub(super) ahead_stride: isize,
-    /// Tiles, the first ones, that fetch it.
+    /// Whole rows of the panel of B that comes next, if it is worth fetching ahead, and how many tiles, the first ones, fetch them.
+    pub(super) ahead: Ahead<T>,
     pub(super) askers: usize,
+    /// What all tiles fetch besides, so many cache lines of each row, one at a time.
+    pub(super) lines: (Ahead<T>, usize),
     pub(super) output: &'a Output<'a, T>,
     /// Where partial sums are kept: C itself, unless its old contents are still needed.
     pub(super) sums: &'a Output<'a, T>,
@@ -57,13 +57,50 @@ pub(super) struct Sliver<'a, T> {
     pub(super) finish: Finish<T>,
 }
 
+/// Bytes of a cache line.
+const LINE: usize = 64;
+
 /// Steps of k from which on C is fetched while they are computed.
 const FETCH: usize = 32;
+
+/// What is asked for, tile by tile. Nothing here divides for a tile: its multipliers would wait.
+struct Shares<T> {
+    left: Ahead<T>,
+    /// Rows of a share, and the line of them that comes next.
+    rows: usize,
+    line: usize,
+    lines: usize,
+}
+
+impl<T: Float> Shares<T> {
+    /// So many lines of rows, for some tiles.
+    fn new((left, lines): (Ahead<T>, usize), tiles: usize) -> Self {
+        let rows = if left.rows > 0 { left.rows.div_ceil((tiles / lines).max(1)) } else { 0 };
+        Shares { left, rows, line: 0, lines }
+    }
+
+    /// The next tile's share.
+    #[inline(always)]
+    fn next(&mut self) -> Ahead<T> {
+        if self.left.rows == 0 {
+            return Ahead::NONE;
+        }
+        let Ahead { from, stride, rows } = self.left;
+        let share = self.rows.min(rows);
+        let from = from.wrapping_add(self.line * (LINE / size_of::<T>()));
+        self.line += 1;
+        if self.line >= self.lines {
+            self.line = 0;
+            self.left = Ahead { from: self.left.row(share), stride, rows: rows - share };
+        }
+        Ahead { from, stride, rows: share }
+    }
+}
 
 impl<T: Float> Sliver<'_, T> {
     /// All tiles fetch a packed panel that comes next: it comes from L3, and slowly is fast enough.
     pub(super) fn fetch_packed(&mut self, panel: *const T) {
-        (self.ahead, self.ahead_stride) = (Some(panel), self.b_stride);
+        self.ahead = Ahead { from: panel, stride: self.b_stride, rows: self.k };
         self.askers = self.tiles.len();
     }
 
@@ -107,7 +144,9 @@ impl<T: Float> Sliver<'_, T> {
         let (place, room) = self.sums.column(self.j);
         let direct = room >= self.columns && !accumulates;
         let (height, higher) = (self.m / self.tile_count, self.m % self.tile_count);
-        let askers = self.tiles.len().min(self.askers);
+        let tiles = self.tiles.len();
+        let mut ahead = Shares::new((self.ahead, 1), tiles.min(self.askers));
+        let mut lines = Shares::new(self.lines, tiles);
         let mut end = tile_start(self.m, self.tile_count, self.tiles.start);
         for index in self.tiles.clone() {
             let (start, rows) = (end, height + usize::from(index < higher));
@@ -115,16 +154,6 @@ impl<T: Float> Sliver<'_, T> {
             let (a, row_stride, k_stride) = match self.a {
                 Rows::Packed(a) => (a.wrapping_add(start * self.k), 1, rows as isize),
                 Rows::Strided(a, row, k) => (a.wrapping_offset(start as isize * row), row, k),
-            };
-            // The first tiles ask for the next panel, each for its share of the rows.
-            let asked = |tile: usize| tile_start(self.k, askers, tile.min(askers));
-            let share = asked(index - self.tiles.start)..asked(index - self.tiles.start + 1);
-            let (ahead, ahead_rows) = match self.ahead {
-                Some(ahead) => {
-                    let from = self.ahead_stride.wrapping_mul(share.start as isize);
-                    (ahead.wrapping_offset(from), share.len())
-                }
-                None => (a, 0),
             };
             let to = self.first_row + start;
             let (to, to_stride) = match direct {
@@ -144,9 +173,8 @@ impl<T: Float> Sliver<'_, T> {
                 add: direct && add,
                 fetch: direct && self.k >= FETCH,
                 pack: self.pack,
-                ahead,
-                ahead_stride: self.ahead_stride,
-                ahead_rows,
+                ahead: ahead.next(),
+                lines: lines.next(),
             };
             // SAFETY: the driver cuts the product into tiles inside it, `Output` and `Rows` say where they lie, and the spare tile holds
             // every tile of the table.

@@ -3,7 +3,7 @@
 use std::mem::MaybeUninit;
 
 use super::blocking::{KC, Width, vector_bytes, width};
-use super::microkernel::{Tile, opaque, tile};
+use super::microkernel::{Ahead, Tile, opaque, tile};
 use super::output::Output;
 use super::panels::Packs;
 use super::settle::{Finish, Settle, settle_on};
@@ -92,9 +92,8 @@ pub(super) fn at_once<T: Float>(
         add: epilogue.accumulate,
         fetch: false,
         pack: std::ptr::null_mut(),
-        ahead: std::ptr::null(),
-        ahead_stride: 0,
-        ahead_rows: 0,
+        ahead: Ahead::NONE,
+        lines: Ahead::NONE,
     };
     let height = height(m, highest(width.lanes * size_of::<T>(), width.vectors));
     // SAFETY: the operands and c hold the product, as was just checked; there is a tile of every height up to the highest.
@@ -283,9 +282,8 @@ impl<T: Float> Small<'_, T> {
             add: self.add,
             fetch: false,
             pack: std::ptr::null_mut(),
-            ahead: std::ptr::null(),
-            ahead_stride: 0,
-            ahead_rows: 0,
+            ahead: Ahead::NONE,
+            lines: Ahead::NONE,
         };
         // SAFETY: by the caller's contract; there is a tile of every height up to the highest.
         unsafe {

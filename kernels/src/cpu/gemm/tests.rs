@@ -157,6 +157,7 @@ fn many_row_blocks_and_chunks() {
     check::<f32>([290, 3, 4200], [Lies::RowMajor, Lies::RowMajor]);
     check::<f32>([1030, 300, 150], [Lies::RowMajor, Lies::RowMajor]);
     check::<f32>([450, 270, 90], [Lies::ColumnMajor, Lies::ColumnMajor]);
+    check::<f32>([437, 300, 600], [Lies::ColumnMajor, Lies::RowMajor]);
     check::<f64>([1100, 300, 80], [Lies::ColumnMajor, Lies::RowMajor]);
     check::<f32>([20, 52_500, 9], [Lies::Spread, Lies::RowMajor]);
     check::<f64>([20, 5_300, 9], [Lies::RowMajor, Lies::RowMajor]);
