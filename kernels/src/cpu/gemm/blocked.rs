@@ -13,7 +13,8 @@ use crate::element::Float;
 use crate::error::Result;
 
 /// Several row blocks: they share packed panels of B. A team packs all of them, and of A, before it multiplies; a thread alone packs a
-/// panel when its first row block comes to it. Of A, if it is packed, [`MC_PACKED`] rows are at a time.
+/// panel when its first row block comes to it. Of A, if it is packed, [`MC_PACKED`] rows are at a
+/// time; where rows are split for L2 ([`Blocking::by_rows`]), a thread alone packs a row block at a time.
 pub(super) fn blocked<T: Float>(d: Dispatch, p: &Product<'_, T>, plan: &Plan<'_, T>) -> Result<()> {
     let Blocking { mr, nr, .. } = plan.blocking;
     let width = p.n.min(NC).next_multiple_of(nr);
@@ -134,10 +135,10 @@ pub(super) fn by_columns<T: Float>(
     Ok(())
 }
 
-/// Panels that ask for the part of A that is packed next.
-const ASKING_PANELS: usize = 6;
+/// Lines that a tile asks for, of the part of A that is packed next: there is time for some more, unless it asks for much of B, too.
+const LINES: usize = 20;
 
-/// The part of A that is packed after `rows` of a block, if its rows are contiguous, and lines of each.
+/// The part of A that is packed after `rows` of a block, if its rows are contiguous, and lines of each; `None` where these columns end.
 fn next_rows<T: Float>(
     p: &Product<'_, T>,
     block: usize,
@@ -182,7 +183,8 @@ fn multiply_rows<T: Float>(
         if let Some((rows, lines)) = &next_rows {
             // The last panels share what is to be asked for.
             let panels = columns.len().div_ceil(nr);
-            let (index, sharers) = ((j - columns.start) / nr, panels.min(ASKING_PANELS));
+            let sharers = (rows.rows * lines).div_ceil(tiles.len() * LINES).clamp(1, panels);
+            let index = (j - columns.start) / nr;
             if let Some(share) = (index + sharers).checked_sub(panels) {
                 let start = |share| tile_start(rows.rows, sharers, share);
                 sliver.lines = (rows.part(start(share)..start(share + 1)), *lines);

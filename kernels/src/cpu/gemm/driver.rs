@@ -359,9 +359,6 @@ pub(super) fn stream_piece<T: Float>(
     }
 }
 
-/// Rows of k that a thread of a team packs at a time where they are contiguous.
-const PACKED_ROWS: usize = 64;
-
 /// Packs rows of A for some blocks of k: block after block, in it tile after tile.
 pub(super) fn pack_a<T: Float>(
     d: Dispatch,
@@ -375,10 +372,12 @@ pub(super) fn pack_a<T: Float>(
     let to = Shared::new(to);
     let work = (blocks.len() * m * KC) as u64 / 4;
     if let Some(a) = p.a.strided().filter(|a| a.column_stride == 1 && a.k_stride != 1) {
-        let at_once = if d.team { PACKED_ROWS } else { KC };
-        let groups = p.depth().div_ceil(at_once);
+        // Two pieces a thread.
+        let pieces = if d.team { 2 * parallel::threads() } else { 1 };
+        let at_once = p.depth().div_ceil(pieces).next_multiple_of(PackRows::<T>::ROWS);
+        let groups = p.depth().div_ceil(at_once.max(1));
         let (height, higher) = (m / tiles, m % tiles);
-        // A row of a tile fits half a vector.
+        // A row of a tile of f32 fits half a vector of AVX-512.
         let d = if size_of::<T>() == 4 { d.narrow() } else { d };
         parallel::run(blocks.len() * groups, work, &|piece| {
             let (block, group) = (piece / groups, piece % groups);

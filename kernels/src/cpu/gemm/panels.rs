@@ -284,31 +284,30 @@ pub(super) struct PackRows<T> {
     pub(super) to: *mut T,
 }
 
-/// Rows that are packed at a time: their cache lines do not evict each other from L1 if they are a power of two apart.
-const ROWS: usize = 8;
-
 impl<T: Float> Kernel<T> for PackRows<T> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) {
         let columns: usize = self.panels.iter().map(|[width, count]| width * count).sum();
-        for l in self.rows.clone().step_by(ROWS) {
-            let rows = [l, ROWS.min(self.rows.end - l)];
+        for l in self.rows.clone().step_by(Self::ROWS) {
+            let end = self.rows.end.min(l + Self::ROWS);
             let (mut column, mut to) = (0, self.to);
             for [width, count] in self.panels {
+                let vectors = width.div_ceil(S::LANES);
+                let beyond = vectors * S::LANES;
+                // The last rows that are packed here have none after them to write into.
+                let last = self.rows.end.saturating_sub((beyond - 1) / width);
                 for _ in 0..count {
-                    let vectors = width.div_ceil(S::LANES);
-                    let beyond = vectors * S::LANES;
-                    let whole = column + beyond <= columns
-                        && rows[1] == ROWS
-                        && (l + ROWS - 1) * width + beyond <= self.rows.end * width;
-                    // SAFETY: rows of the operand and of a panel, both of which hold whole vectors if that is asked for.
+                    let fits = vectors <= 2 && column + beyond <= columns;
+                    let whole = if fits { end.min(last).max(l) } else { l };
+                    let (panel, at) = ([l, whole], [column, width]);
+                    // SAFETY: rows of the operand and of a panel, up to `whole` with as many elements as whole vectors have.
                     unsafe {
-                        match (whole, vectors) {
-                            (true, 1) => self.whole::<S, 1>(s, l, [column, width], to),
-                            (true, 2) => self.whole::<S, 2>(s, l, [column, width], to),
-                            (_, _) => self.cut(s, rows, [column, width], to),
+                        match vectors {
+                            1 => self.whole::<S, 1>(s, panel, at, to),
+                            _ => self.whole::<S, 2>(s, panel, at, to),
                         }
+                        self.cut(s, [whole, end], at, to);
                         to = to.add(self.k * width);
                     }
                     column += width;
@@ -318,8 +317,13 @@ impl<T: Float> Kernel<T> for PackRows<T> {
     }
 }
 
+impl<T> PackRows<T> {
+    /// Rows that are packed at a time: their cache lines do not evict each other from L1 if they are a power of two apart.
+    pub(super) const ROWS: usize = 8;
+}
+
 impl<T: Float> PackRows<T> {
-    /// [`ROWS`] rows of a panel in whole vectors: what is too much is overwritten by the rows that follow.
+    /// Rows of a panel in whole vectors: what is too much is overwritten by the rows that follow.
     ///
     /// # Safety
     /// - `V` vectors of each row must be readable, and writable at each row of the panel.
@@ -327,13 +331,13 @@ impl<T: Float> PackRows<T> {
     unsafe fn whole<S: Simd<T>, const V: usize>(
         &self,
         s: S,
-        l: usize,
+        [l, end]: [usize; 2],
         [column, width]: [usize; 2],
         to: *mut T,
     ) {
         let mut from = self.from.wrapping_offset(l as isize * self.k_stride).wrapping_add(column);
         let mut to = to.wrapping_add(l * width);
-        for _ in 0..ROWS {
+        for _ in l..end {
             for v in 0..V {
                 // SAFETY: by the caller's contract.
                 unsafe { s.store(to.add(v * S::LANES), s.load(from.add(v * S::LANES))) };
@@ -350,11 +354,11 @@ impl<T: Float> PackRows<T> {
     unsafe fn cut<S: Simd<T>>(
         &self,
         s: S,
-        [l, rows]: [usize; 2],
+        [l, end]: [usize; 2],
         [column, width]: [usize; 2],
         to: *mut T,
     ) {
-        for row in l..l + rows {
+        for row in l..end {
             let from = self.from.wrapping_offset(row as isize * self.k_stride).wrapping_add(column);
             for done in (0..width).step_by(S::LANES) {
                 let len = (width - done).min(S::LANES);
