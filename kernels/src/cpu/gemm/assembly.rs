@@ -193,20 +193,20 @@ macro_rules! tile {
     ($name:ident $features:literal $r:ident $t:literal $e:literal $rows:literal [$($six:literal)?] [$($a:literal)*] $($d:literal)*; $fours:expr, $one:literal) => {
         #[inline]
         #[target_feature(enable = $features)]
-        unsafe fn $name<T>(t: &Tile<T>) {
+        unsafe fn $name<T>(t: &Tile<'_, T>) {
             let size = size_of::<T>() as isize;
             let scaled = |stride: isize| stride.wrapping_mul(size);
             let fours = t.k / 4;
             let late = if t.fetch { fours.min(LATE) } else { 0 };
-            let asking = t.ahead.rows.min(fours - late);
-            let lines = t.lines.rows.min(fours - late - asking);
+            let asking = t.asks.ahead.rows.min(fours - late);
+            let lines = t.asks.lines.rows.min(fours - late - asking);
             let plain = fours - late - asking - lines;
-            let (from, stride) = (t.lines.from.cast(), scaled(t.lines.stride));
+            let (from, stride) = (t.asks.lines.from.cast(), scaled(t.asks.lines.stride));
             let (to, to_stride) = (t.to.cast(), scaled(t.to_stride as isize));
             let mut operands = Operands { to, to_stride, lines, from, stride, plain, late, rest: t.k % 4, add: usize::from(t.add) };
             let by_k = t.k_stride == 1;
             let s = scaled(if by_k { t.row_stride } else { t.k_stride });
-            let (bs, hs) = (scaled(t.b_stride), scaled(t.ahead.stride));
+            let (bs, hs) = (scaled(t.b_stride), scaled(t.asks.ahead.stride));
             // SAFETY: reads A and B, writes C as `Tile` says; the operands, which are its own, besides.
             unsafe {
                 with_registers!($r
@@ -289,7 +289,7 @@ macro_rules! tile {
                     bs = in(reg) bs,
                     bs3 = in(reg) bs.wrapping_mul(3),
                     next = in(reg) scaled(t.k as isize).wrapping_mul($rows),
-                    ahead = inout(reg) t.ahead.from => _,
+                    ahead = inout(reg) t.asks.ahead.from => _,
                     hs = inout(reg) hs => _,
                     c = out(reg) _,
                     cs = out(reg) _,
@@ -344,7 +344,7 @@ pub(super) const fn has(vector_bytes: usize, rows: usize, vectors: usize) -> boo
 /// # Safety
 /// - As [`tile`](super::microkernel::tile); the CPU must have the ISA of `vector_bytes`, and the tile must be one that [it has](has).
 #[inline(always)]
-pub(super) unsafe fn compute<T>(vector_bytes: usize, rows: usize, t: &Tile<T>) -> bool {
+pub(super) unsafe fn compute<T>(vector_bytes: usize, rows: usize, t: &Tile<'_, T>) -> bool {
     if t.k_stride != 1 && t.row_stride != 1 {
         return false;
     }

@@ -16,7 +16,7 @@ use crate::element::Float;
 
 /// A tile's operands. Element `(i, l)` of A is `a[i * row_stride + l * k_stride]`, element `(l, j)` of B is `b[l * b_stride + j]`.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Tile<T> {
+pub(super) struct Tile<'a, T> {
     /// Length of this block of k.
     pub(super) k: usize,
     pub(super) a: *const T,
@@ -35,10 +35,22 @@ pub(super) struct Tile<T> {
     pub(super) fetch: bool,
     /// Where B's rows are left one after the other, whole vectors of them, for the tiles to come; null: nowhere.
     pub(super) pack: *mut T,
-    /// What later tiles read, asked for beside the work: rows as wide as the tile.
+    /// What later tiles read, asked for beside the work. A reference, for most products ask for nothing, and take less time than to say so.
+    pub(super) asks: &'a Asks<T>,
+}
+
+/// What a tile asks for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asks<T> {
+    /// Rows as wide as the tile.
     pub(super) ahead: Ahead<T>,
     /// The same, more slowly: a cache line of each row.
     pub(super) lines: Ahead<T>,
+}
+
+impl<T> Asks<T> {
+    /// Nothing.
+    pub(super) const NONE: Self = Asks { ahead: Ahead::NONE, lines: Ahead::NONE };
 }
 
 /// Rows of something that is asked for; any address will do.
@@ -72,7 +84,7 @@ impl<T> Ahead<T> {
 /// - A and B must be readable, and `to` writable, for the rows, `k` and the columns, as [`Tile`] says, `pack` for k whole rows or null.
 /// - The ISA must have the [instance](has_instance).
 #[inline]
-pub(super) unsafe fn tile<T: Float>(d: Dispatch, rows: usize, vectors: usize, t: &Tile<T>) {
+pub(super) unsafe fn tile<T: Float>(d: Dispatch, rows: usize, vectors: usize, t: &Tile<'_, T>) {
     macro_rules! instances {
         ($($vectors:literal: $($rows:literal)*;)*) => {
             match (vectors, rows) {
@@ -101,7 +113,7 @@ const fn has_whole(vector_bytes: usize, rows: usize, vectors: usize) -> bool {
 }
 
 /// An instance. Made where the contract of [`tile`] holds.
-struct Job<'a, T, const ROWS: usize, const NV: usize, const PACK: bool>(&'a Tile<T>);
+struct Job<'a, T, const ROWS: usize, const NV: usize, const PACK: bool>(&'a Tile<'a, T>);
 
 impl<T: Float, const ROWS: usize, const NV: usize, const PACK: bool> Kernel<T>
     for Job<'_, T, ROWS, NV, PACK>
@@ -144,7 +156,7 @@ impl<T: Float, const ROWS: usize, const NV: usize, const PACK: bool> Kernel<T>
 #[inline(always)]
 unsafe fn compute<T, S, const ROWS: usize, const NV: usize, const CUT: bool, const PACK: bool>(
     s: S,
-    t: &Tile<T>,
+    t: &Tile<'_, T>,
 ) where
     T: Float,
     S: Simd<T>,
@@ -158,12 +170,13 @@ unsafe fn compute<T, S, const ROWS: usize, const NV: usize, const CUT: bool, con
             }
         }
     }
-    for row in 0..t.ahead.rows {
+    let Asks { ahead, lines } = t.asks;
+    for row in 0..ahead.rows {
         for v in (0..NV * S::LANES * size_of::<T>()).step_by(64) {
-            fetch(t.ahead.row(row).wrapping_add(v / size_of::<T>()));
+            fetch(ahead.row(row).wrapping_add(v / size_of::<T>()));
         }
     }
-    (0..t.lines.rows).for_each(|row| fetch(t.lines.row(row)));
+    (0..lines.rows).for_each(|row| fetch(lines.row(row)));
     let (mut b, mut pack) = (t.b, t.pack);
     // Pointers to every third row: an address is a pointer and no, one or two strides. LLVM must not reduce them to one, or it spills.
     let mut a = [t.a; 3];

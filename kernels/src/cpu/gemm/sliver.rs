@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::Dispatch;
 use super::blocking::{Blocking, TILE_MAX, Width};
-use super::microkernel::{Ahead, Tile, tile};
+use super::microkernel::{Ahead, Asks, Tile, tile};
 use super::output::Output;
 use super::settle::{Finish, Settle, settle_on};
 use crate::element::Float;
@@ -160,6 +160,7 @@ impl<T: Float> Sliver<'_, T> {
                 true => (place.wrapping_add(to * self.sums.row_stride), self.sums.row_stride),
                 false => (spare, width),
             };
+            let asks = Asks { ahead: ahead.next(), lines: lines.next() };
             let t = Tile {
                 k: self.k,
                 a,
@@ -173,8 +174,7 @@ impl<T: Float> Sliver<'_, T> {
                 add: direct && add,
                 fetch: direct && self.k >= FETCH,
                 pack: self.pack,
-                ahead: ahead.next(),
-                lines: lines.next(),
+                asks: &asks,
             };
             // SAFETY: the driver cuts the product into tiles inside it, `Output` and `Rows` say where they lie, and the spare tile holds
             // every tile of the table.

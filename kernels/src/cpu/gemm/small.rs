@@ -3,7 +3,7 @@
 use std::mem::MaybeUninit;
 
 use super::blocking::{KC, Width, vector_bytes, width};
-use super::microkernel::{Ahead, Tile, opaque, tile};
+use super::microkernel::{Asks, Tile, opaque, tile};
 use super::output::Output;
 use super::panels::Packs;
 use super::settle::{Finish, Settle, settle_on};
@@ -92,8 +92,7 @@ pub(super) fn at_once<T: Float>(
         add: epilogue.accumulate,
         fetch: false,
         pack: std::ptr::null_mut(),
-        ahead: Ahead::NONE,
-        lines: Ahead::NONE,
+        asks: &Asks::NONE,
     };
     let height = height(m, highest(width.lanes * size_of::<T>(), width.vectors));
     // SAFETY: the operands and c hold the product, as was just checked; there is a tile of every height up to the highest.
@@ -183,7 +182,7 @@ fn height(m: usize, highest: usize) -> usize {
 /// # Safety
 /// - It must be such as [`tile`] takes.
 #[inline(never)]
-unsafe fn one<T: Float>(d: Dispatch, rows: usize, vectors: usize, t: &Tile<T>) {
+unsafe fn one<T: Float>(d: Dispatch, rows: usize, vectors: usize, t: &Tile<'_, T>) {
     // SAFETY: by the caller's contract.
     unsafe { tile(d, rows, vectors, t) }
 }
@@ -193,7 +192,7 @@ unsafe fn one<T: Float>(d: Dispatch, rows: usize, vectors: usize, t: &Tile<T>) {
 /// # Safety
 /// - All of them must be such as [`tile`] takes.
 #[inline(never)]
-unsafe fn tiles<T: Float>(d: Dispatch, [m, height, vectors]: [usize; 3], mut t: Tile<T>) {
+unsafe fn tiles<T: Float>(d: Dispatch, [m, height, vectors]: [usize; 3], mut t: Tile<'_, T>) {
     let mut left = m;
     loop {
         let rows = height.min(left);
@@ -282,8 +281,7 @@ impl<T: Float> Small<'_, T> {
             add: self.add,
             fetch: false,
             pack: std::ptr::null_mut(),
-            ahead: Ahead::NONE,
-            lines: Ahead::NONE,
+            asks: &Asks::NONE,
         };
         // SAFETY: by the caller's contract; there is a tile of every height up to the highest.
         unsafe {
