@@ -6,7 +6,7 @@ use super::Dispatch;
 use super::blocking::{A_WINDOW, Blocking, KC, MC, MC_PACKED, NC};
 use super::driver::{Plan, Product, bytes, pack_a, rows_at, work_ns};
 use super::microkernel::Ahead;
-use super::sliver::{Rows, tile_start};
+use super::sliver::{LINE, Rows, tile_start};
 use crate::buffer::Buffer;
 use crate::cpu::parallel::{self, Shared};
 use crate::element::Float;
@@ -150,7 +150,7 @@ fn next_rows<T: Float>(
     let k = p.block(block);
     (block < p.blocks().end).then(|| {
         let from = a.at(k.start, row);
-        let lines = (height.min(p.m - row) * size_of::<T>()).div_ceil(64);
+        let lines = (height.min(p.m - row) * size_of::<T>()).div_ceil(LINE);
         (Ahead { from, stride: a.k_stride, rows: k.len() }, lines)
     })
 }

@@ -12,7 +12,7 @@ pub(crate) const KC: usize = 256;
 /// Columns of B that are packed at a time where several row blocks share them.
 pub(super) const NC: usize = 4096;
 
-/// Rows of A that are packed at a time where row blocks share panels of B, if not one of them at a time.
+/// Rows of A that are packed at a time where row blocks share panels of B, unless a thread alone packs them one by one.
 pub(super) const MC_PACKED: usize = 1024;
 
 /// Rows of A that are multiplied by many panels of B, by a team or where L2 is what holds one thread up ([`Blocking::by_rows`]): they leave

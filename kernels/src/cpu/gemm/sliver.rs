@@ -58,7 +58,7 @@ pub(super) struct Sliver<'a, T> {
 }
 
 /// Bytes of a cache line.
-const LINE: usize = 64;
+pub(super) const LINE: usize = 64;
 
 /// Steps of k from which on C is fetched while they are computed.
 const FETCH: usize = 32;
