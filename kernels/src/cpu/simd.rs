@@ -144,6 +144,19 @@ pub trait Simd<T>: Copy + Send + Sync + 'static {
     /// # Safety
     /// - Every column must be readable for 4 elements.
     unsafe fn load_columns(self, from: *const T, stride: isize) -> [Self::V; 4];
+    /// [`load_columns`](Self::load_columns) of eight elements.
+    ///
+    /// # Safety
+    /// - Every column must be readable for 8 elements.
+    #[inline(always)]
+    unsafe fn load_columns_8(self, from: *const T, stride: isize) -> [Self::V; 8] {
+        // SAFETY: the first and the last four of the eight.
+        unsafe {
+            let [a, b, c, d] = self.load_columns(from, stride);
+            let [e, f, g, h] = self.load_columns(from.add(4), stride);
+            [a, b, c, d, e, f, g, h]
+        }
+    }
     /// Of the elements of `a`, then those of `b`: every other one from the first on, and from the second on.
     fn unpair(self, a: Self::V, b: Self::V) -> [Self::V; 2];
     /// Stores the first `n <= LANES` lanes, whole numbers from 0 to 255, a byte each; nothing beyond them is touched.

@@ -148,13 +148,21 @@ unsafe fn transpose_columns<T: Float, S: Simd<T>>(
             for i in 0..S::LANES {
                 fetch(from.wrapping_offset(i as isize * stride).wrapping_add(line));
             }
-            for l4 in (0..line.min(fours - l)).step_by(4) {
-                // SAFETY: four rows of existing columns, and their places in the panel.
+            let to = to.wrapping_add(l * width + j);
+            let len = line.min(fours - l);
+            let eights = len - len % 8;
+            for i in (0..eights).step_by(8) {
+                // SAFETY: eight rows of existing columns, and their places in the panel.
                 unsafe {
-                    let vectors = s.load_columns(from.wrapping_add(l4), stride);
-                    for (i, vector) in vectors.into_iter().enumerate() {
-                        s.store(to.add((l + l4 + i) * width + j), vector);
-                    }
+                    let rows = s.load_columns_8(from.add(i), stride);
+                    store_rows(s, rows, to.add(i * width), width);
+                }
+            }
+            if eights < len {
+                // SAFETY: the last four rows.
+                unsafe {
+                    let rows = s.load_columns(from.add(eights), stride);
+                    store_rows(s, rows, to.add(eights * width), width);
                 }
             }
         }
@@ -163,6 +171,23 @@ unsafe fn transpose_columns<T: Float, S: Simd<T>>(
     unsafe {
         let from = from.wrapping_add(fours);
         transpose(from, [1, stride], [rows - fours, whole], to.add(fours * width), width);
+    }
+}
+
+/// Stores vectors `width` elements apart.
+///
+/// # Safety
+/// - Their places must be writable.
+#[inline(always)]
+unsafe fn store_rows<T: Float, S: Simd<T>, const N: usize>(
+    s: S,
+    rows: [S::V; N],
+    to: *mut T,
+    width: usize,
+) {
+    for (i, row) in rows.into_iter().enumerate() {
+        // SAFETY: by the caller's contract.
+        unsafe { s.store(to.add(i * width), row) };
     }
 }
 

@@ -193,6 +193,22 @@ impl<T: Float> Piece<'_, T> {
         unsafe { *self.x.at(l, 0) }
     }
 
+    /// These elements of the row, at most [`KC`]: where they are if they lie one after the other, else in `room`.
+    ///
+    /// # Safety
+    /// - They must exist, and `room` must be writable for [`KC`] elements.
+    #[inline(always)]
+    unsafe fn contiguous_x(&self, elements: Range<usize>, room: *mut T) -> *const T {
+        if self.x.k_stride == 1 {
+            return self.x.at(elements.start, 0);
+        }
+        for (i, l) in elements.enumerate() {
+            // SAFETY: by the caller's contract.
+            unsafe { *room.add(i) = self.x(l) };
+        }
+        room
+    }
+
     /// Finishes the sums and stores them.
     ///
     /// # Safety
@@ -324,40 +340,34 @@ impl<T: Float> Piece<'_, T> {
     unsafe fn vectors<S: Simd<T>, const V: usize>(&self, s: S, starts: [usize; V], to: *mut T) {
         let (line, stride) = (64 / size_of::<T>(), self.b.column_stride);
         let mut sums = [s.splat(T::ZERO); V];
+        let mut near = Aligned::<T, KC>::new();
         for start in (0..self.p.k_total).step_by(KC) {
             let end = self.p.k_total.min(start + KC);
             let lines = end - (end - start) % line;
             let mut block = [s.splat(T::ZERO); V];
+            // SAFETY: the block's rows of x.
+            let x = unsafe { self.contiguous_x(start..end, near.start()) };
             for l in (start..lines).step_by(line) {
+                // SAFETY: a line of rows.
+                let x = unsafe { x.add(l - start) };
                 for (v, sum) in block.iter_mut().enumerate() {
                     let from = self.b.at(l, self.columns.start + starts[v]);
                     for i in 0..S::LANES {
                         fetch(from.wrapping_offset(i as isize * stride).wrapping_add(4 * line));
                     }
-                    for i in (0..line).step_by(4) {
-                        // SAFETY: four rows of a vector of existing columns.
-                        let rows = unsafe { s.load_columns(from.wrapping_add(i), stride) };
+                    for i in (0..line).step_by(8) {
+                        // SAFETY: eight rows of a vector of existing columns; a line has as many at least.
+                        let rows = unsafe { s.load_columns_8(from.wrapping_add(i), stride) };
                         for (row, vector) in rows.into_iter().enumerate() {
-                            // SAFETY: row `l + i + row` exists.
-                            let x = s.splat(unsafe { self.x(l + i + row) });
+                            // SAFETY: x holds the block's rows.
+                            let x = s.splat(unsafe { *x.add(i + row) });
                             *sum = s.fma(x, vector, *sum);
                         }
                     }
                 }
             }
-            for l in lines..end {
-                for (v, sum) in block.iter_mut().enumerate() {
-                    let from = self.b.at(l, self.columns.start + starts[v]);
-                    let mut row = [T::ZERO; 16];
-                    // SAFETY: row `l` of existing columns.
-                    unsafe {
-                        for (i, x) in row.iter_mut().enumerate().take(S::LANES) {
-                            *x = *from.offset(i as isize * stride);
-                        }
-                        *sum = s.fma(s.splat(self.x(l)), s.load(row.as_ptr()), *sum);
-                    }
-                }
-            }
+            // SAFETY: rows of the block.
+            unsafe { self.few(s, lines..end, starts, &mut block) };
             for (sum, block) in sums.iter_mut().zip(block) {
                 *sum = if start == 0 { block } else { s.add(*sum, block) };
             }
@@ -365,6 +375,44 @@ impl<T: Float> Piece<'_, T> {
         for (v, sum) in sums.into_iter().enumerate() {
             // SAFETY: by the caller's contract.
             unsafe { s.store(to.add(starts[v]), sum) };
+        }
+    }
+
+    /// Adds rows to the sums of vectors of columns, less than a line of each: by fours, then one by one.
+    ///
+    /// # Safety
+    /// - The rows and columns must exist.
+    #[inline(always)]
+    unsafe fn few<S: Simd<T>, const V: usize>(
+        &self,
+        s: S,
+        rows: Range<usize>,
+        starts: [usize; V],
+        sums: &mut [S::V; V],
+    ) {
+        let stride = self.b.column_stride;
+        let fours = rows.end - rows.len() % 4;
+        for (sum, start) in sums.iter_mut().zip(starts) {
+            for l in (rows.start..fours).step_by(4) {
+                // SAFETY: four of the rows.
+                unsafe {
+                    let four = s.load_columns(self.b.at(l, self.columns.start + start), stride);
+                    for (row, vector) in four.into_iter().enumerate() {
+                        *sum = s.fma(s.splat(self.x(l + row)), vector, *sum);
+                    }
+                }
+            }
+            for l in fours..rows.end {
+                let from = self.b.at(l, self.columns.start + start);
+                let mut row = [T::ZERO; WIDEST];
+                // SAFETY: row `l`.
+                unsafe {
+                    for (i, x) in row.iter_mut().enumerate().take(S::LANES) {
+                        *x = *from.offset(i as isize * stride);
+                    }
+                    *sum = s.fma(s.splat(self.x(l)), s.load(row.as_ptr()), *sum);
+                }
+            }
         }
     }
 

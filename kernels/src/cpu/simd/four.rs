@@ -217,10 +217,25 @@ mod tests {
                 assert!((0..n).all(|i| out[i] == self.0[3 * i + j]));
             }
             turns_and_bytes(s, self.0);
+            columns_of_eight(s, self.0);
+            columns_of_eight(four, self.0);
             let (m, e) = four.split_exponent(x);
             // SAFETY: 64 elements.
             unsafe { four.store(out.as_mut_ptr(), four.scale(m, e)) };
             assert_eq!(out[..n], self.0[..n]);
+        }
+    }
+
+    /// Eight elements of columns that lie in 256 numbers.
+    #[inline(always)]
+    fn columns_of_eight<T: Float, S: Simd<T>>(s: S, numbers: &[T]) {
+        // SAFETY: 64 columns 3 apart need 3 * 63 + 8 numbers.
+        let columns = unsafe { s.load_columns_8(numbers.as_ptr(), 3) };
+        let mut out = [T::ZERO; 64];
+        for (j, column) in columns.into_iter().enumerate() {
+            // SAFETY: a vector has 64 elements at most.
+            unsafe { s.store(out.as_mut_ptr(), column) };
+            assert!((0..S::LANES).all(|i| out[i] == numbers[3 * i + j]));
         }
     }
 
@@ -256,6 +271,7 @@ mod tests {
         #[inline(always)]
         fn run<S: Simd<f64>>(self, s: S) {
             turns_and_bytes(s, self.0);
+            columns_of_eight(s, self.0);
         }
     }
 
