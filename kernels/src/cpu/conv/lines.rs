@@ -4,7 +4,7 @@
 use super::product::PatchProduct;
 use super::tiles::{ask_early, share};
 use crate::buffer::List;
-use crate::cpu::gemm::microkernel::opaque;
+use crate::cpu::gemm::microkernel::{fetch, opaque};
 use crate::cpu::gemm::{Activation, Dispatch, work_ns};
 use crate::cpu::isa::Kernel;
 use crate::cpu::parallel::{self, Shared};
@@ -26,6 +26,10 @@ const GROUP: usize = 4;
 
 /// How many groups of channels ahead the places of results are asked for.
 const AHEAD: usize = 2;
+
+/// Taps of which vectors are held in registers, two of each: those of a 3x3 window over one channel. (One of each of 25 or 27 made no
+/// difference.)
+const HELD: usize = 9;
 
 /// Some places of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,6 +94,22 @@ pub(super) fn compute<T: Float>(
     Ok(true)
 }
 
+/// What [`Lines::held`] goes over the channels with.
+struct Held<T, V, const N: usize> {
+    /// Of each tap.
+    places: [[V; N]; HELD],
+    /// Elements of the output from channel to channel.
+    plane: usize,
+    /// Of the next channel, as the places are.
+    weights: *const T,
+    to: [*mut T; N],
+    /// What is added to the next channel's sums, and elements from it to that of the one after.
+    bias: *const T,
+    bias_step: usize,
+    /// Smaller results become this.
+    least: V,
+}
+
 struct Lanes;
 
 impl<T: Float> Kernel<T> for Lanes {
@@ -117,6 +137,19 @@ impl<T: Float> Kernel<T> for Lines<'_, T> {
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) {
         let rows = self.p.rows;
+        let whole = self.vectors.first().is_some_and(|vector| vector.len == S::LANES);
+        if const { S::LANES > 1 } && rows >= GROUP && whole && self.p.taps.len() == HELD {
+            let nothing = self.p.bias.is_none() && self.p.activation == Activation::None;
+            // SAFETY: whole vectors, as many taps.
+            return unsafe {
+                match (const { S::LANES * size_of::<T>() == 64 }, nothing) {
+                    (true, true) => self.held::<S, 2, false>(s),
+                    (true, false) => self.held::<S, 2, true>(s),
+                    (false, true) => self.held::<S, 1, false>(s),
+                    (false, false) => self.held::<S, 1, true>(s),
+                }
+            };
+        }
         let groups = if const { S::LANES == 1 } { 0 } else { rows / GROUP };
         // SAFETY: channels of the product.
         unsafe {
@@ -177,6 +210,91 @@ impl<T: Float> Lines<'_, T> {
                 }
             }
         }
+    }
+
+    /// All places of all channels, `V` vectors at a time: what they read stays in registers while the channels go by. `F` says that
+    /// something follows the sums, made without a branch: compilers then leave a group's channels side by side.
+    ///
+    /// # Safety
+    /// - There must be [`HELD`] taps, and the vectors must be whole.
+    #[inline(always)]
+    unsafe fn held<S: Simd<T>, const V: usize, const F: bool>(&self, s: S) {
+        let (rows, taps) = (self.p.rows, &self.p.taps[..HELD]);
+        let chunks = self.vectors.len().div_ceil(V);
+        let line = 64 / size_of::<T>();
+        let each = self.next.len().div_ceil(line).div_ceil(chunks).min(32) * line;
+        // Added to anything, this changes no bit.
+        let nothing = -T::ZERO;
+        let relu = self.p.activation == Activation::Relu;
+        for (index, vectors) in self.vectors.chunks(V).enumerate() {
+            let next = self.next.get(index * each..).unwrap_or_default();
+            next[..each.min(next.len())].iter().step_by(line).for_each(|next| ask_early(next));
+            // The last ones may be fewer: the very last is then computed twice.
+            let at: [Vector; V] = std::array::from_fn(|v| vectors[v.min(vectors.len() - 1)]);
+            let mut places = [[s.splat(T::ZERO); V]; HELD];
+            for (places, step) in places.iter_mut().zip(taps) {
+                for (place, vector) in places.iter_mut().zip(at) {
+                    // SAFETY: a vector of the image.
+                    *place = unsafe { s.load(self.images.wrapping_add(vector.offset + step)) };
+                }
+            }
+            let mut held = Held {
+                places,
+                plane: self.p.places[0] * self.p.places[1],
+                weights: self.p.weight.as_ptr(),
+                to: at.map(|vector| self.out.wrapping_add(vector.place)),
+                bias: self.p.bias.map_or(&raw const nothing, <[T]>::as_ptr),
+                bias_step: usize::from(self.p.bias.is_some()),
+                least: s.splat(if relu { T::ZERO } else { T::NEG_INFINITY }),
+            };
+            // SAFETY: channels of the product, places of the output.
+            unsafe {
+                for _ in 0..rows / GROUP {
+                    Self::held_channels::<S, GROUP, V, F>(s, &mut held);
+                }
+                for _ in 0..rows % GROUP {
+                    Self::held_channels::<S, 1, V, F>(s, &mut held);
+                }
+            }
+        }
+    }
+
+    /// `V` vectors of the next `R` channels.
+    ///
+    /// # Safety
+    /// - The channels must exist, and the vectors in the output.
+    #[inline(always)]
+    unsafe fn held_channels<S: Simd<T>, const R: usize, const V: usize, const F: bool>(
+        s: S,
+        held: &mut Held<T, S::V, V>,
+    ) {
+        let mut sums = [[s.splat(T::ZERO); V]; R];
+        for (l, places) in held.places.iter().enumerate() {
+            for (r, sums) in sums.iter_mut().enumerate() {
+                // SAFETY: a weight of an existing channel.
+                let weight = s.splat(unsafe { *held.weights.add(r * HELD + l) });
+                for (place, sum) in places.iter().zip(sums) {
+                    *sum = s.fma(weight, *place, *sum);
+                }
+            }
+        }
+        for (r, sums) in sums.iter_mut().enumerate() {
+            if F {
+                // SAFETY: a bias of an existing channel, or the one of all.
+                let bias = s.splat(unsafe { *held.bias.wrapping_add(r * held.bias_step) });
+                // The second operand is kept if it is NaN.
+                *sums = sums.map(|sum| s.max_second(held.least, s.add(sum, bias)));
+            }
+            for (to, sum) in held.to.iter_mut().zip(sums) {
+                // The second vector on: stores would wait for their lines.
+                fetch(to.wrapping_add(256 / size_of::<T>()).cast_const());
+                // SAFETY: by the caller's contract.
+                unsafe { s.store(*to, *sum) };
+                *to = to.wrapping_add(held.plane);
+            }
+        }
+        held.weights = held.weights.wrapping_add(R * HELD);
+        held.bias = held.bias.wrapping_add(R * held.bias_step);
     }
 
     /// Fewer vectors, or shorter ones.
