@@ -32,6 +32,9 @@ const VECTORS: usize = 4;
 /// Rows of the matrix that are added in one go over the columns.
 const ROWS: usize = 8;
 
+/// Bytes that each of them is asked for ahead: prefetchers start anew with every page.
+const AHEAD: usize = 1024;
+
 /// A row and the matrix that it is multiplied with.
 pub(super) struct Operands<T> {
     x: Strided<T>,
@@ -282,6 +285,7 @@ impl<T: Float> Piece<'_, T> {
             for j in (0..whole).step_by(S::LANES) {
                 let mut sum = if first { s.splat(T::ZERO) } else { s.load(to.add(j)) };
                 for i in 0..N {
+                    fetch(from[i].wrapping_add(j + AHEAD / size_of::<T>()));
                     sum = s.fma(x[i], s.load(from[i].wrapping_add(j)), sum);
                 }
                 s.store(to.add(j), sum);
