@@ -5,6 +5,7 @@
 //! innermost dim and the other along an outer one, blocks are transposed so that both sides use
 //! whole cache lines; the rest goes element by element.
 
+pub(in crate::cpu) mod past;
 #[cfg(test)]
 mod tests;
 mod transpose;

@@ -48,6 +48,16 @@ pub trait Simd<T>: Copy + Send + Sync + 'static {
     /// - `to .. to + LANES` must be writable.
     unsafe fn store(self, to: *mut T, x: Self::V);
 
+    /// [`store`](Self::store) past the caches, which keep nothing of it; orders nothing by itself.
+    ///
+    /// # Safety
+    /// - As there, and `to` must be aligned to the vector's size.
+    #[inline(always)]
+    unsafe fn store_past(self, to: *mut T, x: Self::V) {
+        // SAFETY: by the caller's contract.
+        unsafe { self.store(to, x) }
+    }
+
     /// Stores the first `n <= LANES` elements; nothing beyond them is touched.
     ///
     /// # Safety

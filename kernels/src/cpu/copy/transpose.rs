@@ -4,6 +4,7 @@
 use std::mem::MaybeUninit;
 
 use super::Ends;
+use super::past::{settle_lines, write_lines};
 use crate::cpu::gemm::microkernel::fetch;
 use crate::cpu::isa::Kernel;
 use crate::cpu::parallel;
@@ -222,41 +223,6 @@ impl<T: Float> Turn<T> {
                 self.ends.offset(at).row(self.len - done, [1, self.to_stride as isize]);
             }
         }
-    }
-}
-
-/// Writes `len` elements past the caches.
-///
-/// # Safety
-/// - `from` must be readable and `to` writable for them, both aligned to 16 bytes, of which they fill a multiple. [`settle_lines`] must
-///   follow before anyone else reads them.
-#[inline(always)]
-unsafe fn write_lines<T>(from: *const T, to: *mut T, len: usize) {
-    #[cfg(target_arch = "x86_64")]
-    for i in 0..len * size_of::<T>() / 16 {
-        use std::arch::x86_64::{__m128i, _mm_load_si128, _mm_stream_si128};
-        // SAFETY: by the caller's contract; part of every x86-64.
-        unsafe {
-            _mm_stream_si128(
-                to.cast::<__m128i>().add(i),
-                _mm_load_si128(from.cast::<__m128i>().add(i)),
-            );
-        }
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    // SAFETY: by the caller's contract.
-    unsafe {
-        std::ptr::copy_nonoverlapping(from, to, len);
-    }
-}
-
-/// Orders what was written past the caches before what follows.
-#[inline(always)]
-fn settle_lines() {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: part of every x86-64.
-    unsafe {
-        std::arch::x86_64::_mm_sfence();
     }
 }
 

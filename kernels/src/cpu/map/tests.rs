@@ -1,6 +1,8 @@
 //! Every op of the table against the reference, over lengths, layouts and both float types.
 
 use super::*;
+use crate::buffer::Buffer;
+use crate::cpu::copy::past;
 use crate::element::Number;
 use crate::elementwise::{CompareOp, LogicalOp};
 use crate::reference::map as reference;
@@ -330,4 +332,44 @@ fn a_result_does_not_depend_on_its_place() {
             assert!(same, "{}({x:e}) = {:e}, {y:e} among others", op.name(), alone[0]);
         }
     }
+}
+
+/// Results so large that they are written past the caches, in memory that begins with a cache line: as those of short parts.
+fn check_large<T: Float>(len: usize) {
+    let bits = |x: &[T]| x.iter().map(|x| x.to_f64().to_bits()).collect::<Vec<_>>();
+    let (a, b) = (values::<T>(len, 1), values::<T>(len, 2));
+    let mut buffer = Buffer::new(len * size_of::<T>()).unwrap();
+    let out = buffer.as_mut_slice::<T>();
+    assert!(past::suits(out.as_ptr(), len) && !past::suits(out[1..].as_ptr(), len));
+    let mut short = [T::ZERO; 1000];
+    let mut is_that_of_parts = |out: &[T], part: &dyn Fn(usize, &mut [T])| {
+        for (i, out) in out.chunks(1000).enumerate() {
+            let short = &mut short[..out.len()];
+            part(1000 * i, short);
+            assert_eq!(bits(out), bits(short), "from {}", 1000 * i);
+        }
+    };
+    for op in [UnaryOp::Relu, UnaryOp::Exp] {
+        unary(op, Source::Slice(&a), out).unwrap();
+        is_that_of_parts(out, &|start, to| {
+            unary(op, Source::Slice(&a[start..][..to.len()]), to).unwrap();
+        });
+    }
+    let one = T::from_f64(0.75);
+    binary(BinaryOp::Sub, Source::Slice(&a), Source::Slice(&b), out).unwrap();
+    is_that_of_parts(out, &|start, to| {
+        let part = |x| Source::Slice(&<[T]>::split_at(x, start).1[..to.len()]);
+        binary(BinaryOp::Sub, part(&a), part(&b), to).unwrap();
+    });
+    binary(BinaryOp::Mul, Source::One(&one), Source::Slice(&b), out).unwrap();
+    is_that_of_parts(out, &|start, to| {
+        let b = Source::Slice(&b[start..][..to.len()]);
+        binary(BinaryOp::Mul, Source::One(&one), b, to).unwrap();
+    });
+}
+
+#[test]
+fn results_past_the_caches() {
+    check_large::<f32>((8 << 20) + 300);
+    check_large::<f64>((4 << 20) + 77);
 }

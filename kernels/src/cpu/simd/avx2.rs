@@ -91,6 +91,11 @@ impl Simd<f32> for Avx2 {
         unsafe { _mm256_storeu_ps(to, x) }
     }
     #[inline(always)]
+    unsafe fn store_past(self, to: *mut f32, x: __m256) {
+        // SAFETY: the token proves AVX2; the caller guarantees the memory.
+        unsafe { _mm256_stream_ps(to, x) }
+    }
+    #[inline(always)]
     unsafe fn store_first(self, to: *mut f32, x: __m256, n: usize) {
         // SAFETY: `n <= 8` keeps the mask's window inside its table; masked lanes are not written.
         unsafe {
@@ -265,6 +270,11 @@ impl Simd<f64> for Avx2 {
     unsafe fn store(self, to: *mut f64, x: __m256d) {
         // SAFETY: the token proves AVX2; the caller guarantees the memory.
         unsafe { _mm256_storeu_pd(to, x) }
+    }
+    #[inline(always)]
+    unsafe fn store_past(self, to: *mut f64, x: __m256d) {
+        // SAFETY: the token proves AVX2; the caller guarantees the memory.
+        unsafe { _mm256_stream_pd(to, x) }
     }
     #[inline(always)]
     unsafe fn store_first(self, to: *mut f64, x: __m256d, n: usize) {

@@ -87,6 +87,11 @@ impl Simd<f32> for Avx512 {
         unsafe { _mm512_storeu_ps(to, x) }
     }
     #[inline(always)]
+    unsafe fn store_past(self, to: *mut f32, x: __m512) {
+        // SAFETY: the token proves AVX-512; the caller guarantees the memory.
+        unsafe { _mm512_stream_ps(to, x) }
+    }
+    #[inline(always)]
     unsafe fn store_first(self, to: *mut f32, x: __m512, n: usize) {
         // SAFETY: the token proves AVX-512; masked lanes are not written, the caller guarantees the first `n`.
         unsafe { _mm512_mask_storeu_ps(to, first_f32(n), x) }
@@ -281,6 +286,11 @@ impl Simd<f64> for Avx512 {
     unsafe fn store(self, to: *mut f64, x: __m512d) {
         // SAFETY: the token proves AVX-512; the caller guarantees the memory.
         unsafe { _mm512_storeu_pd(to, x) }
+    }
+    #[inline(always)]
+    unsafe fn store_past(self, to: *mut f64, x: __m512d) {
+        // SAFETY: the token proves AVX-512; the caller guarantees the memory.
+        unsafe { _mm512_stream_pd(to, x) }
     }
     #[inline(always)]
     unsafe fn store_first(self, to: *mut f64, x: __m512d, n: usize) {
