@@ -3,7 +3,7 @@
 //!
 //! Rows that are contiguous on both sides go by `memcpy`; where one side is contiguous along the
 //! innermost dim and the other along an outer one, blocks are transposed so that both sides use
-//! whole cache lines; the rest goes element by element.
+//! whole cache lines; the rest goes element by element. Large results go past the caches.
 
 pub(in crate::cpu) mod past;
 #[cfg(test)]

@@ -35,8 +35,9 @@ pub enum Source<'a, T> {
     Output,
 }
 
-/// Elements of one piece of parallel work: a function of nothing.
+/// Elements of one piece of parallel work: a function of nothing; whole cache lines.
 const PIECE: usize = 32 * 1024;
+const _: () = assert!(PIECE.is_multiple_of(64));
 
 /// Runs `body(start, end)` over `0..len` in pieces; `cost` is in picoseconds an element.
 fn pieces(len: usize, cost: u64, body: &(impl Fn(usize, usize) + Sync)) {

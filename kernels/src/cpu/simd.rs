@@ -48,10 +48,10 @@ pub trait Simd<T>: Copy + Send + Sync + 'static {
     /// - `to .. to + LANES` must be writable.
     unsafe fn store(self, to: *mut T, x: Self::V);
 
-    /// [`store`](Self::store) past the caches, which keep nothing of it; orders nothing by itself.
+    /// [`store`](Self::store), past the caches where there are instructions for that.
     ///
     /// # Safety
-    /// - As there, and `to` must be aligned to the vector's size.
+    /// - As there, and `to` must be aligned to the vector's size; this thread must fence before anyone accesses what it wrote.
     #[inline(always)]
     unsafe fn store_past(self, to: *mut T, x: Self::V) {
         // SAFETY: by the caller's contract.

@@ -27,9 +27,15 @@ const GROUP: usize = 4;
 /// How many groups of channels ahead the places of results are asked for.
 const AHEAD: usize = 2;
 
-/// Taps of which vectors are held in registers, two of each: those of a 3x3 window over one channel. (One of each of 25 or 27 made no
-/// difference.)
+/// Taps whose vectors are held in registers: those of a 3x3 window over one channel. (25 or 27 of them made no difference.)
 const HELD: usize = 9;
+
+/// Channels that go by while they are held: each has its plane of the result, and more would be more streams than L1 and its pages have
+/// room for; and where planes are a multiple of half a page apart, so that they share a set of L1.
+const RUNS: [usize; 2] = [32, 8];
+
+/// Bytes of a plane that are asked for ahead there: stores would wait for their lines. Twice as far half was gone again when its time came.
+const HELD_AHEAD: usize = 256;
 
 /// Some places of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,20 +100,20 @@ pub(super) fn compute<T: Float>(
     Ok(true)
 }
 
-/// What [`Lines::held`] goes over the channels with.
-struct Held<T, V, const N: usize> {
-    /// Of each tap.
-    places: [[V; N]; HELD],
+/// What [`Lines::held`] goes over channels with: vectors `X`, `N` at a time.
+struct Held<T, X, const N: usize> {
+    /// What the vectors read, for each tap.
+    places: [[X; N]; HELD],
     /// Elements of the output from channel to channel.
     plane: usize,
-    /// Of the next channel, as the places are.
+    /// The next channel's weights, and where its vectors go.
     weights: *const T,
     to: [*mut T; N],
-    /// What is added to the next channel's sums, and elements from it to that of the one after.
+    /// What is added to its sums, and how far behind it what is added to those of the one after.
     bias: *const T,
     bias_step: usize,
-    /// Smaller results become this.
-    least: V,
+    /// What smaller results become.
+    least: X,
 }
 
 struct Lanes;
@@ -138,9 +144,10 @@ impl<T: Float> Kernel<T> for Lines<'_, T> {
     fn run<S: Simd<T>>(self, s: S) {
         let rows = self.p.rows;
         let whole = self.vectors.first().is_some_and(|vector| vector.len == S::LANES);
-        if const { S::LANES > 1 } && rows >= GROUP && whole && self.p.taps.len() == HELD {
+        let held = self.p.taps.len() == HELD && self.p.ends.len() == 1;
+        if const { S::LANES > 1 } && rows >= GROUP && whole && held {
             let nothing = self.p.bias.is_none() && self.p.activation == Activation::None;
-            // SAFETY: whole vectors, as many taps.
+            // SAFETY: whole vectors, as many taps, in one block.
             return unsafe {
                 match (const { S::LANES * size_of::<T>() == 64 }, nothing) {
                     (true, true) => self.held::<S, 2, false>(s),
@@ -212,48 +219,57 @@ impl<T: Float> Lines<'_, T> {
         }
     }
 
-    /// All places of all channels, `V` vectors at a time: what they read stays in registers while the channels go by. `F` says that
+    /// All places of all channels, `V` vectors at a time: what they read stays in registers while some channels go by. `F` says that
     /// something follows the sums, made without a branch: compilers then leave a group's channels side by side.
     ///
     /// # Safety
-    /// - There must be [`HELD`] taps, and the vectors must be whole.
+    /// - There must be [`HELD`] taps in one block, and the vectors must be whole.
     #[inline(always)]
     unsafe fn held<S: Simd<T>, const V: usize, const F: bool>(&self, s: S) {
         let (rows, taps) = (self.p.rows, &self.p.taps[..HELD]);
+        let plane = self.p.places[0] * self.p.places[1];
         let chunks = self.vectors.len().div_ceil(V);
         let line = 64 / size_of::<T>();
         let each = self.next.len().div_ceil(line).div_ceil(chunks).min(32) * line;
         // Added to anything, this changes no bit.
         let nothing = -T::ZERO;
         let relu = self.p.activation == Activation::Relu;
-        for (index, vectors) in self.vectors.chunks(V).enumerate() {
-            let next = self.next.get(index * each..).unwrap_or_default();
-            next[..each.min(next.len())].iter().step_by(line).for_each(|next| ask_early(next));
-            // The last ones may be fewer: the very last is then computed twice.
-            let at: [Vector; V] = std::array::from_fn(|v| vectors[v.min(vectors.len() - 1)]);
-            let mut places = [[s.splat(T::ZERO); V]; HELD];
-            for (places, step) in places.iter_mut().zip(taps) {
-                for (place, vector) in places.iter_mut().zip(at) {
-                    // SAFETY: a vector of the image.
-                    *place = unsafe { s.load(self.images.wrapping_add(vector.offset + step)) };
+        let most = RUNS[usize::from((plane * size_of::<T>()).is_multiple_of(2048))];
+        for row in (0..rows).step_by(most) {
+            let bias = self.p.bias.map(|bias| bias[row..].as_ptr());
+            for (index, vectors) in self.vectors.chunks(V).enumerate() {
+                if row == 0 {
+                    let next = self.next.get(index * each..).unwrap_or_default();
+                    next[..each.min(next.len())].iter().step_by(line).for_each(|x| ask_early(x));
                 }
-            }
-            let mut held = Held {
-                places,
-                plane: self.p.places[0] * self.p.places[1],
-                weights: self.p.weight.as_ptr(),
-                to: at.map(|vector| self.out.wrapping_add(vector.place)),
-                bias: self.p.bias.map_or(&raw const nothing, <[T]>::as_ptr),
-                bias_step: usize::from(self.p.bias.is_some()),
-                least: s.splat(if relu { T::ZERO } else { T::NEG_INFINITY }),
-            };
-            // SAFETY: channels of the product, places of the output.
-            unsafe {
-                for _ in 0..rows / GROUP {
-                    Self::held_channels::<S, GROUP, V, F>(s, &mut held);
+                // The last ones may be fewer: the very last is then computed twice.
+                let at: [Vector; V] = std::array::from_fn(|v| vectors[v.min(vectors.len() - 1)]);
+                let mut places = [[s.splat(T::ZERO); V]; HELD];
+                for (places, step) in places.iter_mut().zip(taps) {
+                    for (place, vector) in places.iter_mut().zip(at) {
+                        // SAFETY: a vector of the image.
+                        *place = unsafe { s.load(self.images.wrapping_add(vector.offset + step)) };
+                    }
                 }
-                for _ in 0..rows % GROUP {
-                    Self::held_channels::<S, 1, V, F>(s, &mut held);
+                let out = self.out.wrapping_add(row * plane);
+                let mut held = Held {
+                    places,
+                    plane,
+                    weights: self.p.weight.as_ptr().wrapping_add(row * HELD),
+                    to: at.map(|vector| out.wrapping_add(vector.place)),
+                    bias: bias.unwrap_or(&raw const nothing),
+                    bias_step: usize::from(bias.is_some()),
+                    least: s.splat(if relu { T::ZERO } else { T::NEG_INFINITY }),
+                };
+                let run = most.min(rows - row);
+                // SAFETY: channels of the product, places of the output.
+                unsafe {
+                    for _ in 0..run / GROUP {
+                        Self::held_channels::<S, GROUP, V, F>(s, &mut held);
+                    }
+                    for _ in 0..run % GROUP {
+                        Self::held_channels::<S, 1, V, F>(s, &mut held);
+                    }
                 }
             }
         }
@@ -286,8 +302,7 @@ impl<T: Float> Lines<'_, T> {
                 *sums = sums.map(|sum| s.max_second(held.least, s.add(sum, bias)));
             }
             for (to, sum) in held.to.iter_mut().zip(sums) {
-                // The second vector on: stores would wait for their lines.
-                fetch(to.wrapping_add(256 / size_of::<T>()).cast_const());
+                fetch(to.wrapping_add(HELD_AHEAD / size_of::<T>()).cast_const());
                 // SAFETY: by the caller's contract.
                 unsafe { s.store(*to, *sum) };
                 *to = to.wrapping_add(held.plane);

@@ -35,7 +35,7 @@ pub(super) struct PatchProduct<'a, T> {
     pub(super) rows: usize,
     /// Offset of each tap.
     pub(super) taps: &'a [usize],
-    /// Where the blocks of taps end: see [`block_ends`].
+    /// Where the blocks of taps end: see [`block_ends`]. A phase of an input gradient has some of all taps, and other blocks.
     pub(super) ends: &'a [usize],
     /// Places of an image: rows, columns.
     pub(super) places: [usize; 2],

@@ -84,6 +84,48 @@ fn both_ways_with_lines_of_any_length() {
     }
 }
 
+/// Nine taps: odd numbers of vectors, channels that are no multiple of a group, more than go by at once, planes that share a set of L1.
+#[test]
+fn windows_held_in_registers() {
+    check(plain(2, [1, 6], [3, 33]));
+    check(plain(2, [6, 1], [3, 33]));
+    check(plain(1, [7, 1], [3, 16]));
+    check(plain(1, [1, 4], [3, 16]));
+    check(plain(2, [1, 43], [4, 40]));
+    check(plain(2, [1, 21], [16, 64]));
+    check(Conv2dShape { kernel: [1, 1], padding: [0, 0], ..plain(2, [9, 11], [5, 18]) });
+    check_spoilt::<f32>(plain(2, [1, 5], [3, 17]));
+    check_spoilt::<f64>(plain(2, [1, 5], [3, 17]));
+    // A phase of the input gradient that has nine taps in several blocks.
+    let (kernel, stride, padding) = ([6, 6], [6, 6], [0, 0]);
+    check(Conv2dShape { kernel, stride, padding, ..plain(1, [4, 9], [6, 96]) });
+    let (kernel, stride) = ([16, 16], [16, 16]);
+    check(Conv2dShape { kernel, stride, padding, ..plain(1, [4, 9], [16, 272]) });
+}
+
+/// With and without bias and relu the results' very bits: products that underflow to zeros of both signs among them.
+#[test]
+fn what_follows_a_held_window() {
+    let shape = plain(1, [1, 5], [3, 33]);
+    let [mut x, mut weight, _] = operands::<f32>(&shape);
+    x.iter_mut().step_by(2).for_each(|x| *x *= 1e-30);
+    weight.iter_mut().for_each(|weight| *weight *= 1e-30);
+    let bias = [0.0, -0.0, 1e-38, -2.0, f32::NAN];
+    let bits =
+        |x: &[f32]| x.iter().map(|x| if x.is_nan() { 0 } else { x.to_bits() }).collect::<Vec<_>>();
+    for bias in [None, Some(&bias[..])] {
+        for activation in [Activation::None, Activation::Relu] {
+            let (mut want, mut got) = (vec![1.0; 5 * 99], vec![1.0; 5 * 99]);
+            reference::conv2d(&shape, &x, &weight, bias, activation, &mut want);
+            for isa in available() {
+                let d = Dispatch::forced(isa, false);
+                conv2d_on(d, &shape, &x, &weight, bias, activation, &mut got).unwrap();
+                assert_eq!(bits(&got), bits(&want), "{d:?} {bias:?} {activation:?}");
+            }
+        }
+    }
+}
+
 /// Strides leave out taps of blocks, and all taps of some.
 #[test]
 fn strides_with_several_blocks_of_taps() {

@@ -18,7 +18,7 @@ const BLOCK: usize = 16;
 const SQUARE: usize = 64;
 /// Bytes from line to line from which on that pays.
 const APART: usize = 2048;
-/// Bytes of a result that is written past the caches: none of them could keep it.
+/// Bytes of a result that is written past the caches: few would keep it.
 const PAST: usize = 8 << 20;
 /// Rows of the outer dim that one piece of parallel work takes.
 const PANEL: usize = 64;

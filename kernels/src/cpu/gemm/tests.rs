@@ -30,12 +30,19 @@ enum Lies {
     RowMajor,
     ColumnMajor,
     Backwards,
+    Mirrored,
     Spread,
     Repeated,
 }
 
-const LIES: [Lies; 5] =
-    [Lies::RowMajor, Lies::ColumnMajor, Lies::Backwards, Lies::Spread, Lies::Repeated];
+const LIES: [Lies; 6] = [
+    Lies::RowMajor,
+    Lies::ColumnMajor,
+    Lies::Backwards,
+    Lies::Mirrored,
+    Lies::Spread,
+    Lies::Repeated,
+];
 
 /// An operand of shape `[rows, columns]`: data, offset, strides.
 fn operand<T: Float>(
@@ -49,6 +56,7 @@ fn operand<T: Float>(
         Lies::RowMajor => (data(rows * columns + 3), 3, [c, 1]),
         Lies::ColumnMajor => (data(rows * columns), 0, [1, r]),
         Lies::Backwards => (data(rows * columns), (rows * columns).saturating_sub(1), [-c, -1]),
+        Lies::Mirrored => (data(rows * columns), (rows * columns).saturating_sub(rows), [1, -r]),
         Lies::Spread => (data(6 * rows * columns), 0, [2 * 3 * c, 3]),
         Lies::Repeated => (data(columns), 0, [0, 1]),
     }

@@ -1,9 +1,9 @@
 //! Products of one row: a vector times a matrix, which is read once and packed nowhere.
 //!
 //! The order is R2's: a chain of FMAs in ascending k for each column and block, block sums added in ascending order. Where the matrix's rows
-//! are contiguous, eight of them at a time go over a run of columns whose sums stay in L1: eight streams that prefetchers follow. Where its
-//! columns are (a linear layer's weight), they are transposed in registers, a cache line of each at a time; fewer than a vector of them go by
-//! way of a tile. A packed one is a stream a panel.
+//! are contiguous, eight of them at a time, eight streams, go over a run of columns whose sums stay in L1. Where its columns are (a linear
+//! layer's weight), they are transposed in registers, a cache line of each at a time; fewer than a vector of them go by way of a tile. A
+//! packed one is a stream a panel.
 
 use std::mem::MaybeUninit;
 use std::ops::Range;
@@ -22,8 +22,7 @@ use crate::element::Float;
 /// Columns of a piece.
 const COLUMNS: usize = 1024;
 
-/// Vectors of columns that are transposed side by side, but for the widest. Four would hide more of an FMA's latency, but read 32 streams at
-/// a time: slower where columns are a power of two apart.
+/// Vectors of columns that are transposed side by side, but for the widest: 32 streams are slower where columns are a power of two apart.
 const WIDE: usize = 2;
 
 /// Vectors of a panel's columns whose sums are made side by side: as many as hide an FMA's latency behind loads.
@@ -32,7 +31,7 @@ const VECTORS: usize = 4;
 /// Rows of the matrix that are added in one go over the columns.
 const ROWS: usize = 8;
 
-/// Bytes that each of them is asked for ahead: prefetchers start anew with every page.
+/// Bytes that each row is asked for ahead: prefetchers start anew with every page.
 const AHEAD: usize = 1024;
 
 /// A row and the matrix that it is multiplied with.
@@ -196,10 +195,10 @@ impl<T: Float> Piece<'_, T> {
         unsafe { *self.x.at(l, 0) }
     }
 
-    /// These elements of the row, at most [`KC`]: where they are if they lie one after the other, else in `room`.
+    /// These elements of the row, as they lie if one after the other, else in `room`.
     ///
     /// # Safety
-    /// - They must exist, and `room` must be writable for [`KC`] elements.
+    /// - They must exist, and `room` must be writable for them.
     #[inline(always)]
     unsafe fn contiguous_x(&self, elements: Range<usize>, room: *mut T) -> *const T {
         if self.x.k_stride == 1 {
@@ -282,10 +281,14 @@ impl<T: Float> Piece<'_, T> {
         let whole = len - len % S::LANES;
         // SAFETY: vectors of the columns, the last one cut; the sums have room for it in whole.
         unsafe {
+            let next = N as isize * self.b.k_stride - len as isize;
             for j in (0..whole).step_by(S::LANES) {
+                // In these rows, or, behind their end, in the next ones.
+                let ahead = j + AHEAD / size_of::<T>();
+                let ahead = ahead as isize + if ahead < len { 0 } else { next };
                 let mut sum = if first { s.splat(T::ZERO) } else { s.load(to.add(j)) };
                 for i in 0..N {
-                    fetch(from[i].wrapping_add(j + AHEAD / size_of::<T>()));
+                    fetch(from[i].wrapping_offset(ahead));
                     sum = s.fma(x[i], s.load(from[i].wrapping_add(j)), sum);
                 }
                 s.store(to.add(j), sum);
@@ -349,11 +352,10 @@ impl<T: Float> Piece<'_, T> {
             let end = self.p.k_total.min(start + KC);
             let lines = end - (end - start) % line;
             let mut block = [s.splat(T::ZERO); V];
-            // SAFETY: the block's rows of x.
-            let x = unsafe { self.contiguous_x(start..end, near.start()) };
+            // SAFETY: a block of x at most.
+            let x = unsafe { self.contiguous_x(start..lines, near.start()) };
             for l in (start..lines).step_by(line) {
-                // SAFETY: a line of rows.
-                let x = unsafe { x.add(l - start) };
+                let x = x.wrapping_add(l - start);
                 for (v, sum) in block.iter_mut().enumerate() {
                     let from = self.b.at(l, self.columns.start + starts[v]);
                     for i in 0..S::LANES {
@@ -363,7 +365,7 @@ impl<T: Float> Piece<'_, T> {
                         // SAFETY: eight rows of a vector of existing columns; a line has as many at least.
                         let rows = unsafe { s.load_columns_8(from.wrapping_add(i), stride) };
                         for (row, vector) in rows.into_iter().enumerate() {
-                            // SAFETY: x holds the block's rows.
+                            // SAFETY: x holds the rows of whole lines.
                             let x = s.splat(unsafe { *x.add(i + row) });
                             *sum = s.fma(x, vector, *sum);
                         }
@@ -407,12 +409,11 @@ impl<T: Float> Piece<'_, T> {
                 }
             }
             for l in fours..rows.end {
-                let from = self.b.at(l, self.columns.start + start);
                 let mut row = [T::ZERO; WIDEST];
                 // SAFETY: row `l`.
                 unsafe {
                     for (i, x) in row.iter_mut().enumerate().take(S::LANES) {
-                        *x = *from.offset(i as isize * stride);
+                        *x = *self.b.at(l, self.columns.start + start + i);
                     }
                     *sum = s.fma(s.splat(self.x(l)), s.load(row.as_ptr()), *sum);
                 }

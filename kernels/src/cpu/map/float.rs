@@ -11,8 +11,7 @@ use super::plain::{Feed, TILE, Tile};
 use super::{PIECE, Pointer, Source, pieces, same_length, wide};
 use crate::cpu::copy::{self, past};
 use crate::cpu::isa::{Available, Kernel};
-use crate::cpu::simd;
-use crate::cpu::simd::{Four, Simd};
+use crate::cpu::simd::{self, Four, Simd};
 use crate::element::Float;
 use crate::elementwise::{BinaryFormula, BinaryOp, BinaryVisitor, UnaryFormula, UnaryOp};
 use crate::elementwise::{UnaryVisitor, WideBinaryFormula, WideUnaryFormula};
@@ -125,14 +124,14 @@ pub(super) fn unary<T: Float>(op: UnaryOp, x: Source<'_, T>, out: &mut [T]) -> R
         Source::Output => {}
     }
     let target = Pointer(out.as_mut_ptr());
-    let past = source.is_some() && past::suits(target.get(), len);
+    let large = source.is_some() && past::suits(target.get(), len);
     let source = source.unwrap_or(target);
     pieces(len, op.cost() * size_of::<T>() as u64 / 4, &|start, end| {
         // SAFETY: both slices have `len` elements and pieces are disjoint; they are one slice or
         // borrowed apart. Pieces start after whole lines.
         unsafe {
             let (x, out) = (source.get().add(start), target.get().add(start));
-            match past {
+            match large {
                 true => past::by_tiles(out, end - start, |i, to, n| unary_row(op, x.add(i), to, n)),
                 false => unary_row(op, x, out, end - start),
             }
@@ -345,7 +344,7 @@ pub(super) fn binary<T: Float>(
         _ => Rows { pointer: base.get().wrapping_add(start), row_stride: 0, one_value: false },
     };
     let in_place = [&a, &b].iter().any(|source| matches!(source, Source::Output));
-    let past = !in_place && past::suits(target.get(), len);
+    let large = !in_place && past::suits(target.get(), len);
     pieces(len, cost, &|start, end| {
         // SAFETY: contiguous operands have `len` elements, others one; pieces are disjoint, start after whole lines, and only an operand
         // that is the output overlaps it.
@@ -355,7 +354,7 @@ pub(super) fn binary<T: Float>(
                 binary_rows(op, a, b, out, (1, n));
             };
             let out = target.get().add(start);
-            match past {
+            match large {
                 true => past::by_tiles(out, end - start, |i, to, n| part(start + i, to, n)),
                 false => part(start, out, end - start),
             }

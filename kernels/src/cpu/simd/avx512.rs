@@ -146,8 +146,8 @@ impl Simd<f32> for Avx512 {
             transpose_quarters([a, b, c, d])
         }
     }
-    /// Two loads of a column are half as many as four rows at a time take, and nothing of a line has to outlast them: columns that are
-    /// a power of two apart share a set of L1, which has fewer places than there are columns.
+    /// One load of a column where two rounds of fours take two: a cache line is visited twice, not four times, and soon. Columns that are a
+    /// power of two apart share a set of L1, which has fewer places than there are columns.
     #[inline(always)]
     unsafe fn load_columns_8(self, from: *const f32, stride: isize) -> [__m512; 8] {
         // SAFETY: the token proves the instructions; the caller guarantees the memory.
