@@ -84,6 +84,11 @@ pub fn serial<R>(f: impl FnOnce() -> R) -> R {
     f()
 }
 
+/// True if kernels that the calling thread asks for run on it alone.
+pub(crate) fn alone() -> bool {
+    SERIAL.get() || threads() == 1
+}
+
 /// The number of threads in force; 0: not yet asked for.
 static THREADS: AtomicUsize = AtomicUsize::new(0);
 
