@@ -8,11 +8,12 @@ use crate::cpu::parallel;
 use crate::cpu::simd::Simd;
 use crate::element::{Float, Pod};
 
-/// Bytes of an elementwise result that is written so. Who reads it next gains if a cache kept it: with an L3 of 480 MB, shared with others,
-/// writing and reading was slower so up to 8 MB, level at 16, and 1.1 to 1.3 times as fast at 40; and few have so much. Into memory that
-/// the system has just given it is 5 to 9% slower. Two threads together had the memory's speed, half of that cache's: a team writes as usual.
-/// (A transposed matrix, whose lines are written in parts otherwise, gains earlier.)
-const LARGE: usize = 32 << 20;
+/// Bytes of an elementwise operation's operands and result from which on the result is written so. Who reads it next gains if a cache kept
+/// it: with an L3 of 480 MB, shared with others, writing and reading was slower so up to 24 MB in all, level at 48, now faster and now
+/// slower at 80, and 1.2 to 1.3 times as fast at 120; and few have so much. Into memory that the system has just given it is 5 to 9%
+/// slower. Two threads together had the memory's speed, half of that cache's: a team writes as usual. (A transposed matrix, whose lines
+/// are written in parts otherwise, gains earlier.)
+const LARGE: usize = 96 << 20;
 
 /// Bytes that are computed before they are written: lines are then written in one go, and what is read meanwhile still flows.
 const TILE: usize = 1024;
@@ -20,10 +21,10 @@ const TILE: usize = 1024;
 #[repr(align(64))]
 struct Tile([MaybeUninit<u8>; TILE]);
 
-/// True if a result that lies here is to be written with [`by_tiles`].
-pub(in crate::cpu) fn suits<T: Pod>(out: *const T, len: usize) -> bool {
-    let large = len.saturating_mul(size_of::<T>()) >= LARGE && out.addr().is_multiple_of(64);
-    large && isa() > Isa::Scalar && parallel::alone()
+/// True if a result of so many elements is to be written with [`by_tiles`] to `out`, `operands` as long being read.
+pub(in crate::cpu) fn suits<T: Pod>(out: *const T, len: usize, operands: usize) -> bool {
+    let all = len.saturating_mul(size_of::<T>()).saturating_mul(operands + 1);
+    all >= LARGE && out.addr().is_multiple_of(64) && isa() > Isa::Scalar && parallel::alone()
 }
 
 /// `compute(start, to, n)` writes the elements `start .. start + n` of a result to `to`; they go to `out` past the caches.

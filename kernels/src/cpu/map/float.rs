@@ -124,7 +124,7 @@ pub(super) fn unary<T: Float>(op: UnaryOp, x: Source<'_, T>, out: &mut [T]) -> R
         Source::Output => {}
     }
     let target = Pointer(out.as_mut_ptr());
-    let large = source.is_some() && past::suits(target.get(), len);
+    let large = source.is_some() && past::suits(target.get(), len, 1);
     let source = source.unwrap_or(target);
     pieces(len, op.cost() * size_of::<T>() as u64 / 4, &|start, end| {
         // SAFETY: both slices have `len` elements and pieces are disjoint; they are one slice or
@@ -344,7 +344,8 @@ pub(super) fn binary<T: Float>(
         _ => Rows { pointer: base.get().wrapping_add(start), row_stride: 0, one_value: false },
     };
     let in_place = [&a, &b].iter().any(|source| matches!(source, Source::Output));
-    let large = !in_place && past::suits(target.get(), len);
+    let read = [a_lie, b_lie].iter().filter(|lie| matches!(lie, Lie::Contiguous)).count();
+    let large = !in_place && past::suits(target.get(), len, read);
     pieces(len, cost, &|start, end| {
         // SAFETY: contiguous operands have `len` elements, others one; pieces are disjoint, start after whole lines, and only an operand
         // that is the output overlaps it.

@@ -344,8 +344,8 @@ fn check_large<T: Float>(len: usize) {
     let mut buffer = Buffer::new(len * size_of::<T>()).unwrap();
     let out = buffer.as_mut_slice::<T>();
     let large = isa() > Isa::Scalar;
-    assert_eq!(past::suits(out.as_ptr(), len), large);
-    assert!(!past::suits(out[1..].as_ptr(), len) && !past::suits(out.as_ptr(), len / 2));
+    assert_eq!(past::suits(out.as_ptr(), len, 1), large);
+    assert!(!past::suits(out[1..].as_ptr(), len, 1) && !past::suits(out.as_ptr(), len, 0));
     let (shape, one) = ([len], T::from_f64(0.75));
     let exact = |op, out: &[T], x: &dyn Fn(usize) -> [T; 2]| {
         let want = |i| T::from_f64(reference::binary(op, x(i)[0].to_f64(), x(i)[1].to_f64()));
@@ -378,7 +378,7 @@ fn check_large<T: Float>(len: usize) {
 fn results_past_the_caches() {
     // A team writes as usual.
     parallel::serial(|| {
-        check_large::<f32>((8 << 20) + 300);
-        check_large::<f64>((4 << 20) + 77);
+        check_large::<f32>((12 << 20) + 300);
+        check_large::<f64>((6 << 20) + 77);
     });
 }
