@@ -53,12 +53,7 @@ fn run_pieces(pieces: usize, work_ns: u64, body: &dyn Body) {
     #[cfg(all(test, loom))]
     let _ = work_ns;
     #[cfg(not(all(test, loom)))]
-    if pieces > 1
-        && work_ns >= SERIAL_NS
-        && threads() > 1
-        && !SERIAL.get()
-        && team::run(pieces, work_ns, body)
-    {
+    if pieces > 1 && work_ns >= SERIAL_NS && !alone() && team::run(pieces, work_ns, body) {
         return;
     }
     for piece in 0..pieces {

@@ -34,7 +34,7 @@ const HELD: usize = 9;
 /// room for; and where planes are a multiple of half a page apart, so that they share a set of L1.
 const RUNS: [usize; 2] = [32, 8];
 
-/// Bytes of a plane that are asked for ahead there: stores would wait for their lines. Twice as far half was gone again when its time came.
+/// Bytes of a plane that are asked for ahead there: stores would wait for their lines. Twice as far was slower than not at all.
 const HELD_AHEAD: usize = 256;
 
 /// Some places of a line.
@@ -175,6 +175,22 @@ impl<T: Float> Kernel<T> for Lines<'_, T> {
 }
 
 impl<T: Float> Lines<'_, T> {
+    /// Elements of what is read next that each of so many steps asks for: whole lines of them.
+    #[inline(always)]
+    fn part_of_next(&self, steps: usize) -> usize {
+        let line = 64 / size_of::<T>();
+        // So many at once are none too many.
+        self.next.len().div_ceil(line).div_ceil(steps).min(32) * line
+    }
+
+    /// Asks for what a step has to, of `each` elements.
+    #[inline(always)]
+    fn ask_for_next(&self, step: usize, each: usize) {
+        let next = self.next.get(step * each..).unwrap_or_default();
+        let lines = next[..each.min(next.len())].iter().step_by(64 / size_of::<T>());
+        lines.for_each(|next| ask_early(next));
+    }
+
     /// All places of `R` channels, `V` vectors at a time.
     ///
     /// # Safety
@@ -183,13 +199,9 @@ impl<T: Float> Lines<'_, T> {
     unsafe fn channels<S: Simd<T>, const R: usize, const V: usize>(&self, s: S, row: usize) {
         let plane = self.p.places[0] * self.p.places[1];
         let chunks = self.vectors.len().div_ceil(V);
-        let line = 64 / size_of::<T>();
-        // So many at once are none too many.
-        let each = self.next.len().div_ceil(line).div_ceil(chunks * self.p.rows / R).min(32) * line;
+        let each = self.part_of_next(chunks * self.p.rows / R);
         for (index, vectors) in self.vectors.chunks(V).enumerate() {
-            let start = (row / R * chunks + index) * each;
-            let next = self.next.get(start..).unwrap_or_default();
-            next[..each.min(next.len())].iter().step_by(line).for_each(|next| ask_early(next));
+            self.ask_for_next(row / R * chunks + index, each);
             let mut images = [self.images.wrapping_add(vectors[0].offset); V];
             for (image, vector) in images.iter_mut().zip(vectors) {
                 *image = self.images.wrapping_add(vector.offset);
@@ -229,8 +241,7 @@ impl<T: Float> Lines<'_, T> {
         let (rows, taps) = (self.p.rows, &self.p.taps[..HELD]);
         let plane = self.p.places[0] * self.p.places[1];
         let chunks = self.vectors.len().div_ceil(V);
-        let line = 64 / size_of::<T>();
-        let each = self.next.len().div_ceil(line).div_ceil(chunks).min(32) * line;
+        let each = self.part_of_next(chunks);
         // Added to anything, this changes no bit.
         let nothing = -T::ZERO;
         let relu = self.p.activation == Activation::Relu;
@@ -239,8 +250,7 @@ impl<T: Float> Lines<'_, T> {
             let bias = self.p.bias.map(|bias| bias[row..].as_ptr());
             for (index, vectors) in self.vectors.chunks(V).enumerate() {
                 if row == 0 {
-                    let next = self.next.get(index * each..).unwrap_or_default();
-                    next[..each.min(next.len())].iter().step_by(line).for_each(|x| ask_early(x));
+                    self.ask_for_next(index, each);
                 }
                 // The last ones may be fewer: the very last is then computed twice.
                 let at: [Vector; V] = std::array::from_fn(|v| vectors[v.min(vectors.len() - 1)]);

@@ -11,7 +11,7 @@ use crate::element::{Float, Pod};
 /// Bytes of an elementwise operation's operands and result from which on the result is written so. Who reads it next gains if a cache kept
 /// it: with an L3 of 480 MB, shared with others, writing and reading was slower so up to 24 MB in all, level at 48, now faster and now
 /// slower at 80, and 1.2 to 1.3 times as fast at 120; and few have so much. Into memory that the system has just given it is 5 to 9%
-/// slower. Two threads together had the memory's speed, half of that cache's: a team writes as usual. (A transposed matrix, whose lines
+/// slower. Two threads together took half as long again (relu of 40 MB): a team writes as usual. (A transposed matrix, whose lines
 /// are written in parts otherwise, gains earlier.)
 const LARGE: usize = 96 << 20;
 
@@ -71,31 +71,6 @@ impl<T: Float> Kernel<T> for Write<T> {
                 s.store_first(to.add(whole), rest, len - whole);
             }
         }
-    }
-}
-
-/// Writes `len` elements past the caches.
-///
-/// # Safety
-/// - `from` must be readable and `to` writable for them, both aligned to 16 bytes, of which they fill a multiple. [`settle_lines`] must
-///   follow before anyone else reads them.
-#[inline(always)]
-pub(super) unsafe fn write_lines<T>(from: *const T, to: *mut T, len: usize) {
-    #[cfg(target_arch = "x86_64")]
-    for i in 0..len * size_of::<T>() / 16 {
-        use std::arch::x86_64::{__m128i, _mm_load_si128, _mm_stream_si128};
-        // SAFETY: by the caller's contract; part of every x86-64.
-        unsafe {
-            _mm_stream_si128(
-                to.cast::<__m128i>().add(i),
-                _mm_load_si128(from.cast::<__m128i>().add(i)),
-            );
-        }
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    // SAFETY: by the caller's contract.
-    unsafe {
-        std::ptr::copy_nonoverlapping(from, to, len);
     }
 }
 

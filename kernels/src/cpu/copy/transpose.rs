@@ -4,7 +4,7 @@
 use std::mem::MaybeUninit;
 
 use super::Ends;
-use super::past::{settle_lines, write_lines};
+use super::past::settle_lines;
 use crate::cpu::gemm::microkernel::fetch;
 use crate::cpu::isa::Kernel;
 use crate::cpu::parallel;
@@ -259,14 +259,15 @@ impl<T: Float> Turn<T> {
         let past = self.past && (self.ends.to.addr() | apart).is_multiple_of(64);
         for j in 0..SQUARE {
             let to = self.ends.to.wrapping_add((c + j) * self.to_stride + r);
-            if past {
-                // SAFETY: whole lines of the cache, as the square's places are multiples of them.
-                unsafe { write_lines(square.add(j * SQUARE), to, SQUARE) };
-                continue;
-            }
             for i in (0..SQUARE).step_by(S::LANES) {
-                // SAFETY: a row of the square, to its place.
-                unsafe { s.store(to.add(i), s.load(square.add(j * SQUARE + i))) };
+                // SAFETY: a row of the square, to its place; past the caches only whole lines of them.
+                unsafe {
+                    let x = s.load(square.add(j * SQUARE + i));
+                    match past {
+                        true => s.store_past(to.add(i), x),
+                        false => s.store(to.add(i), x),
+                    }
+                }
             }
         }
     }
