@@ -11,6 +11,7 @@ mod output;
 mod packed;
 mod panels;
 mod settle;
+mod shares;
 mod sliver;
 mod small;
 mod split;
@@ -56,6 +57,11 @@ impl Dispatch {
     /// A given ISA, and whether to take the paths for a team.
     pub(crate) fn forced(isa: Isa, team: bool) -> Self {
         Dispatch { isa: Available::below(isa), narrow: false, team }
+    }
+
+    /// The same for a thread alone.
+    fn alone(self) -> Self {
+        Dispatch { team: false, ..self }
     }
 
     /// The same with AVX2 in AVX-512's place.

@@ -23,7 +23,7 @@ use super::panels::{PackRows, Packs, Strided};
 use super::settle::Finish;
 use super::sliver::{Rows, Sliver, tile_start};
 use super::split::by_blocks;
-use super::{swapped, vector};
+use super::{shares, swapped, vector};
 use crate::buffer::Buffer;
 use crate::cpu::parallel::{self, Shared};
 use crate::element::Float;
@@ -84,8 +84,11 @@ pub(crate) unsafe fn multiply<T: Float>(d: Dispatch, p: &Product<'_, T>) -> Resu
         return Ok(());
     }
     if let Some(operands) = vector::suits(p) {
-        vector::multiply(d, p, operands);
-        return Ok(());
+        return vector::multiply(d, p, operands);
+    }
+    if let Some(shares) = shares::suits(d, p) {
+        // SAFETY: handed on.
+        return unsafe { shares::by_rows(d, p, shares) };
     }
     if swapped::suits(d, p) {
         return swapped::multiply(d, p);

@@ -45,6 +45,11 @@ impl<'a, T> Output<'a, T> {
         Output { pointer, row_stride, group, group_stride, lifetime: PhantomData }
     }
 
+    /// The destination from a row on.
+    pub(super) fn below(self, row: usize) -> Self {
+        Output { pointer: self.pointer.wrapping_add(row * self.row_stride), ..self }
+    }
+
     /// Address of element `(i, j)`.
     #[inline(always)]
     pub(super) fn at(&self, i: usize, j: usize) -> *mut T {

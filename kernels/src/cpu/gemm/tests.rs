@@ -165,8 +165,9 @@ fn many_row_blocks_and_chunks() {
     check::<f32>([290, 3, 4200], [Lies::RowMajor, Lies::RowMajor]);
     check::<f32>([1030, 300, 150], [Lies::RowMajor, Lies::RowMajor]);
     check::<f32>([450, 270, 90], [Lies::ColumnMajor, Lies::ColumnMajor]);
-    check::<f32>([437, 300, 600], [Lies::ColumnMajor, Lies::RowMajor]);
-    check::<f64>([1100, 300, 80], [Lies::ColumnMajor, Lies::RowMajor]);
+    check::<f32>([437, 300, 900], [Lies::ColumnMajor, Lies::RowMajor]);
+    check::<f64>([1100, 300, 450], [Lies::ColumnMajor, Lies::RowMajor]);
+    check::<f32>([1030, 300, 900], [Lies::RowMajor, Lies::RowMajor]);
     check::<f32>([20, 52_500, 9], [Lies::Spread, Lies::RowMajor]);
     check::<f64>([20, 5_300, 9], [Lies::RowMajor, Lies::RowMajor]);
 }
@@ -263,6 +264,24 @@ fn epilogues() {
                 }
             }
         }
+    }
+}
+
+/// A team's shares of rows: one and two a thread, the last ones cut, with what an epilogue knows of each row.
+#[test]
+fn shares_of_rows() {
+    let threads = crate::cpu::parallel::threads().max(2);
+    for m in [64 * threads, 64 * threads + 5, 256 * threads + 19] {
+        for (k, accumulate) in [(30, false), (300, true)] {
+            let (rows, columns) = (numbers::<f32>(m, 8), numbers::<f32>(70, 9));
+            for bias in [Bias::Row(&rows), Bias::Column(&columns)] {
+                let epilogue = Epilogue { accumulate, bias, activation: Activation::Relu };
+                check_epilogue([m, k, 70], [Lies::RowMajor; 2], epilogue);
+                check_epilogue([m, k, 70], [Lies::Spread, Lies::RowMajor], epilogue);
+            }
+        }
+        check::<f64>([m, 20, 33], [Lies::ColumnMajor, Lies::RowMajor]);
+        check_packed::<f32>([m, 300, 70], Lies::ColumnMajor);
     }
 }
 

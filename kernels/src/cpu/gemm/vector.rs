@@ -1,29 +1,29 @@
 //! Products of one row: a vector times a matrix, which is read once and packed nowhere.
 //!
 //! The order is R2's: a chain of FMAs in ascending k for each column and block, block sums added in ascending order. Where the matrix's rows
-//! are contiguous, eight of them at a time, eight streams, go over a run of columns whose sums stay in L1. Where its columns are (a linear
-//! layer's weight), they are transposed in registers, a cache line of each at a time; fewer than a vector of them go by way of a tile. A
-//! packed one is a stream a panel.
+//! are contiguous, eight of them at a time, eight streams, go over a run of columns whose sums stay in L1; a team has blocks of rows each. Its
+//! columns may be contiguous instead (`columns.rs`). A packed one is a stream a panel.
+
+mod columns;
 
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use super::Dispatch;
 use super::blocking::KC;
-use super::driver::{Product, work_ns};
+use super::driver::{Product, bytes, work_ns};
 use super::microkernel::fetch;
 use super::panels::Strided;
 use super::settle::{Settle, settle};
+use crate::buffer::Buffer;
 use crate::cpu::isa::Kernel;
-use crate::cpu::parallel;
+use crate::cpu::parallel::{self, Shared};
 use crate::cpu::simd::Simd;
 use crate::element::Float;
+use crate::error::Result;
 
 /// Columns of a piece.
 const COLUMNS: usize = 1024;
-
-/// Vectors of columns that are transposed side by side, but for the widest: 32 streams are slower where columns are a power of two apart.
-const WIDE: usize = 2;
 
 /// Vectors of a panel's columns whose sums are made side by side: as many as hide an FMA's latency behind loads.
 const VECTORS: usize = 4;
@@ -33,6 +33,12 @@ const ROWS: usize = 8;
 
 /// Bytes that each row is asked for ahead: prefetchers start anew with every page.
 const AHEAD: usize = 1024;
+
+/// The most lanes of a vector.
+const WIDEST: usize = 16;
+
+/// Bytes of a matrix that a team is given in blocks of rows.
+const BY_BLOCKS: usize = 256 << 10;
 
 /// A row and the matrix that it is multiplied with.
 pub(super) struct Operands<T> {
@@ -53,8 +59,19 @@ pub(super) fn suits<T: Float>(p: &Product<'_, T>) -> Option<Operands<T>> {
 }
 
 /// Computes the product.
-pub(super) fn multiply<T: Float>(d: Dispatch, p: &Product<'_, T>, operands: Operands<T>) {
+///
+/// # Errors
+/// [`OutOfMemory`](crate::Error::OutOfMemory) if there is no room for the sums of a team's blocks.
+pub(super) fn multiply<T: Float>(
+    d: Dispatch,
+    p: &Product<'_, T>,
+    operands: Operands<T>,
+) -> Result<()> {
     let Operands { x, b, packed } = operands;
+    let large = p.n.saturating_mul(p.k_total).saturating_mul(size_of::<T>()) >= BY_BLOCKS;
+    if d.team && !packed && b.column_stride == 1 && p.k_total > KC && large {
+        return by_blocks(d, p, x, b);
+    }
     // With a team, shorter runs: a vector is soon done.
     let chunk = if d.team { COLUMNS / 4 } else { COLUMNS };
     // Bound by memory: about four times what its arithmetic takes.
@@ -71,6 +88,37 @@ pub(super) fn multiply<T: Float>(d: Dispatch, p: &Product<'_, T>, operands: Oper
             d.call::<T, _>(ByColumns(piece));
         }
     });
+    Ok(())
+}
+
+/// A team's product with a matrix whose rows are contiguous: pieces of one block of k, each with sums of its own, added in order. So a thread
+/// reads whole pages; of rows a power of two apart, half of each would be half of the sets of its L2.
+fn by_blocks<T: Float>(
+    d: Dispatch,
+    p: &Product<'_, T>,
+    x: Strided<T>,
+    b: Strided<T>,
+) -> Result<()> {
+    let blocks = p.k_total.div_ceil(KC);
+    let stride = p.n.next_multiple_of(WIDEST);
+    let wanted = parallel::threads().div_ceil(blocks);
+    let chunk = p.n.div_ceil(wanted).clamp(COLUMNS / 4, COLUMNS).next_multiple_of(WIDEST);
+    let chunks = p.n.div_ceil(chunk);
+    let piece =
+        |index: usize| Piece { p, x, b, columns: index * chunk..p.n.min((index + 1) * chunk) };
+    let mut sums = Buffer::new(bytes::<T>(&[blocks, stride])?)?;
+    let sums = Shared::new(sums.as_mut_slice::<T>());
+    parallel::run(blocks * chunks, work_ns(4, p.n, p.k_total), &|index| {
+        let (block, piece) = (index / chunks, piece(index % chunks));
+        let to = sums.as_ptr().wrapping_add(block * stride + piece.columns.start);
+        d.call::<T, _>(OfBlock { rows: block * KC..p.k_total.min((block + 1) * KC), piece, to });
+    });
+    parallel::run(chunks, (blocks * p.n) as u64 / 8, &|index| {
+        let piece = piece(index);
+        let sums = sums.as_ptr().wrapping_add(piece.columns.start);
+        d.call::<T, _>(OfAll { piece, sums, blocks, stride });
+    });
+    Ok(())
 }
 
 /// At most [`COLUMNS`] columns of the product.
@@ -110,6 +158,51 @@ impl<T: Float> Kernel<T> for ByRows<'_, T> {
         unsafe {
             self.0.by_rows(s, sums.start());
             self.0.settle(s, sums.start());
+        }
+    }
+}
+
+/// A piece of one block of rows of such a matrix. Its sums go `to` where there is room for whole vectors.
+struct OfBlock<'a, T: Float> {
+    piece: Piece<'a, T>,
+    rows: Range<usize>,
+    to: *mut T,
+}
+
+impl<T: Float> Kernel<T> for OfBlock<'_, T> {
+    type Output = ();
+    const WIDE: bool = true;
+    #[inline(always)]
+    fn run<S: Simd<T>>(self, s: S) {
+        // SAFETY: rows and columns of the product, and room for the columns in whole vectors.
+        unsafe { self.piece.block(s, self.rows, self.to) };
+    }
+}
+
+/// The sums of a piece's columns of all blocks, `stride` apart, which are added in order.
+struct OfAll<'a, T: Float> {
+    piece: Piece<'a, T>,
+    sums: *mut T,
+    blocks: usize,
+    stride: usize,
+}
+
+impl<T: Float> Kernel<T> for OfAll<'_, T> {
+    type Output = ();
+    const WIDE: bool = true;
+    #[inline(always)]
+    fn run<S: Simd<T>>(self, s: S) {
+        // SAFETY: the columns' sums, whole vectors, of each block.
+        unsafe {
+            for j in (0..self.piece.columns.len()).step_by(S::LANES) {
+                let first = self.sums.add(j);
+                let mut sum = s.load(first);
+                for block in 1..self.blocks {
+                    sum = s.add(sum, s.load(first.add(block * self.stride)));
+                }
+                s.store(first, sum);
+            }
+            self.piece.settle(s, self.sums);
         }
     }
 }
@@ -195,22 +288,6 @@ impl<T: Float> Piece<'_, T> {
         unsafe { *self.x.at(l, 0) }
     }
 
-    /// These elements of the row, as they lie if one after the other, else in `room`.
-    ///
-    /// # Safety
-    /// - They must exist, and `room` must be writable for them.
-    #[inline(always)]
-    unsafe fn contiguous_x(&self, elements: Range<usize>, room: *mut T) -> *const T {
-        if self.x.k_stride == 1 {
-            return self.x.at(elements.start, 0);
-        }
-        for (i, l) in elements.enumerate() {
-            // SAFETY: by the caller's contract.
-            unsafe { *room.add(i) = self.x(l) };
-        }
-        room
-    }
-
     /// Finishes the sums and stores them.
     ///
     /// # Safety
@@ -243,18 +320,9 @@ impl<T: Float> Piece<'_, T> {
         let len = self.columns.len();
         for start in (0..self.p.k_total).step_by(KC) {
             let end = self.p.k_total.min(start + KC);
-            let to = if start == 0 { sums } else { block };
-            let mut l = start;
-            // SAFETY: rows `l..` of the block and the columns of this piece; `to` holds them.
+            // SAFETY: a block of rows and the columns of this piece, for which there is room.
             unsafe {
-                while l + ROWS <= end {
-                    self.add_rows::<S, ROWS>(s, l, l == start, to);
-                    l += ROWS;
-                }
-                while l < end {
-                    self.add_rows::<S, 1>(s, l, l == start, to);
-                    l += 1;
-                }
+                self.block(s, start..end, if start == 0 { sums } else { block });
                 if start > 0 {
                     for j in (0..len).step_by(S::LANES) {
                         s.store(sums.add(j), s.add(s.load(sums.add(j)), s.load(block.add(j))));
@@ -264,10 +332,30 @@ impl<T: Float> Piece<'_, T> {
         }
     }
 
+    /// The sums of one block of rows.
+    ///
+    /// # Safety
+    /// - The rows must exist, and `to` must be writable for the columns, in whole vectors.
+    #[inline(always)]
+    unsafe fn block<S: Simd<T>>(&self, s: S, rows: Range<usize>, to: *mut T) {
+        let mut l = rows.start;
+        // SAFETY: handed on.
+        unsafe {
+            while l + ROWS <= rows.end {
+                self.add_rows::<S, ROWS>(s, l, l == rows.start, to);
+                l += ROWS;
+            }
+            while l < rows.end {
+                self.add_rows::<S, 1>(s, l, l == rows.start, to);
+                l += 1;
+            }
+        }
+    }
+
     /// Adds `N` rows from row `l` on to the sums, which begin with the `first`.
     ///
     /// # Safety
-    /// - The rows must exist, and `to` must be writable for [`COLUMNS`] elements.
+    /// - As [`block`](Self::block).
     #[inline(always)]
     unsafe fn add_rows<S: Simd<T>, const N: usize>(&self, s: S, l: usize, first: bool, to: *mut T) {
         let mut x = [s.splat(T::ZERO); N];
@@ -300,200 +388,6 @@ impl<T: Float> Piece<'_, T> {
                     sum = s.fma(x[i], row, sum);
                 }
                 s.store(to.add(whole), sum);
-            }
-        }
-    }
-
-    /// The sums, where the matrix's columns are contiguous.
-    ///
-    /// # Safety
-    /// - As [`by_rows`](Self::by_rows).
-    #[inline(always)]
-    unsafe fn by_columns<S: Simd<T>>(&self, s: S, sums: *mut T) {
-        // Columns that are a multiple of half a page apart share a set of L1, which has 8 places.
-        let apart = self.b.column_stride.unsigned_abs().wrapping_mul(size_of::<T>());
-        let wide = self.columns.len() > S::LANES && !apart.is_multiple_of(2048);
-        // SAFETY: handed on.
-        unsafe {
-            match wide && const { S::LANES * size_of::<T>() < 64 } {
-                true => self.by_vectors::<S, WIDE>(s, sums),
-                false => self.by_vectors::<S, 1>(s, sums),
-            }
-        }
-    }
-
-    /// [`by_columns`](Self::by_columns), `V` vectors at a time. The last ones overlap those before: the same sums, made twice.
-    ///
-    /// # Safety
-    /// - As [`by_rows`](Self::by_rows).
-    #[inline(always)]
-    unsafe fn by_vectors<S: Simd<T>, const V: usize>(&self, s: S, sums: *mut T) {
-        let Some(last) = self.columns.len().checked_sub(S::LANES) else {
-            // SAFETY: the sums have room for a vector.
-            return unsafe { self.group(s, sums) };
-        };
-        for j in (0..self.columns.len()).step_by(V * S::LANES) {
-            let starts = std::array::from_fn::<_, V, _>(|v| (j + v * S::LANES).min(last));
-            // SAFETY: whole vectors of columns.
-            unsafe { self.vectors(s, starts, sums) };
-        }
-    }
-
-    /// The sums of vectors of columns that start at these of the piece, transposed in registers.
-    ///
-    /// # Safety
-    /// - The columns must exist, and `to` must be writable for the piece.
-    #[inline(always)]
-    unsafe fn vectors<S: Simd<T>, const V: usize>(&self, s: S, starts: [usize; V], to: *mut T) {
-        let (line, stride) = (64 / size_of::<T>(), self.b.column_stride);
-        let mut sums = [s.splat(T::ZERO); V];
-        let mut near = Aligned::<T, KC>::new();
-        for start in (0..self.p.k_total).step_by(KC) {
-            let end = self.p.k_total.min(start + KC);
-            let lines = end - (end - start) % line;
-            let mut block = [s.splat(T::ZERO); V];
-            // SAFETY: a block of x at most.
-            let x = unsafe { self.contiguous_x(start..lines, near.start()) };
-            for l in (start..lines).step_by(line) {
-                let x = x.wrapping_add(l - start);
-                for (v, sum) in block.iter_mut().enumerate() {
-                    let from = self.b.at(l, self.columns.start + starts[v]);
-                    for i in 0..S::LANES {
-                        fetch(from.wrapping_offset(i as isize * stride).wrapping_add(4 * line));
-                    }
-                    for i in (0..line).step_by(8) {
-                        // SAFETY: eight rows of a vector of existing columns; a line has as many at least.
-                        let rows = unsafe { s.load_columns_8(from.wrapping_add(i), stride) };
-                        for (row, vector) in rows.into_iter().enumerate() {
-                            // SAFETY: x holds the rows of whole lines.
-                            let x = s.splat(unsafe { *x.add(i + row) });
-                            *sum = s.fma(x, vector, *sum);
-                        }
-                    }
-                }
-            }
-            // SAFETY: rows of the block.
-            unsafe { self.few(s, lines..end, starts, &mut block) };
-            for (sum, block) in sums.iter_mut().zip(block) {
-                *sum = if start == 0 { block } else { s.add(*sum, block) };
-            }
-        }
-        for (v, sum) in sums.into_iter().enumerate() {
-            // SAFETY: by the caller's contract.
-            unsafe { s.store(to.add(starts[v]), sum) };
-        }
-    }
-
-    /// Adds rows to the sums of vectors of columns, less than a line of each: by fours, then one by one.
-    ///
-    /// # Safety
-    /// - The rows and columns must exist.
-    #[inline(always)]
-    unsafe fn few<S: Simd<T>, const V: usize>(
-        &self,
-        s: S,
-        rows: Range<usize>,
-        starts: [usize; V],
-        sums: &mut [S::V; V],
-    ) {
-        let stride = self.b.column_stride;
-        let fours = rows.end - rows.len() % 4;
-        for (sum, start) in sums.iter_mut().zip(starts) {
-            for l in (rows.start..fours).step_by(4) {
-                // SAFETY: four of the rows.
-                unsafe {
-                    let four = s.load_columns(self.b.at(l, self.columns.start + start), stride);
-                    for (row, vector) in four.into_iter().enumerate() {
-                        *sum = s.fma(s.splat(self.x(l + row)), vector, *sum);
-                    }
-                }
-            }
-            for l in fours..rows.end {
-                let mut row = [T::ZERO; WIDEST];
-                // SAFETY: row `l`.
-                unsafe {
-                    for (i, x) in row.iter_mut().enumerate().take(S::LANES) {
-                        *x = *self.b.at(l, self.columns.start + start + i);
-                    }
-                    *sum = s.fma(s.splat(self.x(l)), s.load(row.as_ptr()), *sum);
-                }
-            }
-        }
-    }
-
-    /// The sums of the columns, fewer than a vector's; beyond the last one they are that one's.
-    ///
-    /// # Safety
-    /// - `to` must be writable for a vector, and there must be a column.
-    #[inline(always)]
-    unsafe fn group<S: Simd<T>>(&self, s: S, to: *mut T) {
-        let mut tile = Aligned::<T, TILE>::new();
-        let tile = tile.start();
-        let mut columns = [self.b.start; WIDEST];
-        for (i, column) in columns.iter_mut().enumerate() {
-            *column = self.b.at(0, (self.columns.start + i).min(self.columns.end - 1));
-        }
-        let mut sum = s.splat(T::ZERO);
-        for start in (0..self.p.k_total).step_by(KC) {
-            let end = self.p.k_total.min(start + KC);
-            let mut block = s.splat(T::ZERO);
-            for l in (start..end).step_by(2 * S::BLOCK) {
-                let rows = (2 * S::BLOCK).min(end - l);
-                // SAFETY: `rows` rows from `l` on exist; the tile holds as many of a vector.
-                unsafe {
-                    fill(s, &columns, [l, rows], tile, S::LANES);
-                    for i in 0..rows {
-                        let x = s.splat(self.x(l + i));
-                        block = s.fma(x, s.load(tile.add(i * S::LANES)), block);
-                    }
-                }
-            }
-            sum = if start == 0 { block } else { s.add(sum, block) };
-        }
-        // SAFETY: by the caller's contract.
-        unsafe { s.store(to, sum) };
-    }
-}
-
-/// The most lanes of a vector.
-const WIDEST: usize = 16;
-
-/// Elements of a tile of a vector's columns.
-const TILE: usize = WIDEST * 16;
-
-/// Rows `l..l + rows` of columns, row by row. A cache line of each column is read in one go: columns are often a power of two apart, and
-/// evict each other.
-///
-/// # Safety
-/// - The rows of the first `width` columns must exist, and `tile` must be writable for `2 * BLOCK` rows of the width.
-#[inline(always)]
-unsafe fn fill<T: Float, S: Simd<T>>(
-    s: S,
-    columns: &[*const T; WIDEST],
-    [l, rows]: [usize; 2],
-    tile: *mut T,
-    width: usize,
-) {
-    for group in (0..width).step_by(S::BLOCK) {
-        let mut from = [std::ptr::null(); 8];
-        for (i, from) in from.iter_mut().enumerate().take(S::BLOCK) {
-            *from = columns[group + i].wrapping_add(l);
-        }
-        // SAFETY: existing columns, and this group's place in the tile.
-        unsafe {
-            let to = tile.add(group);
-            if rows == 2 * S::BLOCK {
-                s.transpose(&from, to, width);
-                for from in &mut from {
-                    *from = from.wrapping_add(S::BLOCK);
-                }
-                s.transpose(&from, to.add(S::BLOCK * width), width);
-                continue;
-            }
-            for (i, from) in from.iter().enumerate().take(S::BLOCK) {
-                for row in 0..rows {
-                    *to.add(row * width + i) = *from.add(row);
-                }
             }
         }
     }

@@ -7,8 +7,6 @@ use loom::cell::UnsafeCell;
 use loom::sync::Arc;
 use loom::thread;
 
-use super::protocol::Offer;
-
 /// A cell for every piece. loom reports two threads in one at the same time, and a leader that reads what a helper has not
 /// visibly written.
 struct Cells(Vec<UnsafeCell<usize>>);
@@ -23,10 +21,16 @@ impl Cells {
     }
 }
 
+/// A slot for the leader and one for each of two helpers.
+const SLOTS: usize = 3;
+
+type Offer = super::protocol::Offer<SLOTS>;
+
 /// Leads a job and checks that each piece ran once, visibly. The cells are gone afterwards: loom reports a late helper.
 fn lead(offer: &Offer, pieces: usize) -> bool {
     let cells = Cells((0..pieces).map(|_| UnsafeCell::new(0)).collect());
-    let led = offer.lead(pieces, &|piece| cells.add(piece), || {});
+    // Two pieces make two slots, three three.
+    let led = offer.lead(pieces, pieces, &|piece| cells.add(piece), || {});
     for (piece, cell) in cells.0.iter().enumerate() {
         // SAFETY: checked by loom, as above.
         let found = cell.with(|cell| unsafe { *cell });
@@ -35,10 +39,11 @@ fn lead(offer: &Offer, pieces: usize) -> bool {
     led
 }
 
-/// Runs `check` in every interleaving with helpers that look `looks` times each. With two threads beside the leader, those
-/// with up to `PREEMPTIONS` switches in the middle of a thread: all of them would take minutes.
+/// Runs `check` with helpers that look `looks` times each: in every interleaving if one looks once, else in those with up to
+/// `PREEMPTIONS` switches in the middle of a thread, for all of them would take minutes.
 fn with_helpers(looks: &'static [usize], check: impl Fn(Arc<Offer>) + Send + Sync + 'static) {
-    explore(if looks.len() > 1 { Some(PREEMPTIONS) } else { None }, looks, check);
+    let all = *looks == [1];
+    explore(if all { None } else { Some(PREEMPTIONS) }, looks, check);
 }
 
 const PREEMPTIONS: usize = 3;
@@ -51,12 +56,13 @@ fn explore(
     let mut model = loom::model::Builder::new();
     model.preemption_bound = preemptions;
     model.check(move || {
-        let offer = Arc::new(Offer::new());
-        let helper = |&looks: &usize| {
+        let (offer, slots) = (Arc::new(Offer::new()), looks.len() + 1);
+        let helper = |(index, &looks): (usize, &usize)| {
             let offer = offer.clone();
-            thread::spawn(move || (0..looks).filter(|_| offer.help()).count())
+            let help = move || offer.help_any(index + 1, slots);
+            thread::spawn(move || (0..looks).filter(|_| help()).count())
         };
-        let helpers: Vec<_> = looks.iter().map(helper).collect();
+        let helpers: Vec<_> = looks.iter().enumerate().map(helper).collect();
         check(offer.clone());
         for helper in helpers {
             helper.join().unwrap();
@@ -96,7 +102,7 @@ fn two_leaders() {
 #[test]
 fn a_call_from_inside_a_piece_does_not_lead() {
     with_helpers(&[1], |offer| {
-        assert!(offer.lead(2, &|_| assert!(!lead(&offer, 2)), || {}));
+        assert!(offer.lead(2, 2, &|_| assert!(!lead(&offer, 2)), || {}));
     });
 }
 
@@ -108,7 +114,7 @@ fn a_panic_comes_out_at_the_leader_and_the_next_job_runs() {
             cells.add(piece);
             std::panic::resume_unwind(Box::new(piece));
         };
-        let outcome = catch_unwind(AssertUnwindSafe(|| offer.lead(2, &body, || {})));
+        let outcome = catch_unwind(AssertUnwindSafe(|| offer.lead(2, 2, &body, || {})));
         assert!(outcome.is_err_and(|payload| payload.is::<usize>()));
         drop(cells);
         assert!(lead(&offer, 2));

@@ -66,3 +66,15 @@ macro_rules! constructor {
     };
 }
 pub(super) use constructor;
+
+/// An array of what a [`constructor!`] makes, in another one.
+macro_rules! array {
+    ($value:expr) => {{
+        #[cfg(not(all(test, loom)))]
+        let array = [const { $value }; _];
+        #[cfg(all(test, loom))]
+        let array = std::array::from_fn(|_| $value);
+        array
+    }};
+}
+pub(super) use array;

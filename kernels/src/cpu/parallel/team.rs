@@ -33,7 +33,7 @@ const SHARE_NS: u64 = 50_000;
 
 /// The team of this process.
 struct Team {
-    offer: Offer,
+    offer: Offer<MAX_THREADS>,
     /// Members parked. Written when one parks or is woken, read by every job: its own line.
     parked: Line<AtomicUsize>,
     /// Members this job may still wake.
@@ -76,8 +76,9 @@ static TEAM: Team = Team {
 /// Runs the pieces on the caller and the members that come. False, and nothing done, if the team is in use.
 #[inline]
 pub(super) fn run(pieces: usize, work_ns: u64, body: &dyn super::Body) -> bool {
-    TEAM.offer.lead(pieces, body, || {
-        if TEAM.grown.load(Relaxed) < threads() {
+    let threads = threads();
+    TEAM.offer.lead(threads, pieces, body, || {
+        if TEAM.grown.load(Relaxed) < threads {
             TEAM.grow();
         }
         // Members that are surplus count as parked too; then this looks more closely than it must.
@@ -112,13 +113,22 @@ impl Team {
             if is_surplus(index) {
                 self.park(index);
                 idle = Idle::new();
-            } else if self.offer.help() {
+            } else if self.help(index, &idle) {
                 idle.restart();
             } else if idle.is_over(&self.offer) {
                 self.park(index);
                 idle = Idle::new();
             }
         }
+    }
+
+    /// Runs a piece, if one is open: of its own, or, having just done one and now and then, of another's.
+    #[inline]
+    fn help(&self, index: usize, idle: &Idle) -> bool {
+        let own = index + 1;
+        // Who is about to publish a job wants the slots' lines for itself: waiting members look at one each.
+        let around = idle.turns.is_multiple_of(8);
+        self.offer.help(own) || (around && self.offer.help_any(own, threads()))
     }
 
     /// Sleeps until woken; not at all if there is work.
@@ -224,6 +234,9 @@ impl Missed {
 struct Idle {
     turns: u32,
     since: Option<Instant>,
+    /// Since when no job has been led, as far as it has looked. Not the same: who ends early and looks between two jobs would park, and be
+    /// late for all of the next.
+    quiet: Option<Instant>,
     /// True if it should let others have the core from the start: woken, it may have taken the leader's (a busy machine does
     /// that); with more threads than cores, it keeps a working member off.
     yields: bool,
@@ -232,27 +245,32 @@ struct Idle {
 impl Idle {
     /// Of a member that has just started or been woken.
     fn new() -> Self {
-        Idle { turns: 0, since: None, yields: true }
+        Idle { turns: 0, since: None, quiet: None, yields: true }
     }
 
     /// After a piece.
     #[inline]
     fn restart(&mut self) {
-        *self = Idle { turns: 0, since: None, yields: threads() > cores() };
+        *self = Idle { turns: 0, since: None, quiet: None, yields: threads() > cores() };
     }
 
     /// One turn of waiting; true if it is time to park. Looks at the clock now and then only.
     #[inline]
-    fn is_over(&mut self, offer: &Offer) -> bool {
+    fn is_over(&mut self, offer: &Offer<MAX_THREADS>) -> bool {
         self.turns += 1;
         if !self.turns.is_multiple_of(32) {
             std::hint::spin_loop();
             return false;
         }
-        let idle = self.since.get_or_insert_with(Instant::now).elapsed();
+        let now = Instant::now();
+        let idle = now - *self.since.get_or_insert(now);
         if self.yields || idle > HOT {
             thread::yield_now();
         }
-        idle > SPIN && (idle > SPIN_LED || threads() > cores() || !offer.is_led())
+        if offer.is_led() && threads() <= cores() {
+            self.quiet = None;
+            return idle > SPIN_LED;
+        }
+        now - *self.quiet.get_or_insert(now) > SPIN
     }
 }
