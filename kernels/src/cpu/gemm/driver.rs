@@ -4,9 +4,9 @@
 //! B is used by one piece alone, which packs it on its own stack just before use (or reads it in
 //! place) and fetches the next one while it multiplies. *Blocked*, for many rows and for a team with
 //! few columns: several row blocks share packed panels of B; a team packs B and A, then multiplies,
-//! a thread alone packs each panel when it multiplies it first. *By columns*, for a team with many columns and some 1000 rows: each
+//! a thread alone packs each panel when it multiplies it first. *By columns*, for a team with many columns and 1000 or 2000 rows: each
 //! piece of columns as a thread alone does it. A is packed unless it lies well.
-//! [Small](super::small) products come by none of this.
+//! [Small](super::small) products come by none of this, nor does a team's where each thread keeps B in its L2: it has [shares](super::shares) of rows.
 
 use std::mem::MaybeUninit;
 use std::ops::Range;
@@ -97,7 +97,7 @@ pub(crate) unsafe fn multiply<T: Float>(d: Dispatch, p: &Product<'_, T>) -> Resu
     let row = p.k.len().clamp(1, KC) * size_of::<T>();
     // Columns of a piece if each thread is to have two.
     let wide = p.n.div_ceil(2 * parallel::threads()).next_multiple_of(blocking.nr);
-    let many = (A_BLOCK / row + 1..=MC_PACKED).contains(&p.m);
+    let many = (A_BLOCK / row + 1..=2 * MC_PACKED).contains(&p.m);
     let by_columns = blocking.by_rows && d.team && many && wide >= WIDE;
     // A team, too, where there are many and nothing of A is to be packed.
     let along_k = p.a.strided().is_some_and(|a| a.k_stride == 1);
