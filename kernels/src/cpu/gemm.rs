@@ -255,7 +255,7 @@ fn batched_on<T: Float>(
         check_operand(&b.moved(bo)?, [k, n])?;
     }
     let c = Shared::new(c);
-    let one = |i: usize| -> Result<()> {
+    let one = |d: Dispatch, i: usize| -> Result<()> {
         let (a, b) = (a.moved(a_offsets[i])?, b.moved(b_offsets[i])?);
         let c = c.as_ptr().wrapping_add(i * size);
         // SAFETY: every operand of the batch and the length of c were checked; the products' places
@@ -264,12 +264,13 @@ fn batched_on<T: Float>(
     };
     // Large products are parallel inside; small ones are a piece each.
     if size.saturating_mul(k) >= LARGE {
-        return (0..batch).try_for_each(one);
+        return (0..batch).try_for_each(|i| one(d, i));
     }
+    let d = if batch > 1 { d.alone() } else { d };
     let failed = Mutex::new(Ok(()));
     let work = (size.saturating_mul(k) as u64).saturating_mul(batch as u64) / 50;
     parallel::run(batch, work, &|i| {
-        if let Err(error) = one(i) {
+        if let Err(error) = one(d, i) {
             *failed.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Err(error);
         }
     });

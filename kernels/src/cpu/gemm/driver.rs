@@ -80,6 +80,22 @@ struct PanelBuffer([MaybeUninit<u8>; KC * 256]);
 /// # Safety
 /// - `a` and `b` must hold `k_total` rows of `m` and `n` columns, the biases `m` and `n` elements.
 pub(crate) unsafe fn multiply<T: Float>(d: Dispatch, p: &Product<'_, T>) -> Result<()> {
+    // SAFETY: by the caller's contract.
+    unsafe { multiply_in(d, p, &mut []) }
+}
+
+/// [`multiply`] with room for packed operands, which is used where it is enough.
+///
+/// # Errors
+/// As there.
+///
+/// # Safety
+/// - As there.
+pub(super) unsafe fn multiply_in<T: Float>(
+    d: Dispatch,
+    p: &Product<'_, T>,
+    room: &mut [T],
+) -> Result<()> {
     if p.m == 0 || p.n == 0 {
         return Ok(());
     }
@@ -137,7 +153,7 @@ pub(crate) unsafe fn multiply<T: Float>(d: Dispatch, p: &Product<'_, T>) -> Resu
     let long = p.blocks().len() >= 4 && p.n.div_ceil(chunk) <= 4 && p.finish.is_nothing();
     match p.m <= one_block {
         true if long && d.team => by_blocks(d, p, &plan),
-        true => streamed(d, p, &plan),
+        true => streamed(d, p, &plan, room),
         false => blocked(d, p, &plan),
     }
 }
@@ -147,11 +163,11 @@ pub(super) fn streamed_alone<T: Float>(d: Dispatch, p: &Product<'_, T>) -> Resul
     let blocking = blocking::<T>(d, tile_kind(p));
     let a = p.a.strided().map(|a| Rows::Strided(a.start, a.column_stride, a.k_stride));
     let chunk = PIECE_COLUMNS.next_multiple_of(blocking.nr);
-    streamed(d, p, &Plan { blocking, a, b: None, sums: None, chunk, apart: false })
+    streamed(d, p, &Plan { blocking, a, b: None, sums: None, chunk, apart: false }, &mut [])
 }
 
 /// The tile that suits a product.
-fn tile_kind<T: Float>(p: &Product<'_, T>) -> TileKind {
+pub(super) fn tile_kind<T: Float>(p: &Product<'_, T>) -> TileKind {
     if p.m <= 2 {
         let lies_well = p.b.strided().or(p.b.panel(0, 0)).is_some_and(|b| b.column_stride == 1);
         return if lies_well { TileKind::Low } else { TileKind::Thin };
@@ -165,7 +181,12 @@ fn tile_kind<T: Float>(p: &Product<'_, T>) -> TileKind {
 
 /// A as it lies, if it is worth reading so: one of its strides is 1, and the panels of B, or its own rows, are few, or it is split
 /// `by_rows`, along k, so that it comes from L2 again and again.
-fn in_place<T: Float>(a: Strided<T>, m: usize, panels: usize, by_rows: bool) -> Option<Rows<T>> {
+pub(super) fn in_place<T: Float>(
+    a: Strided<T>,
+    m: usize,
+    panels: usize,
+    by_rows: bool,
+) -> Option<Rows<T>> {
     let rows = Rows::Strided(a.start, a.column_stride, a.k_stride);
     let few = m == 1
         || (a.k_stride == 1 && (by_rows || panels <= 8 || m <= 6))
@@ -263,7 +284,12 @@ impl<T: Float> Product<'_, T> {
 }
 
 /// One row block: pieces of columns, each with its own loop over k.
-fn streamed<T: Float>(d: Dispatch, p: &Product<'_, T>, plan: &Plan<'_, T>) -> Result<()> {
+fn streamed<T: Float>(
+    d: Dispatch,
+    p: &Product<'_, T>,
+    plan: &Plan<'_, T>,
+    room: &mut [T],
+) -> Result<()> {
     let blocks = p.blocks();
     let pieces = p.n.div_ceil(plan.chunk);
     if plan.a.is_some() {
@@ -274,8 +300,11 @@ fn streamed<T: Float>(d: Dispatch, p: &Product<'_, T>, plan: &Plan<'_, T>) -> Re
         return Ok(());
     }
     let window = (A_WINDOW / (p.m * KC)).clamp(1, blocks.len());
-    let mut buffer = Buffer::new(bytes::<T>(&[p.m, p.depth(), window])?)?;
-    let packed = buffer.as_mut_slice::<T>();
+    let mut buffer = match bytes::<T>(&[p.m, p.depth(), window])? {
+        bytes if bytes > size_of_val(room) => Buffer::new(bytes)?,
+        _ => Buffer::empty(),
+    };
+    let packed = if buffer.is_empty() { room } else { buffer.as_mut_slice::<T>() };
     for start in blocks.clone().step_by(window) {
         let blocks = start..(start + window).min(blocks.end);
         pack_a(d, p, plan, [0, p.m], blocks.clone(), packed);

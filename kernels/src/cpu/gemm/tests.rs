@@ -285,6 +285,22 @@ fn shares_of_rows() {
     }
 }
 
+/// A team's blocks of rows of a matrix that a row is multiplied with: even and not, one chunk of columns and several.
+#[test]
+fn a_row_by_blocks_of_rows() {
+    let threads = crate::cpu::parallel::threads();
+    for [k, n] in [[512 * threads, 200], [700, 2100], [513, 1030 * threads]] {
+        let columns = numbers::<f32>(n, 9);
+        for accumulate in [false, true] {
+            let (bias, activation) = (Bias::Column(&columns), Activation::Relu);
+            let epilogue = Epilogue { accumulate, bias, activation };
+            check_epilogue([1, k, n], [Lies::RowMajor; 2], epilogue);
+        }
+        check::<f32>([n, k, 1], [Lies::ColumnMajor, Lies::Spread]);
+        check::<f64>([1, k, n], [Lies::Backwards, Lies::Repeated]);
+    }
+}
+
 /// Columns enough for two pieces a thread, and rows that make several blocks.
 #[test]
 fn pieces_of_columns() {

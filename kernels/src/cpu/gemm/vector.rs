@@ -37,7 +37,7 @@ const AHEAD: usize = 1024;
 /// The most lanes of a vector.
 const WIDEST: usize = 16;
 
-/// Bytes of a matrix that a team is given in blocks of rows.
+/// Bytes of a matrix from which on a team is given blocks of its rows.
 const BY_BLOCKS: usize = 256 << 10;
 
 /// A row and the matrix that it is multiplied with.
@@ -101,7 +101,10 @@ fn by_blocks<T: Float>(
 ) -> Result<()> {
     let blocks = p.k_total.div_ceil(KC);
     let stride = p.n.next_multiple_of(WIDEST);
-    let wanted = parallel::threads().div_ceil(blocks);
+    let threads = parallel::threads();
+    // Where blocks alone would not go round, or the last one is short, columns are split, too: each thread's chunk in all blocks.
+    let even = p.k_total.is_multiple_of(KC) && blocks.is_multiple_of(threads);
+    let wanted = if even { 1 } else { threads };
     let chunk = p.n.div_ceil(wanted).clamp(COLUMNS / 4, COLUMNS).next_multiple_of(WIDEST);
     let chunks = p.n.div_ceil(chunk);
     let piece =
@@ -109,7 +112,7 @@ fn by_blocks<T: Float>(
     let mut sums = Buffer::new(bytes::<T>(&[blocks, stride])?)?;
     let sums = Shared::new(sums.as_mut_slice::<T>());
     parallel::run(blocks * chunks, work_ns(4, p.n, p.k_total), &|index| {
-        let (block, piece) = (index / chunks, piece(index % chunks));
+        let (block, piece) = (index % blocks, piece(index / blocks));
         let to = sums.as_ptr().wrapping_add(block * stride + piece.columns.start);
         d.call::<T, _>(OfBlock { rows: block * KC..p.k_total.min((block + 1) * KC), piece, to });
     });

@@ -1,4 +1,4 @@
-//! The protocol under loom, which tries every interleaving:
+//! The protocol under loom, which tries every interleaving, or those with few preemptions:
 //! `RUSTFLAGS="--cfg loom" cargo test --release -p ferrotape-kernels --lib parallel::model`
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -28,9 +28,14 @@ type Offer = super::protocol::Offer<SLOTS>;
 
 /// Leads a job and checks that each piece ran once, visibly. The cells are gone afterwards: loom reports a late helper.
 fn lead(offer: &Offer, pieces: usize) -> bool {
-    let cells = Cells((0..pieces).map(|_| UnsafeCell::new(0)).collect());
     // Two pieces make two slots, three three.
-    let led = offer.lead(pieces, pieces, &|piece| cells.add(piece), || {});
+    lead_in(offer, pieces, pieces)
+}
+
+/// [`lead`] with that many slots.
+fn lead_in(offer: &Offer, slots: usize, pieces: usize) -> bool {
+    let cells = Cells((0..pieces).map(|_| UnsafeCell::new(0)).collect());
+    let led = offer.lead(slots, pieces, &|piece| cells.add(piece), || {});
     for (piece, cell) in cells.0.iter().enumerate() {
         // SAFETY: checked by loom, as above.
         let found = cell.with(|cell| unsafe { *cell });
@@ -74,6 +79,15 @@ fn explore(
 #[test]
 fn one_job_one_helper() {
     with_helpers(&[2], |offer| assert!(lead(&offer, 2)));
+}
+
+#[test]
+fn two_pieces_in_a_slot() {
+    with_helpers(&[2], |offer| assert!(lead_in(&offer, 1, 2)));
+    with_helpers(&[1], |offer| {
+        assert!(lead_in(&offer, 1, 2));
+        assert!(lead_in(&offer, 2, 3));
+    });
 }
 
 #[test]

@@ -128,7 +128,7 @@ impl Team {
         let own = index + 1;
         // Who is about to publish a job wants the slots' lines for itself: waiting members look at one each.
         let around = idle.turns.is_multiple_of(8);
-        self.offer.help(own) || (around && self.offer.help_any(own, threads()))
+        self.offer.help(own) || (around && self.offer.help_any(own, self.grown.load(Relaxed)))
     }
 
     /// Sleeps until woken; not at all if there is work.
