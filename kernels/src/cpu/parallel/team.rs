@@ -15,7 +15,7 @@ use super::protocol::Offer;
 use super::sync::Line;
 use super::{MAX_THREADS, cores, threads};
 
-/// How long a member spins after its last piece, and while no job is led, before it parks.
+/// How long a member spins after its last piece, and then while no job is led, before it parks.
 const SPIN: Duration = Duration::from_micros(60);
 
 /// How long it spins while a job is led, some pieces of which others may be at: the next job follows, and to be woken for it costs more.
@@ -127,7 +127,7 @@ impl Team {
     fn help(&self, index: usize, idle: &Idle) -> bool {
         let own = index + 1;
         // Who is about to publish a job wants the slots' lines for itself: waiting members look at one each.
-        let around = idle.turns.is_multiple_of(8);
+        let around = idle.turns.is_multiple_of(64);
         self.offer.help(own) || (around && self.offer.help_any(own, self.grown.load(Relaxed)))
     }
 
@@ -266,6 +266,10 @@ impl Idle {
         let idle = now - *self.since.get_or_insert(now);
         if self.yields || idle > HOT {
             thread::yield_now();
+        }
+        // The leader's line is looked at only then: it is written twice a job.
+        if idle <= SPIN {
+            return false;
         }
         if offer.is_led() && threads() <= cores() {
             self.quiet = None;
