@@ -35,7 +35,9 @@ const STEP: usize = 16;
 
 /// A as it lies and how many shares the product is best computed in, if in any.
 pub(super) fn suits<T: Float>(d: Dispatch, p: &Product<'_, T>) -> Option<(Strided<T>, usize)> {
-    if !d.team || p.blocks().len() > BLOCKS {
+    // What is added to C in several blocks takes room for its sums.
+    let in_parts = p.finish.accumulate && p.k_total > KC;
+    if !d.team || in_parts || p.blocks().len() > BLOCKS {
         return None;
     }
     let threads = parallel::threads().max(2);

@@ -272,7 +272,7 @@ fn epilogues() {
 fn shares_of_rows() {
     let threads = crate::cpu::parallel::threads().max(2);
     for m in [64 * threads, 64 * threads + 5, 256 * threads + 19] {
-        for (k, accumulate) in [(30, false), (300, true)] {
+        for (k, accumulate) in [(30, true), (300, false), (300, true)] {
             let (rows, columns) = (numbers::<f32>(m, 8), numbers::<f32>(70, 9));
             for bias in [Bias::Row(&rows), Bias::Column(&columns)] {
                 let epilogue = Epilogue { accumulate, bias, activation: Activation::Relu };

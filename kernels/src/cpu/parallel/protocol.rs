@@ -1,8 +1,8 @@
 //! The fork-join protocol: one job at a time, its pieces claimed one by one.
 //!
 //! Each thread has a slot, the leader the first one. A job's pieces are dealt out to them in runs, and who has done its own goes on with
-//! the others': a thread gets the same pieces of like jobs, whose data its caches still have, and none waits while there is work. (Beyond its
-//! own cache a line that another core has read comes from that core, slower than from memory.)
+//! the others': a thread gets the same pieces of like jobs, whose data its caches still have, and none waits while there is work. (A line
+//! that another core has read or written comes from that core's cache.)
 //!
 //! A slot is published by setting its `open` to its number of pieces. Whoever lowers `open` by a compare-and-swap owns a piece: the
 //! leader and the helpers alike. So what no helper claimed stays with the leader, which never waits for a helper to wake up,
