@@ -266,6 +266,7 @@ fn batched_on<T: Float>(
     if size.saturating_mul(k) >= LARGE {
         return (0..batch).try_for_each(|i| one(d, i));
     }
+    // A piece has its thread only.
     let d = if batch > 1 { d.alone() } else { d };
     let failed = Mutex::new(Ok(()));
     let work = (size.saturating_mul(k) as u64).saturating_mul(batch as u64) / 50;

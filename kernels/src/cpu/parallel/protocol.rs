@@ -2,7 +2,7 @@
 //!
 //! Each thread has a slot, the leader the first one. A job's pieces are dealt out to them in runs, and who has done its own goes on with
 //! the others': a thread gets the same pieces of like jobs, whose data its caches still have, and none waits while there is work. (A line
-//! that another core has read or written comes from that core's cache.)
+//! that another core has written comes from that core's cache.)
 //!
 //! A slot is published by setting its `open` to its number of pieces. Whoever lowers `open` by a compare-and-swap owns a piece: the
 //! leader and the helpers alike. So what no helper claimed stays with the leader, which never waits for a helper to wake up,
