@@ -23,3 +23,4 @@ pub mod simd;
 pub mod softmax;
 pub mod sort;
 pub mod svd;
+mod zeros;

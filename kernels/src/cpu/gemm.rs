@@ -14,6 +14,7 @@ mod settle;
 mod shares;
 mod sliver;
 mod small;
+mod sparse;
 mod split;
 mod swapped;
 #[cfg(test)]

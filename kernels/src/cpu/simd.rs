@@ -10,6 +10,8 @@ mod avx512;
 mod four;
 mod scalar;
 
+use std::mem::MaybeUninit;
+
 pub use four::Four;
 pub use scalar::Scalar;
 #[cfg(target_arch = "x86_64")]
@@ -174,6 +176,27 @@ pub trait Simd<T>: Copy + Send + Sync + 'static {
     /// # Safety
     /// - `to .. to + n` must be writable and `n <= LANES`.
     unsafe fn store_bytes(self, to: *mut u8, x: Self::V, n: usize);
+    /// Stores the lanes where the mask is true one after the other, and says how many they are; the rest of as much memory as a vector takes
+    /// may be overwritten.
+    ///
+    /// # Safety
+    /// - As [`store`](Self::store).
+    #[inline(always)]
+    unsafe fn store_where(self, to: *mut T, x: Self::V, mask: Self::M) -> usize {
+        let mut lanes = [const { MaybeUninit::<T>::uninit() }; MOST_LANES];
+        let lanes: *mut T = lanes.as_mut_ptr().cast();
+        let (mut bits, mut count) = (self.mask_bits(mask), 0);
+        // SAFETY: no vector has more lanes; no more of them are stored than there are.
+        unsafe {
+            self.store(lanes, x);
+            while bits != 0 {
+                to.add(count).write(lanes.add(bits.trailing_zeros() as usize).read());
+                bits &= bits - 1;
+                count += 1;
+            }
+        }
+        count
+    }
     /// Side of a block that [`transpose`](Self::transpose) takes.
     const BLOCK: usize;
 

@@ -2,7 +2,7 @@
 //!
 //! Forward, some images at a time are convolved and pooled. Backward, a map's gradient is zero but at the winners. A sum that starts at
 //! +0 does not change by `x * 0` as long as x is finite and the sum is not -0, so only winners are multiplied, in the order of places:
-//! the sums are those of the whole map's gradient. Where a sum might become -0 ([`sparse::skips_zeros`]), and for sizes that gain
+//! the sums are those of the whole map's gradient. Where a sum might become -0 ([`crate::cpu::zeros::skips_zeros`]), and for sizes that gain
 //! nothing, that gradient is made and used.
 
 mod forward;

@@ -23,7 +23,7 @@ use super::panels::{PackRows, Packs, Strided};
 use super::settle::Finish;
 use super::sliver::{Rows, Sliver, tile_start};
 use super::split::by_blocks;
-use super::{shares, swapped, vector};
+use super::{shares, sparse, swapped, vector};
 use crate::buffer::Buffer;
 use crate::cpu::parallel::{self, Shared};
 use crate::element::Float;
@@ -101,6 +101,11 @@ pub(super) unsafe fn multiply_in<T: Float>(
     }
     if let Some(operands) = vector::suits(p) {
         return vector::multiply(d, p, operands);
+    }
+    if let Some(operands) = sparse::suits(d, p)
+        && sparse::multiply(d, p, operands)
+    {
+        return Ok(());
     }
     if let Some(shares) = shares::suits(d, p) {
         // SAFETY: handed on.

@@ -1,7 +1,7 @@
 //! The gradient in the input: each winner's gradient times a channel's weights, added where the winner's window lies.
 
 use super::PooledShape;
-use super::sparse::{Grid, not_zero, skips_zeros};
+use super::sparse::{Grid, not_zero};
 use crate::buffer::Buffer;
 use crate::cpu::conv::Conv2dShape;
 use crate::cpu::conv::turn::Turn;
@@ -10,6 +10,7 @@ use crate::cpu::isa::Kernel;
 use crate::cpu::parallel::{self, Shared};
 use crate::cpu::pool::max_pool2d_grad;
 use crate::cpu::simd::Simd;
+use crate::cpu::zeros::skips_zeros;
 use crate::element::Float;
 use crate::error::{Error, Result};
 use crate::strided::checked_len;

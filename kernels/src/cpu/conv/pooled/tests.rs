@@ -1,12 +1,12 @@
 //! Against convolution and pool one by one, bit for bit.
 
-use super::sparse::skips_zeros;
 use super::*;
 use crate::cpu::conv::forward::conv2d_on;
 use crate::cpu::gemm::Activation;
 use crate::cpu::gemm::tests::{available, numbers};
 use crate::cpu::isa::{HasTokens, Tokens};
 use crate::cpu::pool::max_pool2d;
+use crate::cpu::zeros::skips_zeros;
 
 fn conv(batch: usize, [inputs, outputs]: [usize; 2], input: [usize; 2]) -> Conv2dShape {
     Conv2dShape {
@@ -170,17 +170,6 @@ fn numbers_that_make_skipping_wrong() {
         values.weight.iter_mut().for_each(|x| *x *= 1e-30);
         check_values(&few, &values);
     }
-}
-
-#[test]
-fn skips_only_what_changes_nothing() {
-    let d = Dispatch::in_force();
-    let skips = |a: f32, b: f32| skips_zeros(d, &[0.0, a, 1.0], &[b]);
-    assert!(skips(1.0, 1.0) && skips(0.0, -0.0) && skips(2f32.powi(-60), -(2f32.powi(-40))));
-    assert!(!skips(2f32.powi(-60), 2f32.powi(-41)) && !skips(f32::NAN, 1.0));
-    assert!(!skips(1.0, f32::INFINITY) && !skips(f32::from_bits(1), 1.0));
-    assert!(skips_zeros(d, &[2f64.powi(-500); 21], &[2f64.powi(-467)]));
-    assert!(!skips_zeros(d, &[2f64.powi(-500); 21], &[2f64.powi(-468)]));
 }
 
 #[test]

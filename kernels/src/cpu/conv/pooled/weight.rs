@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::PooledShape;
-use super::sparse::{Grid, Interleave, Sources, not_zero, skips_zeros};
+use super::sparse::{Grid, Interleave, Sources, not_zero};
 use crate::buffer::{Buffer, List};
 use crate::cpu::conv::Conv2dShape;
 use crate::cpu::conv::pad::pad;
@@ -13,6 +13,7 @@ use crate::cpu::parallel::{self, Shared};
 use crate::cpu::pool::max_pool2d_grad;
 use crate::cpu::reduce::{ReduceOp, reduce};
 use crate::cpu::simd::Simd;
+use crate::cpu::zeros::skips_zeros;
 use crate::element::Float;
 use crate::error::{Error, Result};
 use crate::strided::{View, checked_len};

@@ -1,0 +1,80 @@
+//! Whether zeros may be left out of sums of products without changing a bit.
+
+use super::gemm::Dispatch;
+use super::isa::Kernel;
+use super::simd::Simd;
+use crate::element::Float;
+
+/// True if no sum of products of these numbers that starts at +0 can be -0, so that adding `a * 0` to it changes nothing: all are
+/// finite, and no product is so small that a sum is rounded to -0.
+pub(super) fn skips_zeros<T: Float>(d: Dispatch, a: &[T], b: &[T]) -> bool {
+    matches!([a, b].map(|x| least(d, x)), [Some(a), Some(b)] if may_be_skipped(a, b))
+}
+
+/// [`skips_zeros`] of numbers of which these are the [least](least).
+///
+/// With `|a| >= 2^i` and `|b| >= 2^j` a product is a multiple of `2^(i + j - 2 * mantissa)`. If that is no less than the smallest
+/// number above 0, a sum of products that is not 0 is no less either, and one that is exactly 0 is +0.
+pub(super) fn may_be_skipped<T: Float>(a: T, b: T) -> bool {
+    let smallest = a.to_f64() * b.to_f64();
+    // 2^(46 - 149), 2^(104 - 1074), and a factor of 2^3: a number is up to twice its power of two, the product is rounded.
+    smallest >= if size_of::<T>() == 4 { 2f64.powi(-100) } else { 2f64.powi(-967) }
+}
+
+/// The smallest magnitude but 0, at most 1; `None` if a number is not finite.
+pub(super) fn least<T: Float>(d: Dispatch, x: &[T]) -> Option<T> {
+    d.call::<T, _>(Smallest(x))
+}
+
+/// [`least`].
+struct Smallest<'a, T>(&'a [T]);
+
+impl<T: Float> Kernel<T> for Smallest<'_, T> {
+    type Output = Option<T>;
+    #[inline(always)]
+    fn run<S: Simd<T>>(self, s: S) -> Option<T> {
+        let (zero, one) = (s.splat(T::ZERO), s.splat(T::ONE));
+        let mut least = [one; 4];
+        // As `AllFinite`.
+        let mut zeros = [zero; 4];
+        for chunk in self.0.chunks(4 * S::LANES) {
+            for (v, (least, zeros)) in least.iter_mut().zip(&mut zeros).enumerate() {
+                let start = (v * S::LANES).min(chunk.len());
+                let n = (chunk.len() - start).min(S::LANES);
+                // SAFETY: elements of the chunk; the lanes beyond them are 0.
+                let x = unsafe {
+                    let from = chunk.as_ptr().add(start);
+                    if n == S::LANES { s.load(from) } else { s.load_first(from, n) }
+                };
+                let size = s.select(s.eq(x, zero), one, s.abs(x));
+                *least = s.min_second(size, *least);
+                *zeros = s.fma(x, zero, *zeros);
+            }
+        }
+        let zeros = s.add(s.add(zeros[0], zeros[1]), s.add(zeros[2], zeros[3]));
+        let least =
+            s.min_second(s.min_second(least[0], least[1]), s.min_second(least[2], least[3]));
+        let mut lanes = [T::ONE; 16];
+        // SAFETY: no vector has more lanes.
+        unsafe { s.store(lanes.as_mut_ptr(), least) };
+        let is_finite = s.mask_bits(s.is_nan(zeros)) == 0;
+        is_finite
+            .then(|| lanes.into_iter().fold(T::ONE, |least, x| if x < least { x } else { least }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn skips_only_what_changes_nothing() {
+        let d = Dispatch::in_force();
+        let skips = |a: f32, b: f32| skips_zeros(d, &[0.0, a, 1.0], &[b]);
+        assert!(skips(1.0, 1.0) && skips(0.0, -0.0) && skips(2f32.powi(-60), -(2f32.powi(-40))));
+        assert!(!skips(2f32.powi(-60), 2f32.powi(-41)) && !skips(f32::NAN, 1.0));
+        assert!(!skips(1.0, f32::INFINITY) && !skips(f32::from_bits(1), 1.0));
+        assert!(skips_zeros(d, &[2f64.powi(-500); 21], &[2f64.powi(-467)]));
+        assert!(!skips_zeros(d, &[2f64.powi(-500); 21], &[2f64.powi(-468)]));
+    }
+}
