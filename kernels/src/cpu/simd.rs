@@ -185,14 +185,14 @@ pub trait Simd<T>: Copy + Send + Sync + 'static {
     unsafe fn store_where(self, to: *mut T, x: Self::V, mask: Self::M) -> usize {
         let mut lanes = [const { MaybeUninit::<T>::uninit() }; MOST_LANES];
         let lanes: *mut T = lanes.as_mut_ptr().cast();
-        let (mut bits, mut count) = (self.mask_bits(mask), 0);
+        let (bits, mut count) = (self.mask_bits(mask), 0);
         // SAFETY: no vector has more lanes; no more of them are stored than there are.
         unsafe {
             self.store(lanes, x);
-            while bits != 0 {
-                to.add(count).write(lanes.add(bits.trailing_zeros() as usize).read());
-                bits &= bits - 1;
-                count += 1;
+            for lane in 0..Self::LANES {
+                // The next one takes its place if it is not to stay.
+                to.add(count).write(lanes.add(lane).read());
+                count += (bits >> lane & 1) as usize;
             }
         }
         count

@@ -3,6 +3,7 @@
 //! The sums are those of the whole product, bit by bit: `s + 0 * b` is `s` where `b` is finite and `s` can't be -0 ([`zeros`]). Each row of
 //! C has other factors, so that B's rows can't be shared by a tile of them: they come from L1 with each multiplication, which takes about as long.
 
+mod factors;
 #[cfg(test)]
 mod tests;
 
@@ -16,10 +17,11 @@ use super::panels::{Packs, Strided};
 use super::sliver::LINE;
 use crate::buffer::Buffer;
 use crate::cpu::isa::Kernel;
-use crate::cpu::parallel;
-use crate::cpu::simd::{MOST_LANES, Simd};
+use crate::cpu::parallel::{self, Shared};
+use crate::cpu::simd::Simd;
 use crate::cpu::zeros;
 use crate::element::Float;
+use factors::{Factors, integer_at};
 
 /// Rows from which on looking at all of B costs little, and steps of k from which on sums are worth storing.
 const FEWEST: usize = 32;
@@ -27,9 +29,21 @@ const FEWEST: usize = 32;
 /// Bytes of a row of C from which on.
 const WIDTH: usize = 1024;
 
-/// Elements of A that are looked at first, and how many of them are to be 0.
+/// Elements of A that are looked at first, and how many of them are to be 0. If none of a few is, the others are not looked at.
 const PROBES: usize = 61;
-const ZEROS: usize = PROBES / 4;
+const ZEROS: usize = 22;
+const FEW: usize = 12;
+
+/// The most parts of k: sums are stored and loaded in between.
+const PARTS: usize = 2;
+
+/// Bytes of the lists, and of a strip's sums if there are parts: both are to stay in L2.
+const LISTS: usize = 768 << 10;
+const SUMS: usize = 512 << 10;
+
+/// Multiply-adds that lists are worth making for; a team computes all of them sooner.
+const LEAST: usize = 1 << 21;
+const LEAST_FOR_A_TEAM: usize = 1 << 22;
 
 /// The most multiplications, as a fraction of all, that take less time than all in tiles.
 const WORTH: [usize; 2] = [5, 8];
@@ -47,7 +61,9 @@ const AT_ONCE: usize = 2;
 pub(super) fn suits<T: Float>(d: Dispatch, p: &Product<'_, T>) -> Option<[Strided<T>; 2]> {
     let whole = p.k == (0..p.k_total) && (FEWEST..=KC).contains(&p.k_total);
     let large = p.m >= FEWEST && p.n.saturating_mul(size_of::<T>()) >= WIDTH;
-    if !whole || !large || !p.finish.is_nothing() || vector_bytes::<T>(d) < 32 {
+    let least = if d.team { LEAST_FOR_A_TEAM } else { LEAST };
+    let few = p.m.saturating_mul(p.n).saturating_mul(p.k_total) < least;
+    if !whole || !large || few || !p.finish.is_nothing() || vector_bytes::<T>(d) < 32 {
         return None;
     }
     let [a, b] = [p.a.strided()?, p.b.strided()?];
@@ -57,17 +73,22 @@ pub(super) fn suits<T: Float>(d: Dispatch, p: &Product<'_, T>) -> Option<[Stride
 
 /// True if elements from all over A are often 0.
 fn probe<T: Float>(a: &Strided<T>, [k, m]: [usize; 2]) -> bool {
-    let zeros = (0..PROBES).filter(|i| {
+    let is_zero = |i: &usize| {
         // SAFETY: an element of A.
         unsafe { *a.at(i * k / PROBES, i * 17 % PROBES * m / PROBES) == T::ZERO }
-    });
-    zeros.count() >= ZEROS
+    };
+    (0..FEW).any(|i| is_zero(&i)) && (0..PROBES).filter(is_zero).count() >= ZEROS
 }
 
 /// Computes it, if that is the faster way and leads to the same bits, and there is room for what is not 0. False: nothing was done.
 pub(super) fn multiply<T: Float>(d: Dispatch, p: &Product<'_, T>, [a, b]: [Strided<T>; 2]) -> bool {
     let (m, k) = (p.m, p.k_total);
     let shape = Shape::new(d, p, &b);
+    let sums = m.saturating_mul(shape.width * size_of::<T>());
+    let lists = m.saturating_mul(2 * shape.parts * shape.room * size_of::<T>());
+    if shape.parts > PARTS || lists > LISTS || (shape.parts > 1 && sums > SUMS) {
+        return false;
+    }
     let (Ok(mut room), Ok(mut numbers)) = (
         bytes::<T>(&[m, k + 2 * shape.parts * shape.room]).and_then(Buffer::new),
         bytes::<u32>(&[m, 2 * shape.parts]).and_then(Buffer::new),
@@ -75,10 +96,7 @@ pub(super) fn multiply<T: Float>(d: Dispatch, p: &Product<'_, T>, [a, b]: [Strid
         return false;
     };
     let (rows, room) = room.as_mut_slice::<T>().split_at_mut(m * k);
-    let turned = Strided { start: a.start, k_stride: a.column_stride, column_stride: a.k_stride };
-    // SAFETY: A as it lies, and room for all of it.
-    unsafe { turned.pack_on(d, 0..m, 0..k, rows.as_mut_ptr(), k) };
-    let factors = Factors::new(d, &shape, rows, room, numbers.as_mut_slice());
+    let factors = Factors::new(d, &shape, a, (&mut *rows, room), numbers.as_mut_slice());
     let worth =
         factors.all().saturating_mul(WORTH[1]) <= m.saturating_mul(k).saturating_mul(WORTH[0]);
     if !worth || !skips_zeros(d, rows, b, [k, p.n]) {
@@ -94,16 +112,25 @@ pub(super) fn multiply<T: Float>(d: Dispatch, p: &Product<'_, T>, [a, b]: [Strid
 
 /// [`zeros::skips_zeros`] for rows of B.
 fn skips_zeros<T: Float>(d: Dispatch, a: &[T], b: Strided<T>, [k, n]: [usize; 2]) -> bool {
-    let least = |rows: usize, len: usize| {
-        (0..rows).try_fold(T::ONE, |least, l| {
-            // SAFETY: a row of B, or all of them where one follows the other.
-            let row = unsafe { std::slice::from_raw_parts(b.at(l, 0), len) };
+    let mut least = [T::ZERO; CHECKS];
+    let each = k.div_ceil(CHECKS);
+    let pieces = k.div_ceil(each);
+    let to = Shared::new(&mut least);
+    parallel::run(pieces, (k * n) as u64 / 16, &|piece| {
+        let least = (piece * each..k.min((piece + 1) * each)).try_fold(T::ONE, |least, l| {
+            // SAFETY: a row of B.
+            let row = unsafe { std::slice::from_raw_parts(b.at(l, 0), n) };
             zeros::least(d, row).map(|x| if x < least { x } else { least })
-        })
-    };
-    let b = if b.k_stride == n as isize { least(1, k * n) } else { least(k, n) };
-    matches!([zeros::least(d, a), b], [Some(a), Some(b)] if zeros::may_be_skipped(a, b))
+        });
+        // SAFETY: each piece has a place of its own; 0 is no number's magnitude but 0's.
+        unsafe { *to.as_ptr().add(piece) = least.unwrap_or(T::ZERO) };
+    });
+    let b = least[..pieces].iter().fold(T::ONE, |least, &x| if x < least { x } else { least });
+    zeros::least(d, a).is_some_and(|a| b > T::ZERO && zeros::may_be_skipped(a, b))
 }
+
+/// Pieces that B's rows are checked in.
+const CHECKS: usize = 16;
 
 /// How the product is cut.
 #[derive(Debug, Clone, Copy)]
@@ -156,136 +183,6 @@ fn lies_in_l1<T: Float>(b: &Strided<T>, rows: usize) -> bool {
         && (0..=(PANEL_PAGES / rows) as isize).contains(&stride)
 }
 
-/// What of A is not 0: for each part of k and row the factors and which rows of B they belong to.
-struct Factors<'a, T> {
-    shape: Shape,
-    values: &'a [T],
-    /// Where B's row starts, in elements: the bits of an integer.
-    places: &'a [T],
-    /// How many a row has, and each share's rows by that, so that the loops of neighbours are equally long: a branch that is foreseen.
-    counts: &'a [u32],
-    order: &'a [u32],
-}
-
-impl<'a, T: Float> Factors<'a, T> {
-    /// Those of `m` rows of A in `k` steps.
-    fn new(
-        d: Dispatch,
-        shape: &Shape,
-        rows: &[T],
-        room: &'a mut [T],
-        numbers: &'a mut [u32],
-    ) -> Self {
-        let Shape { m, parts, .. } = *shape;
-        let (values, places) = room.split_at_mut(m * parts * shape.room);
-        let (counts, order) = numbers.split_at_mut(m * parts);
-        d.call::<T, _>(NotZero { shape, rows, values, places, counts });
-        for part in 0..parts {
-            for share in (0..shape.shares).map(|share| shape.share(share)) {
-                let mut starts = [0; KC + 2];
-                let counts = &counts[part * m..][..m];
-                counts[share.clone()].iter().for_each(|&count| starts[count as usize + 1] += 1);
-                for count in 0..KC {
-                    starts[count + 1] += starts[count];
-                }
-                let order = &mut order[part * m..][share.clone()];
-                for row in share {
-                    let start: &mut usize = &mut starts[counts[row] as usize];
-                    order[*start] = row as u32;
-                    *start += 1;
-                }
-            }
-        }
-        Factors { shape: *shape, values, places, counts, order }
-    }
-
-    /// How many there are.
-    fn all(&self) -> usize {
-        self.counts.iter().map(|&count| count as usize).sum()
-    }
-}
-
-/// Makes the lists of [`Factors`].
-struct NotZero<'a, 'b, T> {
-    shape: &'b Shape,
-    rows: &'b [T],
-    values: &'a mut [T],
-    places: &'a mut [T],
-    counts: &'a mut [u32],
-}
-
-impl<T: Float> Kernel<T> for NotZero<'_, '_, T> {
-    type Output = ();
-    #[inline(always)]
-    fn run<S: Simd<T>>(self, s: S) {
-        let Shape { m, k, parts, depth, room, stride, .. } = *self.shape;
-        let zero = s.splat(T::ZERO);
-        let mut steps = [T::ZERO; KC + MOST_LANES];
-        for (l, step) in steps.iter_mut().enumerate().take(depth) {
-            *step = integer(l * stride);
-        }
-        for part in 0..parts {
-            let (first, end) = (part * depth, k.min((part + 1) * depth));
-            for row in 0..m {
-                let at = (part * m + row) * room;
-                let places = self.places[at..][..room].as_mut_ptr();
-                let values = self.values[at..][..room].as_mut_ptr();
-                let from = self.rows[row * k + first..][..end - first].as_ptr();
-                let mut count = 0;
-                for l in (0..end - first).step_by(S::LANES) {
-                    let len = (end - first - l).min(S::LANES);
-                    // SAFETY: steps of the row, and of the table, which has a vector more; behind the factors so far is room for one.
-                    unsafe {
-                        // The lanes beyond the last step are 0.
-                        let x = s.load_first(from.add(l), len);
-                        let is = s.mask_not(s.eq(x, zero));
-                        s.store_where(places.add(count), s.load(steps.as_ptr().add(l)), is);
-                        count += s.store_where(values.add(count), x, is);
-                    }
-                }
-                self.counts[part * m + row] = count as u32;
-                // SAFETY: there is room for a vector more.
-                for end in count..count.next_multiple_of(AT_ONCE) {
-                    unsafe {
-                        *places.add(end) = integer(0);
-                        *values.add(end) = T::ZERO;
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// An integer in the bits of a number: what moves numbers moves both.
-#[inline(always)]
-fn integer<T: Float>(x: usize) -> T {
-    let mut bits = T::ZERO;
-    let to: *mut T = &raw mut bits;
-    // SAFETY: an integer of the same size, of which every pattern is a number.
-    unsafe {
-        match size_of::<T>() {
-            4 => *to.cast() = x as u32,
-            _ => *to.cast() = x as u64,
-        }
-    }
-    bits
-}
-
-/// The [`integer`] at an address.
-///
-/// # Safety
-/// - There must be one.
-#[inline(always)]
-unsafe fn integer_at<T: Float>(from: *const T) -> usize {
-    // SAFETY: by the caller's contract.
-    unsafe {
-        match size_of::<T>() {
-            4 => *from.cast::<u32>() as usize,
-            _ => *from.cast::<u64>() as usize,
-        }
-    }
-}
-
 /// A panel of B.
 #[repr(align(64))]
 struct Panel([MaybeUninit<u8>; PANEL]);
@@ -302,7 +199,7 @@ struct Strip<'a, T: Float> {
 impl<T: Float> Strip<'_, T> {
     /// A share of its rows, which are nobody else's in any part of k.
     fn compute(&self, share: usize) {
-        let Shape { m, k, width, in_place, parts, depth, .. } = self.factors.shape;
+        let Shape { k, width, in_place, parts, depth, .. } = self.factors.shape;
         let mut panel = Panel([MaybeUninit::uninit(); PANEL]);
         let panel: *mut T = panel.0.as_mut_ptr().cast();
         let columns = width.min(self.p.n - self.from);
@@ -323,7 +220,7 @@ impl<T: Float> Strip<'_, T> {
                     self.b.pack_on(self.d, steps, columns, panel, width);
                 }
             }
-            let rows = &self.factors.order[part * m..][self.factors.shape.share(share)];
+            let rows = self.factors.order(part, share);
             let job = RowsOfC { factors: self.factors, part, rows, b, columns, to, stride };
             self.d.call::<T, _>(job);
         }
@@ -361,13 +258,9 @@ impl<T: Float> RowsOfC<'_, T> {
     /// - `N` must be the vectors of the strip, `to` its first row, which must lie in C like the others, and `b` must hold all steps.
     #[inline(always)]
     unsafe fn compute<S: Simd<T>, const N: usize>(&self, s: S) {
-        let Shape { m, room, .. } = self.factors.shape;
         let whole = self.columns == N * S::LANES;
         for &row in self.rows {
-            let at = self.part * m + row as usize;
-            let count = self.factors.counts[at] as usize;
-            let values = self.factors.values[at * room..][..room].as_ptr();
-            let places = self.factors.places[at * room..][..room].as_ptr();
+            let (values, places, count) = self.factors.of_row(self.part, row as usize);
             let to = self.to.wrapping_add(row as usize * self.stride);
             let mut sums = [s.splat(T::ZERO); N];
             // SAFETY: by the caller's contract; there is room for a multiple of `AT_ONCE` factors.

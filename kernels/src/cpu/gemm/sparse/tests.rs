@@ -1,6 +1,6 @@
 use super::super::tests::{available, numbers};
 use super::super::{Dispatch, Epilogue, Matrix, Output, gemm_on};
-use super::{multiply, suits};
+use super::{LEAST, LEAST_FOR_A_TEAM, multiply, suits};
 use crate::cpu::gemm::Product;
 use crate::cpu::gemm::sparse::Shape;
 use crate::cpu::isa::Isa;
@@ -65,7 +65,8 @@ impl<T: Float> Operands<T> {
                     (a.transposed(), b.strided(), Epilogue::default().finish(false));
                 let p = Product { m, n, k: 0..k, k_total: k, a: &at, b: &b, output, finish };
                 let done = suits(d, &p).is_some_and(|operands| multiply(d, &p, operands));
-                assert_eq!(done, skipped && isa > Isa::Scalar, "{d:?} {:?}", self.sizes);
+                let large = m * n * k >= if team { LEAST_FOR_A_TEAM } else { LEAST };
+                assert_eq!(done, skipped && large && isa > Isa::Scalar, "{d:?} {:?}", self.sizes);
                 let untouched = alone.iter().all(|&x| x == T::ONE);
                 assert!(if done { same_bits(&alone, &want) } else { untouched });
                 ways[usize::from(Shape::new(d, &p, &b).in_place)] = true;
@@ -89,7 +90,7 @@ const HALF: Density = Density(1, 2);
 fn the_bits_of_the_whole_product() {
     for turned in [false, true] {
         for sizes in
-            [[32, 32, 256], [128, 64, 784], [33, 100, 300], [40, 256, 1001], [90, 129, 257]]
+            [[65, 32, 1030], [128, 64, 784], [73, 100, 300], [40, 112, 1001], [90, 97, 530]]
         {
             for density in [HALF, Density(1, 20)] {
                 Operands::<f32>::new(sizes, turned, density).check(true);
@@ -102,7 +103,7 @@ fn the_bits_of_the_whole_product() {
 #[test]
 fn b_where_it_lies_and_packed() {
     assert!(Operands::<f32>::new([64, 64, 784], true, HALF).check(true)[1]);
-    assert!(Operands::<f64>::new([64, 50, 392], true, HALF).check(true)[1]);
+    assert!(Operands::<f64>::new([128, 100, 392], true, HALF).check(true)[1]);
     let mut aside = Operands::<f32>::new([64, 64, 784], true, HALF);
     aside.offset += 1;
     assert!(!aside.check(true)[1]);
@@ -114,22 +115,23 @@ fn too_few_zeros_or_too_small() {
     Operands::<f32>::new([64, 64, 784], false, Density(1, 1)).check(false);
     Operands::<f32>::new([31, 64, 784], true, HALF).check(false);
     Operands::<f32>::new([64, 31, 784], true, HALF).check(false);
-    Operands::<f32>::new([64, 257, 784], true, HALF).check(false);
+    Operands::<f32>::new([64, 260, 784], true, HALF).check(false);
+    Operands::<f32>::new([2100, 64, 448], true, HALF).check(false);
     Operands::<f32>::new([64, 64, 255], true, HALF).check(false);
 }
 
 #[test]
 fn numbers_that_make_skipping_wrong() {
     for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 1e-42] {
-        let mut operands = Operands::new([64, 64, 300], true, HALF);
+        let mut operands = Operands::new([128, 100, 400], true, HALF);
         operands.b[operands.offset + 700] = bad;
         operands.check(false);
-        let mut operands = Operands::new([64, 64, 300], true, HALF);
+        let mut operands = Operands::new([128, 100, 400], true, HALF);
         operands.a[77] = bad;
         operands.check(false);
     }
     // Products that are rounded to -0, whose sums zeros would turn to +0.
-    let mut operands = Operands::<f32>::new([64, 64, 300], true, HALF);
+    let mut operands = Operands::<f32>::new([128, 100, 400], true, HALF);
     operands.a.iter_mut().for_each(|x| *x = x.abs() * 1e-30);
     operands.b.iter_mut().for_each(|x| *x *= -1e-30);
     operands.check(false);
