@@ -149,6 +149,8 @@ pub trait Simd<T>: Copy + Send + Sync + 'static {
     fn first(self, n: usize) -> Self::M;
     /// The lanes' sum by the fixed fold `lane[i] += lane[i + w]`, `w = LANES / 2, ..., 2, 1` (ADR 001, R3).
     fn fold_sum(self, a: Self::V) -> T;
+    /// The largest lane, if none is NaN; of zeros any.
+    fn fold_max(self, a: Self::V) -> T;
     /// The lowest bits moved to the exponent field: `2^n` of `n + bias + 1.5 * 2^MANTISSA`, whose low bits are `n + bias`.
     fn low_bits_to_exponent(self, a: Self::V) -> Self::V;
     /// Four elements of each of [`LANES`](Self::LANES) columns, transposed: lane `i` of vector `j` is `from[i * stride + j]`.

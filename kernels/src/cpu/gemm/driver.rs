@@ -102,11 +102,6 @@ pub(super) unsafe fn multiply_in<T: Float>(
     if let Some(operands) = vector::suits(p) {
         return vector::multiply(d, p, operands);
     }
-    if let Some(operands) = sparse::suits(d, p)
-        && sparse::multiply(d, p, operands)
-    {
-        return Ok(());
-    }
     if let Some(shares) = shares::suits(d, p) {
         // SAFETY: handed on.
         return unsafe { shares::by_rows(d, p, shares) };
@@ -297,6 +292,19 @@ fn streamed<T: Float>(
 ) -> Result<()> {
     let blocks = p.blocks();
     let pieces = p.n.div_ceil(plan.chunk);
+    let window = (A_WINDOW / (p.m * KC)).clamp(1, blocks.len());
+    let packed = if plan.a.is_some() { 0 } else { bytes::<T>(&[p.m, p.depth(), window])? };
+    // For either way to compute it: what is taken does not depend on A's numbers.
+    let sparse = sparse::suits(d, p);
+    let lists = sparse.as_ref().map_or(Ok(0), |sparse| bytes::<T>(&[sparse.room()]))?;
+    let mut buffer = match packed.max(lists) {
+        bytes if bytes > size_of_val(room) => Buffer::new(bytes)?,
+        _ => Buffer::empty(),
+    };
+    let room = if buffer.is_empty() { room } else { buffer.as_mut_slice::<T>() };
+    if sparse.is_some_and(|sparse| sparse.multiply(d, p, room)) {
+        return Ok(());
+    }
     if plan.a.is_some() {
         let work = work_ns(p.m, p.n, p.k.len());
         parallel::run(pieces, work, &|piece| {
@@ -304,12 +312,7 @@ fn streamed<T: Float>(
         });
         return Ok(());
     }
-    let window = (A_WINDOW / (p.m * KC)).clamp(1, blocks.len());
-    let mut buffer = match bytes::<T>(&[p.m, p.depth(), window])? {
-        bytes if bytes > size_of_val(room) => Buffer::new(bytes)?,
-        _ => Buffer::empty(),
-    };
-    let packed = if buffer.is_empty() { room } else { buffer.as_mut_slice::<T>() };
+    let packed = room;
     for start in blocks.clone().step_by(window) {
         let blocks = start..(start + window).min(blocks.end);
         pack_a(d, p, plan, [0, p.m], blocks.clone(), packed);

@@ -10,6 +10,7 @@ use super::blocking::{KC, PACKED_BLOCK, blocking};
 use super::driver::{Product, bytes, in_place, multiply_in, tile_kind, work_ns};
 use super::panels::Strided;
 use super::settle::Finish;
+use super::sparse;
 use crate::buffer::Buffer;
 use crate::cpu::parallel::{self, Shared};
 use crate::element::Float;
@@ -68,8 +69,14 @@ pub(super) unsafe fn by_rows<T: Float>(
     let alone = d.alone();
     let blocking = blocking::<T>(alone, tile_kind(p));
     let packs = in_place(a, p.m / shares, p.n.div_ceil(blocking.nr), blocking.by_rows).is_none();
-    // Room for a row of A, packed.
+    // Room for a row of A, packed, or for what of it is not 0.
     let row = if packs { p.blocks().len() * p.depth() } else { 0 };
+    let sparse = (0..shares).filter_map(|share| {
+        let m = start(p.m, shares, share + 1) - start(p.m, shares, share);
+        let part = Product { m, k: p.k.clone(), a: &a, ..*p };
+        Some(sparse::suits(alone, &part)?.room() / m)
+    });
+    let row = row.max(sparse.max().unwrap_or(0));
     let mut room = Buffer::new(bytes::<T>(&[p.m, row])?)?;
     let (room, failed) = (Shared::new(room.as_mut_slice::<T>()), OnceLock::new());
     parallel::run(shares, work_ns(p.m, p.n, p.k.len()), &|share| {

@@ -12,16 +12,15 @@ use std::ops::Range;
 
 use super::Dispatch;
 use super::blocking::{KC, PANEL_PAGES, vector_bytes};
-use super::driver::{Product, bytes, work_ns};
+use super::driver::{Product, work_ns};
 use super::panels::{Packs, Strided};
 use super::sliver::LINE;
-use crate::buffer::Buffer;
 use crate::cpu::isa::Kernel;
 use crate::cpu::parallel::{self, Shared};
 use crate::cpu::simd::Simd;
 use crate::cpu::zeros;
 use crate::element::Float;
-use factors::{Factors, integer_at};
+use factors::{Factors, integer_at, whole};
 
 /// Rows from which on looking at all of B costs little, and steps of k from which on sums are worth storing.
 const FEWEST: usize = 32;
@@ -57,8 +56,15 @@ const PANEL: usize = 28 << 10;
 /// Factors that are added without a branch; where a list ends 0 is one.
 const AT_ONCE: usize = 2;
 
-/// The operands, if this may be such a product.
-pub(super) fn suits<T: Float>(d: Dispatch, p: &Product<'_, T>) -> Option<[Strided<T>; 2]> {
+/// A product that may be such a one.
+pub(super) struct Candidate<T> {
+    a: Strided<T>,
+    b: Strided<T>,
+    shape: Shape,
+}
+
+/// The product as a candidate, by how it lies and by its sizes alone: so they say what memory is taken, not its numbers.
+pub(super) fn suits<T: Float>(d: Dispatch, p: &Product<'_, T>) -> Option<Candidate<T>> {
     let whole = p.k == (0..p.k_total) && (FEWEST..=KC).contains(&p.k_total);
     let large = p.m >= FEWEST && p.n.saturating_mul(size_of::<T>()) >= WIDTH;
     let least = if d.team { LEAST_FOR_A_TEAM } else { LEAST };
@@ -67,47 +73,50 @@ pub(super) fn suits<T: Float>(d: Dispatch, p: &Product<'_, T>) -> Option<[Stride
         return None;
     }
     let [a, b] = [p.a.strided()?, p.b.strided()?];
-    let lies_well = b.column_stride == 1 && p.output.column(0).1 >= p.n;
-    (lies_well && probe(&a, [p.k_total, p.m])).then_some([a, b])
-}
-
-/// True if elements from all over A are often 0.
-fn probe<T: Float>(a: &Strided<T>, [k, m]: [usize; 2]) -> bool {
-    let is_zero = |i: &usize| {
-        // SAFETY: an element of A.
-        unsafe { *a.at(i * k / PROBES, i * 17 % PROBES * m / PROBES) == T::ZERO }
-    };
-    (0..FEW).any(|i| is_zero(&i)) && (0..PROBES).filter(is_zero).count() >= ZEROS
-}
-
-/// Computes it, if that is the faster way and leads to the same bits, and there is room for what is not 0. False: nothing was done.
-pub(super) fn multiply<T: Float>(d: Dispatch, p: &Product<'_, T>, [a, b]: [Strided<T>; 2]) -> bool {
-    let (m, k) = (p.m, p.k_total);
     let shape = Shape::new(d, p, &b);
-    let sums = m.saturating_mul(shape.width * size_of::<T>());
-    let lists = m.saturating_mul(2 * shape.parts * shape.room * size_of::<T>());
-    if shape.parts > PARTS || lists > LISTS || (shape.parts > 1 && sums > SUMS) {
-        return false;
+    let sums = p.m.saturating_mul(shape.width * size_of::<T>());
+    let lists = p.m.saturating_mul(2 * shape.parts * shape.room * size_of::<T>());
+    let fits = shape.parts <= PARTS && lists <= LISTS && (shape.parts == 1 || sums <= SUMS);
+    let lies_well = b.column_stride == 1 && p.output.column(0).1 >= p.n;
+    (fits && lies_well).then_some(Candidate { a, b, shape })
+}
+
+impl<T: Float> Candidate<T> {
+    /// Elements of the room that it takes: for a copy of A, the lists, and their lengths and order.
+    pub(super) fn room(&self) -> usize {
+        self.shape.m * (self.shape.k + 2 * self.shape.parts * (self.shape.room + 1))
     }
-    let (Ok(mut room), Ok(mut numbers)) = (
-        bytes::<T>(&[m, k + 2 * shape.parts * shape.room]).and_then(Buffer::new),
-        bytes::<u32>(&[m, 2 * shape.parts]).and_then(Buffer::new),
-    ) else {
-        return false;
-    };
-    let (rows, room) = room.as_mut_slice::<T>().split_at_mut(m * k);
-    let factors = Factors::new(d, &shape, a, (&mut *rows, room), numbers.as_mut_slice());
-    let worth =
-        factors.all().saturating_mul(WORTH[1]) <= m.saturating_mul(k).saturating_mul(WORTH[0]);
-    if !worth || !skips_zeros(d, rows, b, [k, p.n]) {
-        return false;
+
+    /// True if elements from all over A are often 0.
+    fn probe(&self) -> bool {
+        let Shape { m, k, .. } = self.shape;
+        let is_zero = |i: &usize| {
+            // SAFETY: an element of A.
+            unsafe { *self.a.at(i * k / PROBES, i * 17 % PROBES * m / PROBES) == T::ZERO }
+        };
+        (0..FEW).any(|i| is_zero(&i)) && (0..PROBES).filter(is_zero).count() >= ZEROS
     }
-    let strips = p.n.div_ceil(shape.width);
-    parallel::run(strips * shape.shares, work_ns(p.m, p.n, k) / 2, &|piece| {
-        let (strip, share) = (piece / shape.shares, piece % shape.shares);
-        Strip { d, p, b, factors: &factors, from: strip * shape.width }.compute(share);
-    });
-    true
+
+    /// Computes it, if that is the faster way and leads to the same bits. False: nothing was done.
+    pub(super) fn multiply(self, d: Dispatch, p: &Product<'_, T>, room: &mut [T]) -> bool {
+        let Candidate { a, b, shape } = &self;
+        let Shape { m, k, .. } = *shape;
+        if room.len() < self.room() || !self.probe() {
+            return false;
+        }
+        let (rows, room) = room.split_at_mut(m * k);
+        let factors = Factors::new(d, shape, *a, &mut *rows, room);
+        let worth = factors.all().saturating_mul(WORTH[1]) <= (m * k).saturating_mul(WORTH[0]);
+        if !worth || !skips_zeros(d, rows, *b, [k, p.n]) {
+            return false;
+        }
+        let strips = p.n.div_ceil(shape.width);
+        parallel::run(strips * shape.shares, work_ns(m, p.n, k) / 2, &|piece| {
+            let (strip, share) = (piece / shape.shares, piece % shape.shares);
+            Strip { d, p, b: *b, factors: &factors, from: strip * shape.width }.compute(share);
+        });
+        true
+    }
 }
 
 /// [`zeros::skips_zeros`] for rows of B.
@@ -231,7 +240,7 @@ impl<T: Float> Strip<'_, T> {
 struct RowsOfC<'a, T> {
     factors: &'a Factors<'a, T>,
     part: usize,
-    rows: &'a [u32],
+    rows: &'a [T],
     b: *const T,
     columns: usize,
     to: *mut T,
@@ -258,16 +267,16 @@ impl<T: Float> RowsOfC<'_, T> {
     /// - `N` must be the vectors of the strip, `to` its first row, which must lie in C like the others, and `b` must hold all steps.
     #[inline(always)]
     unsafe fn compute<S: Simd<T>, const N: usize>(&self, s: S) {
-        let whole = self.columns == N * S::LANES;
-        for &row in self.rows {
-            let (values, places, count) = self.factors.of_row(self.part, row as usize);
-            let to = self.to.wrapping_add(row as usize * self.stride);
+        let uncut = self.columns == N * S::LANES;
+        for row in self.rows.iter().map(whole) {
+            let (values, places, count) = self.factors.of_row(self.part, row);
+            let to = self.to.wrapping_add(row * self.stride);
             let mut sums = [s.splat(T::ZERO); N];
             // SAFETY: by the caller's contract; there is room for a multiple of `AT_ONCE` factors.
             unsafe {
                 if self.part > 0 {
                     for (v, sum) in sums.iter_mut().enumerate() {
-                        *sum = self.load(s, to, v, whole);
+                        *sum = self.load(s, to, v, uncut);
                     }
                 }
                 for first in (0..count).step_by(AT_ONCE) {
@@ -281,7 +290,7 @@ impl<T: Float> RowsOfC<'_, T> {
                     }
                 }
                 for (v, sum) in sums.into_iter().enumerate() {
-                    self.store(s, to, v, sum, whole);
+                    self.store(s, to, v, sum, uncut);
                 }
             }
         }
@@ -292,11 +301,11 @@ impl<T: Float> RowsOfC<'_, T> {
     /// # Safety
     /// - It must be one of C.
     #[inline(always)]
-    unsafe fn load<S: Simd<T>>(&self, s: S, to: *const T, v: usize, whole: bool) -> S::V {
+    unsafe fn load<S: Simd<T>>(&self, s: S, to: *const T, v: usize, uncut: bool) -> S::V {
         let at = v * S::LANES;
         // SAFETY: the columns that there are.
         unsafe {
-            match whole {
+            match uncut {
                 true => s.load(to.add(at)),
                 false if at < self.columns => {
                     s.load_first(to.add(at), (self.columns - at).min(S::LANES))
@@ -311,11 +320,11 @@ impl<T: Float> RowsOfC<'_, T> {
     /// # Safety
     /// - As [`load`](Self::load).
     #[inline(always)]
-    unsafe fn store<S: Simd<T>>(&self, s: S, to: *mut T, v: usize, x: S::V, whole: bool) {
+    unsafe fn store<S: Simd<T>>(&self, s: S, to: *mut T, v: usize, x: S::V, uncut: bool) {
         let at = v * S::LANES;
         // SAFETY: the columns that there are.
         unsafe {
-            if whole {
+            if uncut {
                 s.store(to.add(at), x);
             } else if at < self.columns {
                 s.store_first(to.add(at), x, (self.columns - at).min(S::LANES));

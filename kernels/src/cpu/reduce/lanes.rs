@@ -62,7 +62,7 @@ pub(crate) struct Max;
 pub(crate) struct Min;
 
 macro_rules! picks {
-    ($name:ident, $start:ident, $better:tt, $instruction:ident) => {
+    ($name:ident, $start:ident, $better:tt, $instruction:ident, $negated:literal) => {
         impl<T: Float> Fold<T> for $name {
             const START: T = T::$start;
             const PICKS: bool = true;
@@ -78,23 +78,16 @@ macro_rules! picks {
             }
             #[inline(always)]
             fn horizontal<S: Simd<T>>(simd: S, a: S::V) -> T {
-                let mut lanes = [T::ZERO; LANES];
-                // SAFETY: a vector has at most LANES lanes.
-                unsafe { simd.store(lanes.as_mut_ptr(), a) };
-                let mut width = S::LANES / 2;
-                while width > 0 {
-                    for i in 0..width {
-                        lanes[i] = Self::values(lanes[i], lanes[i + width]);
-                    }
-                    width /= 2;
+                if simd.mask_bits(simd.is_nan(a)) != 0 {
+                    return T::NAN;
                 }
-                lanes[0]
+                if $negated { -simd.fold_max(simd.neg(a)) } else { simd.fold_max(a) }
             }
         }
     };
 }
-picks!(Max, NEG_INFINITY, >, max_second);
-picks!(Min, INFINITY, <, min_second);
+picks!(Max, NEG_INFINITY, >, max_second, false);
+picks!(Min, INFINITY, <, min_second, true);
 
 /// The first `n` elements, the other lanes [`Fold::START`].
 ///

@@ -189,6 +189,15 @@ impl Simd<f32> for Avx2 {
         unsafe { _mm256_loadu_ps(FIRST_F32.as_ptr().add(from).cast()) }
     }
     #[inline(always)]
+    fn fold_max(self, a: __m256) -> f32 {
+        // SAFETY: the token proves AVX2; values only.
+        unsafe {
+            let four = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps::<1>(a));
+            let two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+            _mm_cvtss_f32(_mm_max_ss(two, _mm_shuffle_ps::<1>(two, two)))
+        }
+    }
+    #[inline(always)]
     fn fold_sum(self, a: __m256) -> f32 {
         // SAFETY: the token proves AVX2.
         unsafe { fold_f32(a) }
@@ -328,6 +337,14 @@ impl Simd<f64> for Avx2 {
         let from = 4 - n.min(4);
         // SAFETY: `from <= 4` keeps the mask's window inside its table.
         unsafe { _mm256_loadu_pd(FIRST_F64.as_ptr().add(from).cast()) }
+    }
+    #[inline(always)]
+    fn fold_max(self, a: __m256d) -> f64 {
+        // SAFETY: the token proves AVX2; values only.
+        unsafe {
+            let two = _mm_max_pd(_mm256_castpd256_pd128(a), _mm256_extractf128_pd::<1>(a));
+            _mm_cvtsd_f64(_mm_max_sd(two, _mm_unpackhi_pd(two, two)))
+        }
     }
     #[inline(always)]
     fn fold_sum(self, a: __m256d) -> f64 {

@@ -210,6 +210,11 @@ impl Simd<f32> for Avx512 {
         first_f32(n.min(16))
     }
     #[inline(always)]
+    fn fold_max(self, a: __m512) -> f32 {
+        // SAFETY: the token proves AVX-512 F; values only.
+        unsafe { _mm512_reduce_max_ps(a) }
+    }
+    #[inline(always)]
     fn fold_sum(self, a: __m512) -> f32 {
         // SAFETY: the token proves AVX-512 DQ and AVX2; values only.
         unsafe {
@@ -403,6 +408,11 @@ impl Simd<f64> for Avx512 {
     #[inline(always)]
     fn first(self, n: usize) -> __mmask8 {
         first_f64(n.min(8))
+    }
+    #[inline(always)]
+    fn fold_max(self, a: __m512d) -> f64 {
+        // SAFETY: the token proves AVX-512 F; values only.
+        unsafe { _mm512_reduce_max_pd(a) }
     }
     #[inline(always)]
     fn fold_sum(self, a: __m512d) -> f64 {

@@ -138,6 +138,11 @@ impl<T: Copy, S: Simd<T>> Simd<T> for Four<S> {
         s.fold_sum(s.add(s.add(a[0], a[2]), s.add(a[1], a[3])))
     }
     #[inline(always)]
+    fn fold_max(self, a: Self::V) -> T {
+        let s = self.0;
+        s.fold_max(s.max_second(s.max_second(a[0], a[2]), s.max_second(a[1], a[3])))
+    }
+    #[inline(always)]
     unsafe fn load_columns(self, from: *const T, stride: isize) -> [Self::V; 4] {
         let part = |i: usize| {
             let column = from.wrapping_offset((i * S::LANES) as isize * stride);
@@ -211,6 +216,8 @@ mod tests {
                 lanes = a.iter().zip(b).map(|(a, b)| a + b).collect();
             }
             assert_eq!(four.fold_sum(x).to_bits(), lanes[0].to_bits());
+            let largest = self.0[..n].iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            assert_eq!(four.fold_max(x), largest);
             for (j, column) in columns.into_iter().enumerate() {
                 // SAFETY: 64 elements.
                 unsafe { four.store(out.as_mut_ptr(), column) };

@@ -211,6 +211,10 @@ macro_rules! scalar {
             fn fold_sum(self, a: $t) -> $t {
                 a
             }
+            #[inline(always)]
+            fn fold_max(self, a: $t) -> $t {
+                a
+            }
         }
     };
 }

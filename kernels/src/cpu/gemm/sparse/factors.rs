@@ -17,8 +17,9 @@ pub(super) struct Factors<'a, T> {
     values: &'a [T],
     /// Where B's row starts, in elements: the bits of an integer.
     places: &'a [T],
-    counts: &'a [u32],
-    order: &'a [u32],
+    /// How many a row has, and rows in their order: integers, too.
+    counts: &'a [T],
+    order: &'a [T],
 }
 
 impl<'a, T: Float> Factors<'a, T> {
@@ -27,12 +28,13 @@ impl<'a, T: Float> Factors<'a, T> {
         d: Dispatch,
         shape: &Shape,
         a: Strided<T>,
-        (rows, room): (&mut [T], &'a mut [T]),
-        numbers: &'a mut [u32],
+        rows: &mut [T],
+        room: &'a mut [T],
     ) -> Self {
         let Shape { m, k, parts, .. } = *shape;
-        let (values, places) = room.split_at_mut(m * parts * shape.room);
-        let (counts, order) = numbers.split_at_mut(m * parts);
+        let (values, room) = room.split_at_mut(m * parts * shape.room);
+        let (places, room) = room.split_at_mut(m * parts * shape.room);
+        let (counts, order) = room[..2 * m * parts].split_at_mut(m * parts);
         let a = Strided { start: a.start, k_stride: a.column_stride, column_stride: a.k_stride };
         {
             let copies = Shared::new(rows);
@@ -54,14 +56,14 @@ impl<'a, T: Float> Factors<'a, T> {
             for share in (0..shape.shares).map(|share| shape.share(share)) {
                 let mut starts = [0; KC + 2];
                 let counts = &counts[part * m..][..m];
-                counts[share.clone()].iter().for_each(|&count| starts[count as usize + 1] += 1);
+                counts[share.clone()].iter().for_each(|count| starts[whole(count) + 1] += 1);
                 for count in 0..KC {
                     starts[count + 1] += starts[count];
                 }
                 let order = &mut order[part * m..][share.clone()];
                 for row in share {
-                    let start: &mut usize = &mut starts[counts[row] as usize];
-                    order[*start] = row as u32;
+                    let start: &mut usize = &mut starts[whole(&counts[row])];
+                    order[*start] = integer(row);
                     *start += 1;
                 }
             }
@@ -70,7 +72,7 @@ impl<'a, T: Float> Factors<'a, T> {
     }
 
     /// A share's rows by the number of their factors, so that the loops of neighbours are equally long: a branch that is foreseen.
-    pub(super) fn order(&self, part: usize, share: usize) -> &[u32] {
+    pub(super) fn order(&self, part: usize, share: usize) -> &[T] {
         &self.order[part * self.shape.m..][self.shape.share(share)]
     }
 
@@ -80,12 +82,12 @@ impl<'a, T: Float> Factors<'a, T> {
         let (list, room) = (part * self.shape.m + row, self.shape.room);
         let values = self.values[list * room..][..room].as_ptr();
         let places = self.places[list * room..][..room].as_ptr();
-        (values, places, self.counts[list] as usize)
+        (values, places, whole(&self.counts[list]))
     }
 
     /// How many there are.
     pub(super) fn all(&self) -> usize {
-        self.counts.iter().map(|&count| count as usize).sum()
+        self.counts.iter().map(whole).sum()
     }
 }
 
@@ -99,7 +101,7 @@ struct NotZero<'a, T> {
     copy: &'a [T],
     values: *mut T,
     places: *mut T,
-    counts: *mut u32,
+    counts: *mut T,
 }
 
 impl<T: Float> Kernel<T> for NotZero<'_, T> {
@@ -133,7 +135,7 @@ impl<T: Float> Kernel<T> for NotZero<'_, T> {
                         *places.add(end) = integer(0);
                         *values.add(end) = T::ZERO;
                     }
-                    *self.counts.add(list) = count as u32;
+                    *self.counts.add(list) = integer(count);
                 }
             }
         }
@@ -168,4 +170,11 @@ pub(super) unsafe fn integer_at<T: Float>(from: *const T) -> usize {
             _ => *from.cast::<u64>() as usize,
         }
     }
+}
+
+/// The [`integer`] that a number holds.
+#[inline(always)]
+pub(super) fn whole<T: Float>(x: &T) -> usize {
+    // SAFETY: a number, of whose bits every pattern is an integer.
+    unsafe { integer_at(x) }
 }

@@ -1,6 +1,8 @@
+//! Whether what is skipped changes a bit, and when nothing is.
+
 use super::super::tests::{available, numbers};
 use super::super::{Dispatch, Epilogue, Matrix, Output, gemm_on};
-use super::{LEAST, LEAST_FOR_A_TEAM, multiply, suits};
+use super::{LEAST, LEAST_FOR_A_TEAM, suits};
 use crate::cpu::gemm::Product;
 use crate::cpu::gemm::sparse::Shape;
 use crate::cpu::isa::Isa;
@@ -64,7 +66,10 @@ impl<T: Float> Operands<T> {
                 let (at, b, finish) =
                     (a.transposed(), b.strided(), Epilogue::default().finish(false));
                 let p = Product { m, n, k: 0..k, k_total: k, a: &at, b: &b, output, finish };
-                let done = suits(d, &p).is_some_and(|operands| multiply(d, &p, operands));
+                let done = suits(d, &p).is_some_and(|candidate| {
+                    let mut room = vec![T::NAN; candidate.room()];
+                    candidate.multiply(d, &p, &mut room)
+                });
                 let large = m * n * k >= if team { LEAST_FOR_A_TEAM } else { LEAST };
                 assert_eq!(done, skipped && large && isa > Isa::Scalar, "{d:?} {:?}", self.sizes);
                 let untouched = alone.iter().all(|&x| x == T::ONE);
