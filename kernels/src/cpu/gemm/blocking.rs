@@ -54,7 +54,7 @@ pub(crate) struct Blocking {
     /// Columns of a tile.
     pub(super) nr: usize,
     /// One thread, too, splits rows in blocks of [`MC`]. A tile of 512-bit vectors takes as little time as its part of B takes to come from L2, so that A
-    /// must not come from L3; half that speed leaves time, and fewer, longer runs through B and C are better.
+    /// must not come from L3; with vectors of half that, fewer, longer runs through B and C are better.
     pub(super) by_rows: bool,
 }
 
@@ -172,6 +172,5 @@ pub(super) fn blocking<T: Float>(dispatch: Dispatch, kind: TileKind) -> Blocking
     let vector = vector_bytes::<T>(dispatch);
     let (mr, vectors) = tile_of(vector, kind);
     let lanes = vector / size_of::<T>();
-    let by_rows = vector == 64 && !computes_halves();
-    Blocking { mr, lanes, nr: vectors * lanes, by_rows }
+    Blocking { mr, lanes, nr: vectors * lanes, by_rows: vector == 64 }
 }

@@ -294,7 +294,7 @@ fn streamed<T: Float>(
     let pieces = p.n.div_ceil(plan.chunk);
     let window = (A_WINDOW / (p.m * KC)).clamp(1, blocks.len());
     let packed = if plan.a.is_some() { 0 } else { bytes::<T>(&[p.m, p.depth(), window])? };
-    // For either way to compute it: what is taken does not depend on A's numbers.
+    // For either way to compute it: what is taken does not depend on the operands' numbers.
     let sparse = sparse::suits(d, p);
     let lists = sparse.as_ref().map_or(Ok(0), |sparse| bytes::<T>(&[sparse.room()]))?;
     let mut buffer = match packed.max(lists) {

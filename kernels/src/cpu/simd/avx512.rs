@@ -346,14 +346,6 @@ impl Simd<f64> for Avx512 {
     }
 
     #[inline(always)]
-    unsafe fn store_where(self, to: *mut f64, x: __m512d, mask: __mmask8) -> usize {
-        // In a register: to memory the instruction takes ten times as long on some processors.
-        // SAFETY: the token proves the instructions; the caller guarantees the memory.
-        unsafe { _mm512_storeu_pd(to, _mm512_maskz_compress_pd(mask, x)) };
-        mask.count_ones() as usize
-    }
-
-    #[inline(always)]
     unsafe fn load_columns(self, from: *const f64, stride: isize) -> [__m512d; 4] {
         // SAFETY: the token proves the instructions; the caller guarantees the memory.
         unsafe {

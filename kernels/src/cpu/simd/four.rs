@@ -216,8 +216,8 @@ mod tests {
                 lanes = a.iter().zip(b).map(|(a, b)| a + b).collect();
             }
             assert_eq!(four.fold_sum(x).to_bits(), lanes[0].to_bits());
-            let largest = self.0[..n].iter().copied().fold(f32::NEG_INFINITY, f32::max);
-            assert_eq!(four.fold_max(x), largest);
+            largest_and_some(s, self.0);
+            largest_and_some(four, self.0);
             for (j, column) in columns.into_iter().enumerate() {
                 // SAFETY: 64 elements.
                 unsafe { four.store(out.as_mut_ptr(), column) };
@@ -230,6 +230,28 @@ mod tests {
             // SAFETY: 64 elements.
             unsafe { four.store(out.as_mut_ptr(), four.scale(m, e)) };
             assert_eq!(out[..n], self.0[..n]);
+        }
+    }
+
+    /// The largest lane wherever it is, and the lanes that are larger than one of them.
+    #[inline(always)]
+    fn largest_and_some<T: Float, S: Simd<T>>(s: S, numbers: &[T]) {
+        let mut out = [T::ZERO; 64];
+        for turn in 0..S::LANES {
+            let mut lanes = [T::ZERO; 64];
+            for (i, lane) in lanes.iter_mut().enumerate().take(S::LANES) {
+                *lane = -numbers[(i + turn) % S::LANES];
+            }
+            let larger = |bound: T| lanes[..S::LANES].iter().copied().filter(move |&x| x > bound);
+            // SAFETY: a vector has 64 elements at most.
+            let (x, count) = unsafe {
+                let x = s.load(lanes.as_ptr());
+                let mask = s.lt(s.splat(lanes[0]), x);
+                (x, s.store_where(out.as_mut_ptr(), x, mask))
+            };
+            assert!(out[..count].iter().copied().eq(larger(lanes[0])));
+            assert_eq!(larger(s.fold_max(x)).count(), 0);
+            assert!(lanes[..S::LANES].contains(&s.fold_max(x)));
         }
     }
 
