@@ -54,12 +54,10 @@ impl<T: Float> Kernel<T> for Smallest<'_, T> {
         let zeros = s.add(s.add(zeros[0], zeros[1]), s.add(zeros[2], zeros[3]));
         let least =
             s.min_second(s.min_second(least[0], least[1]), s.min_second(least[2], least[3]));
-        let mut lanes = [T::ONE; 16];
-        // SAFETY: no vector has more lanes.
-        unsafe { s.store(lanes.as_mut_ptr(), least) };
-        let is_finite = s.mask_bits(s.is_nan(zeros)) == 0;
-        is_finite
-            .then(|| lanes.into_iter().fold(T::ONE, |least, x| if x < least { x } else { least }))
+        if s.mask_bits(s.is_nan(zeros)) != 0 {
+            return None;
+        }
+        Some(-s.fold_max(s.neg(least)))
     }
 }
 

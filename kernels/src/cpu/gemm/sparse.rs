@@ -20,7 +20,7 @@ use crate::cpu::parallel::{self, Shared};
 use crate::cpu::simd::Simd;
 use crate::cpu::zeros;
 use crate::element::Float;
-use factors::{Factors, integer_at, whole};
+use factors::{Factors, integer_at, integer_in};
 
 /// Rows from which on looking at all of B costs little, and steps of k from which on sums are worth storing.
 const FEWEST: usize = 32;
@@ -172,7 +172,7 @@ impl Shape {
         let depth = k.div_ceil(parts);
         let in_place = p.n.is_multiple_of(width) && lies_in_l1(b, depth);
         let stride = if in_place { b.k_stride.unsigned_abs() } else { width };
-        let room = depth + lanes.max(AT_ONCE);
+        let room = depth + lanes;
         let shares = if d.team { 2 } else { 1 };
         Shape { m, k, vectors, width, stride, in_place, parts, depth, room, shares }
     }
@@ -263,12 +263,14 @@ impl<T: Float> Kernel<T> for RowsOfC<'_, T> {
 }
 
 impl<T: Float> RowsOfC<'_, T> {
+    /// Computes them.
+    ///
     /// # Safety
     /// - `N` must be the vectors of the strip, `to` its first row, which must lie in C like the others, and `b` must hold all steps.
     #[inline(always)]
     unsafe fn compute<S: Simd<T>, const N: usize>(&self, s: S) {
         let uncut = self.columns == N * S::LANES;
-        for row in self.rows.iter().map(whole) {
+        for row in self.rows.iter().map(integer_in) {
             let (values, places, count) = self.factors.of_row(self.part, row);
             let to = self.to.wrapping_add(row * self.stride);
             let mut sums = [s.splat(T::ZERO); N];

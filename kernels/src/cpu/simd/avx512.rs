@@ -133,7 +133,6 @@ impl Simd<f32> for Avx512 {
 
     #[inline(always)]
     unsafe fn store_where(self, to: *mut f32, x: __m512, mask: __mmask16) -> usize {
-        // In a register: to memory the instruction takes ten times as long on some processors.
         // SAFETY: the token proves the instructions; the caller guarantees the memory.
         unsafe { _mm512_storeu_ps(to, _mm512_maskz_compress_ps(mask, x)) };
         mask.count_ones() as usize

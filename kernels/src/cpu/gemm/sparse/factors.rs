@@ -56,13 +56,13 @@ impl<'a, T: Float> Factors<'a, T> {
             for share in (0..shape.shares).map(|share| shape.share(share)) {
                 let mut starts = [0; KC + 2];
                 let counts = &counts[part * m..][..m];
-                counts[share.clone()].iter().for_each(|count| starts[whole(count) + 1] += 1);
+                counts[share.clone()].iter().for_each(|count| starts[integer_in(count) + 1] += 1);
                 for count in 0..KC {
                     starts[count + 1] += starts[count];
                 }
                 let order = &mut order[part * m..][share.clone()];
                 for row in share {
-                    let start: &mut usize = &mut starts[whole(&counts[row])];
+                    let start: &mut usize = &mut starts[integer_in(&counts[row])];
                     order[*start] = integer(row);
                     *start += 1;
                 }
@@ -82,12 +82,12 @@ impl<'a, T: Float> Factors<'a, T> {
         let (list, room) = (part * self.shape.m + row, self.shape.room);
         let values = self.values[list * room..][..room].as_ptr();
         let places = self.places[list * room..][..room].as_ptr();
-        (values, places, whole(&self.counts[list]))
+        (values, places, integer_in(&self.counts[list]))
     }
 
     /// How many there are.
     pub(super) fn all(&self) -> usize {
-        self.counts.iter().map(whole).sum()
+        self.counts.iter().map(integer_in).sum()
     }
 }
 
@@ -174,7 +174,7 @@ pub(super) unsafe fn integer_at<T: Float>(from: *const T) -> usize {
 
 /// The [`integer`] that a number holds.
 #[inline(always)]
-pub(super) fn whole<T: Float>(x: &T) -> usize {
+pub(super) fn integer_in<T: Float>(x: &T) -> usize {
     // SAFETY: a number, of whose bits every pattern is an integer.
     unsafe { integer_at(x) }
 }
