@@ -273,6 +273,8 @@ pub trait Float:
     fn is_nan(self) -> bool;
     /// True for neither NaN nor infinity.
     fn is_finite(self) -> bool;
+    /// The smallest magnitude but 0, at most 1; `None` if a number is not finite.
+    fn least_magnitude(numbers: &[Self]) -> Option<Self>;
     /// Runs `kernel` with the token of the ISA in force: the one way from a plain function into vector code.
     fn dispatch<K: Kernel<Self>>(kernel: K) -> K::Output;
     /// The same under an ISA that is known to be there.
@@ -282,7 +284,7 @@ pub trait Float:
 }
 
 macro_rules! float {
-    ($($t:ident),*) => {$(
+    ($($t:ident $unsigned:ident $signed:ident),*) => {$(
         impl Float for $t {
             const ZERO: Self = 0.0;
             const ONE: Self = 1.0;
@@ -297,6 +299,17 @@ macro_rules! float {
             fn is_nan(self) -> bool { $t::is_nan(self) }
             #[inline(always)]
             fn is_finite(self) -> bool { $t::is_finite(self) }
+            #[inline(always)]
+            fn least_magnitude(numbers: &[Self]) -> Option<Self> {
+                // Of their bits less one: 0's are then the most as unsigned numbers, and the least as signed ones.
+                let (mut least, mut most) = (Self::ONE.to_bits() - 1, -1);
+                for x in numbers {
+                    let bits = x.abs().to_bits().wrapping_sub(1);
+                    least = least.min(bits);
+                    most = most.max(bits as $signed);
+                }
+                (most < $t::INFINITY.to_bits() as $signed - 1).then(|| $t::from_bits(least + 1))
+            }
             #[inline]
             fn dispatch<K: Kernel<Self>>(kernel: K) -> K::Output { crate::cpu::isa::dispatch(kernel) }
             #[inline]
@@ -310,4 +323,4 @@ macro_rules! float {
         }
     )*};
 }
-float!(f32, f64);
+float!(f32 u32 i32, f64 u64 i64);

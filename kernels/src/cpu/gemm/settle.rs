@@ -70,14 +70,26 @@ pub(super) unsafe fn settle<T: Float, S: Simd<T>>(s: S, job: &Settle<'_, T>) {
     let ([row, rows], [column, columns]) = (job.rows, job.columns);
     let mut done = 0;
     while done < columns {
-        let contiguous = job.to.column(column + done).1;
-        let len = contiguous.min(columns - done);
+        // Where a column lies takes a division: once for all vectors of a group.
+        let (to, contiguous) = job.to.column(column + done);
+        let earlier = job.earlier.map(|sums| (sums.column(column + done), sums.row_stride));
+        let len = contiguous.min(earlier.map_or(columns, |((_, len), _)| len)).min(columns - done);
         for i in 0..rows {
-            for v in (0..len).step_by(S::LANES) {
-                // SAFETY: a part of one row of one group, by the caller's contract.
-                unsafe {
-                    let from = job.from.add(i * job.from_stride + done + v);
-                    settle_vector(s, job, row + i, column + done + v, from, len - v);
+            let run = Run {
+                row: row + i,
+                column: column + done,
+                from: job.from.wrapping_add(i * job.from_stride + done),
+                earlier: earlier.map(|((at, _), stride)| at.wrapping_add((row + i) * stride)),
+                to: to.wrapping_add((row + i) * job.to.row_stride),
+            };
+            let whole = len - len % S::LANES;
+            // SAFETY: parts of one row of one group, by the caller's contract.
+            unsafe {
+                for v in (0..whole).step_by(S::LANES) {
+                    run.settle(s, &job.finish, v, S::LANES);
+                }
+                if whole < len {
+                    run.settle(s, &job.finish, whole, len - whole);
                 }
             }
         }
@@ -85,42 +97,46 @@ pub(super) unsafe fn settle<T: Float, S: Simd<T>>(s: S, job: &Settle<'_, T>) {
     }
 }
 
-/// One vector of [`settle`], cut to `len` elements.
-///
-/// # Safety
-/// - As [`settle`].
-#[inline(always)]
-unsafe fn settle_vector<T: Float, S: Simd<T>>(
-    s: S,
-    job: &Settle<'_, T>,
+/// The part of a row of C in one group, from this column on.
+struct Run<T> {
     row: usize,
     column: usize,
     from: *const T,
-    len: usize,
-) {
-    // SAFETY: handed on.
-    unsafe {
-        let mut x = load(s, from, len);
-        if let Some(earlier) = job.earlier {
-            x = s.add(load(s, earlier.at(row, column), len), x);
+    earlier: Option<*mut T>,
+    to: *mut T,
+}
+
+impl<T: Float> Run<T> {
+    /// The vector that starts `v` columns from there, cut to `len` elements.
+    ///
+    /// # Safety
+    /// - As [`settle`].
+    #[inline(always)]
+    unsafe fn settle<S: Simd<T>>(&self, s: S, finish: &Option<Finish<T>>, v: usize, len: usize) {
+        // SAFETY: by the caller's contract.
+        unsafe {
+            let mut x = load(s, self.from.add(v), len);
+            if let Some(earlier) = self.earlier {
+                x = s.add(load(s, earlier.add(v), len), x);
+            }
+            let to = self.to.add(v);
+            if let Some(finish) = finish {
+                if finish.accumulate {
+                    x = s.add(load(s, to, len), x);
+                }
+                if !finish.row_bias.is_null() {
+                    x = s.add(x, s.splat(*finish.row_bias.add(self.row)));
+                }
+                if !finish.column_bias.is_null() {
+                    x = s.add(x, load(s, finish.column_bias.add(self.column + v), len));
+                }
+                if finish.relu {
+                    // The second operand is kept if it is NaN.
+                    x = s.max_second(s.splat(T::ZERO), x);
+                }
+            }
+            if len >= S::LANES { s.store(to, x) } else { s.store_first(to, x, len) }
         }
-        let to = job.to.at(row, column);
-        if let Some(finish) = job.finish {
-            if finish.accumulate {
-                x = s.add(load(s, to, len), x);
-            }
-            if !finish.row_bias.is_null() {
-                x = s.add(x, s.splat(*finish.row_bias.add(row)));
-            }
-            if !finish.column_bias.is_null() {
-                x = s.add(x, load(s, finish.column_bias.add(column), len));
-            }
-            if finish.relu {
-                // The second operand is kept if it is NaN.
-                x = s.max_second(s.splat(T::ZERO), x);
-            }
-        }
-        if len >= S::LANES { s.store(to, x) } else { s.store_first(to, x, len) }
     }
 }
 

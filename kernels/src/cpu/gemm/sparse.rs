@@ -126,9 +126,12 @@ fn skips_zeros<T: Float>(d: Dispatch, a: &[T], b: Strided<T>, [k, n]: [usize; 2]
     let pieces = k.div_ceil(each);
     let to = Shared::new(&mut least);
     parallel::run(pieces, (k * n) as u64 / 16, &|piece| {
-        let least = (piece * each..k.min((piece + 1) * each)).try_fold(T::ONE, |least, l| {
-            // SAFETY: a row of B.
-            let row = unsafe { std::slice::from_raw_parts(b.at(l, 0), n) };
+        let rows = piece * each..k.min((piece + 1) * each);
+        // In one go if nothing lies between them.
+        let at_once = if b.k_stride == n as isize { rows.len() } else { 1 };
+        let least = rows.clone().step_by(at_once).try_fold(T::ONE, |least, l| {
+            // SAFETY: rows of B.
+            let row = unsafe { std::slice::from_raw_parts(b.at(l, 0), at_once * n) };
             zeros::least(d, row).map(|x| if x < least { x } else { least })
         });
         // SAFETY: each piece has a place of its own; 0 is no number's magnitude but 0's.

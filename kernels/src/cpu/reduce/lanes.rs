@@ -174,14 +174,30 @@ pub(crate) unsafe fn chunk<T: Float, S: Simd<T>, F: Fold<T>>(
 ) -> T {
     let mut lanes = start::<T, S, F>(simd);
     // SAFETY: the caller's guarantee.
-    unsafe { accumulate::<T, S, F>(simd, &mut lanes, from, n) };
-    let picked = fold::<T, S, F>(simd, &mut lanes);
-    // Lanes meet out of order: of zeros with different signs the first must be looked up.
-    if F::PICKS && picked == T::ZERO {
-        // SAFETY: the caller's guarantee.
-        return first_zero(unsafe { std::slice::from_raw_parts(from, n) }).unwrap_or(picked);
+    unsafe {
+        accumulate::<T, S, F>(simd, &mut lanes, from, n);
+        settled::<T, F>(fold::<T, S, F>(simd, &mut lanes), std::slice::from_raw_parts(from, n))
     }
-    picked
+}
+
+/// A row of at most a vector: the others of the 64 lanes are those of nothing, and fold away.
+///
+/// # Safety
+/// - `row.len() <= S::LANES`.
+#[inline(always)]
+pub(crate) unsafe fn short<T: Float, S: Simd<T>, F: Fold<T>>(simd: S, row: &[T]) -> T {
+    // SAFETY: the row, by the caller's contract.
+    let x = unsafe { load_part::<T, S, F>(simd, row.as_ptr(), row.len()) };
+    settled::<T, F>(F::horizontal(simd, x), row)
+}
+
+/// What was picked from a row. Lanes meet out of order: of zeros with different signs the first must be looked up.
+#[inline(always)]
+fn settled<T: Float, F: Fold<T>>(picked: T, row: &[T]) -> T {
+    match F::PICKS && picked == T::ZERO {
+        true => first_zero(row).unwrap_or(picked),
+        false => picked,
+    }
 }
 
 /// The first zero, sign and all.

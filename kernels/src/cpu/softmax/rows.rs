@@ -1,7 +1,7 @@
 //! Softmax over contiguous rows, and cross entropy.
 
 use super::exponential::{exp, log};
-use super::quotient::divide_all;
+use super::quotient::{Divisor, divide_all};
 use crate::cpu::gemm::microkernel::fetch;
 use crate::cpu::isa::Kernel;
 use crate::cpu::reduce::lanes::{self, CHUNK, LANES, Max, PairTree, Sum, Values, next_row};
@@ -35,6 +35,9 @@ impl<T: Float> Kernel<T> for Rows<'_, T> {
     #[inline(always)]
     fn run<S: Simd<T>>(self, simd: S) {
         let size = self.size;
+        if const { S::LANES > 1 } && size <= S::LANES {
+            return self.short(simd);
+        }
         let mut nowhere = [T::ZERO; LANES];
         for (i, x) in self.x.chunks_exact(size).enumerate() {
             let (out, to, mask) = match self.form {
@@ -64,6 +67,46 @@ impl<T: Float> Kernel<T> for Rows<'_, T> {
                     out[target] = hit;
                 }
             }
+        }
+    }
+}
+
+impl<T: Float> Rows<'_, T> {
+    /// Rows that fit a vector: each stays in one, and the next ones begin before it is done. Of 64 lanes the other 48 or more are 0, so the
+    /// fold is that of one vector.
+    #[inline(always)]
+    fn short<S: Simd<T>>(self, simd: S) {
+        let Rows { form, size, x, out } = self;
+        let there = simd.first(size);
+        let zero = simd.splat(T::ZERO);
+        for (i, row) in x.chunks_exact(size).enumerate() {
+            // SAFETY: the row.
+            let (x, m) = unsafe {
+                let x = simd.load_first(row.as_ptr(), size);
+                (x, lanes::short::<T, S, Max>(simd, row))
+            };
+            let below = simd.sub(x, simd.splat(m));
+            let e = simd.select(there, exp(simd, below), zero);
+            let s = simd.fold_sum(e);
+            let y = match form {
+                Form::Softmax => Divisor::new(simd, simd.splat(s)).divide(simd, [e])[0],
+                Form::Log => simd.sub(below, simd.splat(log(s))),
+                Form::Loss { targets } => {
+                    out[i] = log(s) - (row[targets[i] as usize] - m);
+                    continue;
+                }
+                Form::Gradient { targets, weight } => {
+                    let weight = if weight.len() == 1 { weight[0] } else { weight[i] };
+                    let [q] = Divisor::new(simd, simd.splat(s)).divide(simd, [e]);
+                    let target = targets[i] as usize;
+                    let before = simd.mask_not(simd.first(target));
+                    let hit = simd.mask_and(before, simd.first(target + 1));
+                    let less = simd.sub(q, simd.splat(T::ONE));
+                    simd.mul(simd.select(hit, less, q), simd.splat(weight))
+                }
+            };
+            // SAFETY: row `i`.
+            unsafe { simd.store_first(out[i * size..][..size].as_mut_ptr(), y, size) };
         }
     }
 }
