@@ -79,7 +79,7 @@ pub(super) fn at_once<T: Float>(
     if width.columns < n {
         return false;
     }
-    let t = Tile {
+    let mut t = Tile {
         k,
         a: a.start(),
         row_stride: a.row_stride,
@@ -94,12 +94,12 @@ pub(super) fn at_once<T: Float>(
         pack: std::ptr::null_mut(),
         asks: &Asks::NONE,
     };
-    let height = height(m, highest(width.lanes * size_of::<T>(), width.vectors));
+    let highest = highest(width.lanes * size_of::<T>(), width.vectors);
     // SAFETY: the operands and c hold the product, as was just checked; there is a tile of every height up to the highest.
     unsafe {
-        match m <= height {
+        match m <= highest {
             true => one(width.d, m, width.vectors, &t),
-            false => tiles(width.d, [m, height, width.vectors], t),
+            false => tiles(width.d, [m, highest, width.vectors], &mut t),
         }
     }
     true
@@ -171,12 +171,6 @@ fn highest(vector_bytes: usize, vectors: usize) -> usize {
     }
 }
 
-/// The height of tiles as even as can be.
-#[inline(always)]
-fn height(m: usize, highest: usize) -> usize {
-    if m <= highest { m } else { m.div_ceil(m.div_ceil(highest)) }
-}
-
 /// A tile, without a loop around it: many products are one.
 ///
 /// # Safety
@@ -187,21 +181,19 @@ unsafe fn one<T: Float>(d: Dispatch, rows: usize, vectors: usize, t: &Tile<'_, T
     unsafe { tile(d, rows, vectors, t) }
 }
 
-/// Tiles below one another, the first of which is given.
+/// Tiles below one another, as even as can be, the first of which is given. By reference: a copy of it would be read in pieces larger than
+/// those just written, which waits until all stores before them are done, those of the product before, too.
 ///
 /// # Safety
 /// - All of them must be such as [`tile`] takes.
 #[inline(never)]
-unsafe fn tiles<T: Float>(d: Dispatch, [m, height, vectors]: [usize; 3], mut t: Tile<'_, T>) {
-    let mut left = m;
-    loop {
-        let rows = height.min(left);
+unsafe fn tiles<T: Float>(d: Dispatch, [m, highest, vectors]: [usize; 3], t: &mut Tile<'_, T>) {
+    let count = m.div_ceil(highest);
+    let (height, higher) = (m / count, m % count);
+    for index in 0..count {
+        let rows = height + usize::from(index < higher);
         // SAFETY: by the caller's contract.
-        unsafe { tile(d, rows, vectors, &t) };
-        left -= rows;
-        if left == 0 {
-            return;
-        }
+        unsafe { tile(d, rows, vectors, t) };
         t.a = t.a.wrapping_offset((rows as isize).wrapping_mul(t.row_stride));
         t.to = t.to.wrapping_add(rows * t.to_stride);
     }
@@ -265,9 +257,9 @@ impl<T: Float> Small<'_, T> {
     unsafe fn panel(&self, width: &Width, j: usize, b: *const T, b_stride: isize) {
         let (m, k) = (self.m, self.k);
         let Width { d, lanes, vectors, columns } = *width;
-        let height = height(m, highest(lanes * size_of::<T>(), vectors));
+        let highest = highest(lanes * size_of::<T>(), vectors);
         let a = self.a.start();
-        let t = Tile {
+        let mut t = Tile {
             k,
             a,
             row_stride: self.a.row_stride,
@@ -285,7 +277,7 @@ impl<T: Float> Small<'_, T> {
         };
         // SAFETY: by the caller's contract; there is a tile of every height up to the highest.
         unsafe {
-            tiles(d, [m, height, vectors], t);
+            tiles(d, [m, highest, vectors], &mut t);
             if let Some(finish) = &self.finish {
                 self.settle(d, *finish, [j, columns]);
             }
