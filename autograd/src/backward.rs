@@ -66,8 +66,9 @@ impl Tape {
             }
         }
         // Popping drops each node, and the tensors it kept, as soon as it is done: no recursion, no peak.
-        while let Some(node) = record.nodes.pop() {
-            table.pass(&node, &record)?;
+        while let Some(node) = record.nodes.as_slice().last() {
+            table.pass(node, &record)?;
+            record.nodes.pop();
         }
         let found = wanted.iter().map(|&variable| table.get(variable)).collect();
         record.recycle(table.0);
@@ -94,7 +95,7 @@ impl Table {
             let entry = &mut entries[variable as usize];
             (entry.needed, entry.wanted) = (true, true);
         }
-        for node in &record.nodes {
+        for node in record.nodes.as_slice() {
             let leads =
                 record.inputs(node).iter().any(|&v| v != CONSTANT && entries[v as usize].needed);
             if leads {

@@ -1,35 +1,25 @@
 //! The tape: what was computed from the tensors it watches, in order.
 
+mod nodes;
+
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::rc::Rc;
 
 use ferrotape_tensor::{
-    Error, ErrorKind, Meta, Observer, Op, Result, Tag, TapeSlot, Tensor, TensorId, observe,
+    Dims, Error, ErrorKind, Meta, Observer, Op, Result, Tag, TapeSlot, Tensor, TensorId, observe,
 };
-use smallvec::SmallVec;
 
 use crate::backward::Entry;
 use crate::rules::{self, Derivative, Slot};
+pub(crate) use nodes::{Node, Nodes};
 
 /// A place in the gradient table: a watched tensor, or an output of a recorded operation.
 pub(crate) type Variable = u32;
 
 /// The variable of an input that is not on the tape.
 pub(crate) const CONSTANT: Variable = u32::MAX;
-
-/// One recorded operation.
-#[derive(Debug)]
-pub(crate) struct Node {
-    pub(crate) op: Op,
-    /// Where its inputs begin among those of all nodes, and how many they are.
-    first_input: usize,
-    input_count: usize,
-    pub(crate) kept: SmallVec<[(Slot, Tensor); 3]>,
-    pub(crate) first_output: Variable,
-    pub(crate) outputs: usize,
-}
 
 /// Hashes a tensor id by one multiplication: ids are unique numbers already.
 #[derive(Default)]
@@ -53,7 +43,7 @@ pub(crate) type IdMap<V> = HashMap<TensorId, V, BuildHasherDefault<IdHasher>>;
 #[derive(Default)]
 pub(crate) struct Record {
     pub(crate) variables: IdMap<Variable>,
-    pub(crate) nodes: Vec<Node>,
+    pub(crate) nodes: Nodes,
     /// The inputs of all nodes, one node's after another's: nodes are moved, and these are many bytes.
     inputs: Vec<Variable>,
     metas: Vec<Meta>,
@@ -168,6 +158,17 @@ impl Drop for Recorder {
     }
 }
 
+/// Adds the shape and type of an input. The list of sizes is filled where it stays: a whole one would be moved there by loads wider than what
+/// has just been stored, and each would wait for the stores.
+#[inline(always)]
+fn remember(metas: &mut Vec<Meta>, input: &Tensor) {
+    let (dtype, device) = (input.dtype(), input.device());
+    metas.push(Meta { shape: Dims::new(), dtype, device });
+    if let Some(meta) = metas.last_mut() {
+        input.shape().iter().for_each(|&size| meta.shape.push(size));
+    }
+}
+
 /// A record with room for more than this is not kept; nor are lists of inputs with room for four times as many.
 const KEPT_NODES: usize = 1 << 12;
 
@@ -225,21 +226,29 @@ impl Record {
             self.inputs.truncate(first_input);
             return keep.map(|_| None);
         };
-        let mut kept = SmallVec::new();
+        let place = self.nodes.len();
+        let node = self.nodes.add();
+        (node.first_input, node.input_count) = (first_input, inputs.len());
+        (node.first_output, node.outputs) = (0, 0);
+        match *op {
+            // Small ones are written where they stay; a clone is made elsewhere, and moved.
+            Op::Unary(f) => node.op = Op::Unary(f),
+            Op::Binary(f) => node.op = Op::Binary(f),
+            Op::Linear(activation) => node.op = Op::Linear(activation),
+            _ => node.op = op.clone(),
+        }
+        let kept = &mut node.kept;
         if inputs.len() > 3 {
             // Long lists grow once.
             kept.reserve_exact(inputs.len().max(keep.len()));
         }
         let all = keep.contains(&Slot::AllInputs);
         for (place, &input) in inputs.iter().enumerate() {
-            self.metas.push(input.meta());
+            remember(&mut self.metas, input);
             if all || keep.contains(&Slot::Input(place)) {
                 kept.push((Slot::Input(place), input.clone()));
             }
         }
-        let (op, place) = (op.clone(), self.nodes.len());
-        let input_count = inputs.len();
-        self.nodes.push(Node { op, first_input, input_count, kept, first_output: 0, outputs: 0 });
         Ok(Some(Open { place, keep }))
     }
 

@@ -12,9 +12,9 @@ use super::{Operand, REPLACED, check_outputs, first_of};
 use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
-use crate::layout::few;
 use crate::observe::{self, Hearing, Observer, Tag};
 use crate::op::{Meta, Op};
+use crate::shape::Dims;
 use crate::tensor::Tensor;
 
 /// The output of an elementwise operation or of a product of two matrices, if nothing but the kernel and one listener have a say in it.
@@ -144,7 +144,9 @@ where
     #[inline(always)]
     fn heard(self, listener: &dyn Observer, elements: [&'a [f32]; N], tag: Tag) -> Result<Tensor> {
         let (op, inputs) = (&(self.op)(), &{ self.inputs });
-        let meta = Meta { shape: few(self.shape), dtype: DType::F32, device: Device::Cpu };
+        // Filled where it stays: a move of what was just stored would wait for it.
+        let mut meta = Meta { shape: Dims::new(), dtype: DType::F32, device: Device::Cpu };
+        self.shape.iter().for_each(|&size| meta.shape.push(size));
         let metas = from_ref(&meta);
         if let Some(outputs) = listener.replace(op, inputs)? {
             check_outputs(op, metas, &outputs, REPLACED)?;
