@@ -13,6 +13,7 @@ use super::Dispatch;
 use super::blocking::KC;
 use super::driver::{Product, bytes, work_ns};
 use super::microkernel::fetch;
+use super::packed::PackedMatrix;
 use super::panels::Strided;
 use super::settle::{Settle, settle};
 use crate::buffer::Buffer;
@@ -160,7 +161,7 @@ impl<T: Float> Kernel<T> for ByRows<'_, T> {
         // SAFETY: the columns are the product's, and as many as the sums at most.
         unsafe {
             self.0.by_rows(s, sums.start());
-            self.0.settle(s, sums.start());
+            self.0.settle(s, sums.start(), 0);
         }
     }
 }
@@ -205,7 +206,7 @@ impl<T: Float> Kernel<T> for OfAll<'_, T> {
                 }
                 s.store(first, sum);
             }
-            self.piece.settle(s, self.sums);
+            self.piece.settle(s, self.sums, 0);
         }
     }
 }
@@ -221,7 +222,7 @@ impl<T: Float> Kernel<T> for ByColumns<'_, T> {
         // SAFETY: as for rows.
         unsafe {
             self.0.by_columns(s, sums.start());
-            self.0.settle(s, sums.start());
+            self.0.settle(s, sums.start(), 0);
         }
     }
 }
@@ -235,19 +236,28 @@ impl<T: Float> Kernel<T> for ByPanels<'_, T> {
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) {
         let mut sums = Aligned::<T, COLUMNS>::new();
-        let (start, len) = (self.0.columns.start, self.0.columns.len());
+        let Piece { p, b, ref columns, .. } = self.0;
+        let (start, len) = (columns.start, columns.len());
         let width = VECTORS * S::LANES;
+        // Sums that nothing follows go where they belong at once.
+        let (c, room) = p.output.column(start);
+        let direct = if p.finish.is_nothing() { len.min(room) } else { 0 };
+        let direct = direct - direct % width;
         for j in (0..len).step_by(width) {
+            let to = if j < direct { c.wrapping_add(j) } else { sums.start().wrapping_add(j) };
+            let (panel, within) = ((start + j) / Self::PANEL, (start + j) % Self::PANEL);
+            let from = b.start.wrapping_add(panel * p.k_total * Self::PANEL + within);
             // SAFETY: whole vectors of a panel, whose width is a multiple of theirs, as the sums' room is.
-            unsafe {
-                if let Some(b) = self.0.p.b.panel(0, start + j) {
-                    self.0.by_panel(s, b, sums.start().add(j));
-                }
-            }
+            unsafe { self.0.by_panel(s, Strided { start: from, ..b }, to) };
         }
-        // SAFETY: the sums of the columns.
-        unsafe { self.0.settle(s, sums.start()) };
+        // SAFETY: the sums of the other columns.
+        unsafe { self.0.settle(s, sums.start(), direct) };
     }
+}
+
+impl<T: Float> ByPanels<'_, T> {
+    /// Columns of a panel.
+    const PANEL: usize = PackedMatrix::<T>::COLUMNS;
 }
 
 impl<T: Float> Piece<'_, T> {
@@ -291,18 +301,18 @@ impl<T: Float> Piece<'_, T> {
         unsafe { *self.x.at(l, 0) }
     }
 
-    /// Finishes the sums and stores them.
+    /// Finishes the sums and stores them, from this column of the piece on.
     ///
     /// # Safety
     /// - The sums must be those of the columns, which must lie inside the product.
     #[inline(always)]
-    unsafe fn settle<S: Simd<T>>(&self, s: S, sums: *const T) {
+    unsafe fn settle<S: Simd<T>>(&self, s: S, sums: *const T, first: usize) {
         let finish = (!self.p.finish.is_nothing()).then_some(self.p.finish);
-        let (rows, columns) = ([0, 1], [self.columns.start, self.columns.len()]);
+        let columns = [self.columns.start + first, self.columns.len() - first];
         let job = Settle {
-            rows,
+            rows: [0, 1],
             columns,
-            from: sums,
+            from: sums.wrapping_add(first),
             from_stride: 0,
             earlier: None,
             to: &self.p.output,
