@@ -56,6 +56,8 @@ pub(crate) struct Blocking {
     /// One thread, too, splits rows in blocks of [`MC`]. A tile of 512-bit vectors takes as little time as its part of B takes to come from L2, so that A
     /// must not come from L3; with vectors of half that, fewer, longer runs through B and C are better.
     pub(super) by_rows: bool,
+    /// Panels of B up to which rows of A are read where they lie: packing them costs more than it saves.
+    pub(super) few_panels: usize,
 }
 
 impl Blocking {
@@ -172,5 +174,7 @@ pub(super) fn blocking<T: Float>(dispatch: Dispatch, kind: TileKind) -> Blocking
     let vector = vector_bytes::<T>(dispatch);
     let (mr, vectors) = tile_of(vector, kind);
     let lanes = vector / size_of::<T>();
-    Blocking { mr, lanes, nr: vectors * lanes, by_rows: vector == 64 }
+    let wide = vector == 64;
+    let few_panels = if wide { 8 } else { 24 };
+    Blocking { mr, lanes, nr: vectors * lanes, by_rows: wide, few_panels }
 }

@@ -118,8 +118,8 @@ pub(super) unsafe fn multiply_in<T: Float>(
     // A team, too, where there are many and nothing of A is to be packed.
     let along_k = p.a.strided().is_some_and(|a| a.k_stride == 1);
     let by_rows = blocking.by_rows && (!d.team || by_columns || (along_k && p.m > MC_PACKED));
-    let panels = p.n.div_ceil(blocking.nr);
-    let a = p.a.strided().and_then(|a| in_place(a, p.m, panels, by_rows));
+    let blocking = Blocking { by_rows, ..blocking };
+    let a = p.a.strided().and_then(|a| in_place(a, [p.m, p.n], &blocking));
     let mut sum_buffer = match p.finish.accumulate && p.k_total > KC {
         true => Some(Buffer::new(bytes::<T>(&[p.m, p.n])?)?),
         false => None,
@@ -135,7 +135,6 @@ pub(super) unsafe fn multiply_in<T: Float>(
     let fair = PIECE / p.m.saturating_mul(p.k.len()).max(1);
     let fair = if d.team { fair } else { PIECE_COLUMNS };
     let chunk = fair.clamp(1, PIECE_COLUMNS).next_multiple_of(blocking.nr);
-    let blocking = Blocking { by_rows, ..blocking };
     let plan = Plan { blocking, a, b, sums, chunk, apart: false };
     if by_columns {
         return blocked::by_columns(d, p, &Plan { chunk: wide.min(PIECE_COLUMNS), ..plan });
@@ -180,16 +179,16 @@ pub(super) fn tile_kind<T: Float>(p: &Product<'_, T>) -> TileKind {
 }
 
 /// A as it lies, if it is worth reading so: one of its strides is 1, and the panels of B, or its own rows, are few, or it is split
-/// `by_rows`, along k, so that it comes from L2 again and again.
+/// by rows, along k, so that it comes from L2 again and again.
 pub(super) fn in_place<T: Float>(
     a: Strided<T>,
-    m: usize,
-    panels: usize,
-    by_rows: bool,
+    [m, n]: [usize; 2],
+    blocking: &Blocking,
 ) -> Option<Rows<T>> {
     let rows = Rows::Strided(a.start, a.column_stride, a.k_stride);
+    let panels = n.div_ceil(blocking.nr);
     let few = m == 1
-        || (a.k_stride == 1 && (by_rows || panels <= 8 || m <= 6))
+        || (a.k_stride == 1 && (blocking.by_rows || panels <= blocking.few_panels || m <= 6))
         || (a.column_stride == 1 && panels <= 4);
     few.then_some(rows)
 }

@@ -68,7 +68,7 @@ pub(super) unsafe fn by_rows<T: Float>(
 ) -> Result<()> {
     let alone = d.alone();
     let blocking = blocking::<T>(alone, tile_kind(p));
-    let packs = in_place(a, p.m / shares, p.n.div_ceil(blocking.nr), blocking.by_rows).is_none();
+    let packs = in_place(a, [p.m / shares, p.n], &blocking).is_none();
     // Room for a row of A, packed, or for what of it is not 0.
     let row = if packs { p.blocks().len() * p.depth() } else { 0 };
     let sparse = (0..shares).filter_map(|share| {
