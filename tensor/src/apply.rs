@@ -99,10 +99,10 @@ pub fn apply_one(op: &Op, operands: &mut [Operand<'_>]) -> Result<Tensor> {
     }
     let mut outputs = Outputs::new();
     apply_into(op, operands, &mut outputs)?;
-    first_of(op, outputs)
+    first_of(op, &mut outputs)
 }
 
-fn first_of(op: &Op, mut outputs: Outputs) -> Result<Tensor> {
+fn first_of(op: &Op, outputs: &mut Outputs) -> Result<Tensor> {
     outputs.truncate(1);
     outputs.pop().ok_or_else(|| Error::argument(op.name(), "has no output"))
 }

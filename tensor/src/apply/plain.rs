@@ -148,9 +148,9 @@ where
         let mut meta = Meta { shape: Dims::new(), dtype: DType::F32, device: Device::Cpu };
         self.shape.iter().for_each(|&size| meta.shape.push(size));
         let metas = from_ref(&meta);
-        if let Some(outputs) = listener.replace(op, inputs)? {
+        if let Some(mut outputs) = listener.replace(op, inputs)? {
             check_outputs(op, metas, &outputs, REPLACED)?;
-            return first_of(op, outputs);
+            return first_of(op, &mut outputs);
         }
         listener.begin(op, inputs)?;
         let outcome = self.made(elements, tag);

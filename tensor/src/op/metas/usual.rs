@@ -2,9 +2,10 @@
 
 use super::Metas;
 use crate::dtype::DType;
-use crate::op::{Meta, Op};
+use crate::op::{Meta, Op, ReduceDims};
 use crate::shape::Dims;
 use crate::tensor::Tensor;
+use ferrotape_kernels::cpu::reduce::ReduceOp;
 
 /// Puts the outputs of `op` into `metas`, in cases in which no check can fail; false: see [`output_metas`](super::output_metas).
 pub(crate) fn usual(op: &Op, inputs: &[&Tensor], metas: &mut Metas) -> bool {
@@ -22,37 +23,42 @@ pub(crate) fn usual(op: &Op, inputs: &[&Tensor], metas: &mut Metas) -> bool {
             let (&[rows, outputs], &[others, inputs]) = (first.shape(), x.shape()) else {
                 return false;
             };
-            let Some(weight) = matrix(first, outputs, inputs).filter(|_| rows == others) else {
-                return false;
-            };
-            metas.push(weight);
-            metas.push(sized(first, &[outputs]));
-            return true;
+            return rows == others
+                && matrix(metas, first, outputs, inputs)
+                && put(metas, first, &[outputs]);
         }
         _ => {}
     }
-    one(op, first, rest).map(|meta| metas.push(meta)).is_some()
+    one(op, first, rest, metas)
 }
 
-/// The one output of an operation on floats of one type and device.
-fn one(op: &Op, a: &Tensor, rest: &[&Tensor]) -> Option<Meta> {
+/// Puts the one output of an operation on floats of one type and device.
+fn one(op: &Op, a: &Tensor, rest: &[&Tensor], metas: &mut Metas) -> bool {
     match (op, a.shape(), rest) {
-        (Op::Unary(_), _, []) => Some(a.meta()),
-        (Op::Binary(_), x, [b]) if x == b.shape() => Some(a.meta()),
-        (Op::Binary(_), _, [b]) if b.rank() == 0 => Some(a.meta()),
-        (Op::Binary(_), [], [b]) => Some(b.meta()),
-        (Op::MseLossInput, x, [b, c]) if x == b.shape() && c.rank() == 0 => Some(a.meta()),
-        (Op::MseLoss, x, [b]) if x == b.shape() => Some(sized(a, &[])),
+        (Op::Unary(_), x, []) => put(metas, a, x),
+        (Op::Binary(_), x, [b]) if x == b.shape() => put(metas, a, x),
+        (Op::Binary(_), x, [b]) if b.rank() == 0 => put(metas, a, x),
+        (Op::Binary(_), [], [b]) => put(metas, b, b.shape()),
+        (Op::MseLossInput, x, [b, c]) if x == b.shape() && c.rank() == 0 => put(metas, a, x),
+        (Op::MseLoss, x, [b]) if x == b.shape() => put(metas, a, &[]),
+        (Op::Reduce(ReduceOp::Sum, ReduceDims { dims, keep: false }), x, []) => {
+            match (x, &dims[..]) {
+                (_, dims) if dims.iter().copied().eq(0..x.len()) => put(metas, a, &[]),
+                (&[_, n], [0]) => put(metas, a, &[n]),
+                (&[m, _], [1]) => put(metas, a, &[m]),
+                _ => false,
+            }
+        }
         (Op::Matmul, &[m, k], [b]) => match *b.shape() {
-            [l, n] if k == l => matrix(a, m, n),
-            _ => None,
+            [l, n] => k == l && matrix(metas, a, m, n),
+            _ => false,
         },
         (Op::Linear(_), &[m, k], [w, bias @ ..]) => match (w.shape(), bias) {
-            (&[n, l], []) if k == l => matrix(a, m, n),
-            (&[n, l], [b]) if k == l && *b.shape() == [n] => matrix(a, m, n),
-            _ => None,
+            (&[n, l], []) => k == l && matrix(metas, a, m, n),
+            (&[n, l], [b]) => k == l && *b.shape() == [n] && matrix(metas, a, m, n),
+            _ => false,
         },
-        _ => None,
+        _ => false,
     }
 }
 
@@ -60,12 +66,18 @@ fn alike(a: &Tensor, b: &Tensor) -> bool {
     a.dtype() == b.dtype() && a.device() == b.device()
 }
 
-fn sized(like: &Tensor, shape: &[usize]) -> Meta {
-    Meta { shape: Dims::from_slice(shape), dtype: like.dtype(), device: like.device() }
+/// Puts one of a shape, filled where it stays: a whole one would be moved there by loads that wait for the stores which made it.
+#[inline(always)]
+fn put(metas: &mut Metas, like: &Tensor, shape: &[usize]) -> bool {
+    metas.push(Meta { shape: Dims::new(), dtype: like.dtype(), device: like.device() });
+    if let Some(meta) = metas.last_mut() {
+        shape.iter().for_each(|&size| meta.shape.push(size));
+    }
+    true
 }
 
-/// An `m` by `n` matrix like `like`, if memory can hold one.
-fn matrix(like: &Tensor, m: usize, n: usize) -> Option<Meta> {
-    let bytes = m.checked_mul(n)?.checked_mul(DType::F64.size())?;
-    (bytes <= isize::MAX as usize).then(|| sized(like, &[m, n]))
+/// Puts an `m` by `n` matrix like `like`, if memory can hold one.
+fn matrix(metas: &mut Metas, like: &Tensor, m: usize, n: usize) -> bool {
+    let bytes = m.checked_mul(n).and_then(|len| len.checked_mul(DType::F64.size()));
+    bytes.is_some_and(|bytes| bytes <= isize::MAX as usize) && put(metas, like, &[m, n])
 }
