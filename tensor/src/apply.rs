@@ -311,9 +311,12 @@ fn compute(
     let mut inputs = SmallVec::new();
     kernel_inputs(operands, None, &mut inputs);
     if let [meta] = metas {
-        let mut storage = memory(op, meta)?;
-        execute::execute(op, &inputs, &mut [fresh(op, &mut storage, meta)?])?;
-        outputs.push(filled(storage, meta, tag));
+        // Made before it is written, its parts where they stay.
+        let mut tensor = filled(memory(op, meta)?, meta, tag);
+        let storage = Shared::get_mut(&mut tensor.0).map(|inner| &mut inner.storage);
+        let storage = storage.ok_or_else(|| Error::argument(op.name(), SHARED))?;
+        execute::execute(op, &inputs, &mut [fresh(op, storage, meta)?])?;
+        outputs.push(tensor);
         return Ok(());
     }
     let mut storages: SmallVec<[Storage; 4]> = SmallVec::new();
@@ -347,7 +350,11 @@ fn kernel_inputs<'a>(
     }
 }
 
+/// What can not happen to memory that was just made.
+const SHARED: &str = "internal: new memory is shared";
+
 /// Stale memory for an output.
+#[inline(always)]
 fn memory(op: &Op, meta: &Meta) -> Result<Storage> {
     Storage::new(op.name(), shape::len(&meta.shape) * meta.dtype.size(), meta.device)
 }
@@ -355,10 +362,11 @@ fn memory(op: &Op, meta: &Meta) -> Result<Storage> {
 /// Memory that no one else has seen yet, to be written.
 fn fresh<'a>(op: &Op, storage: &'a mut Storage, meta: &'a Meta) -> Result<Output<'a>> {
     let memory = storage.exclusive().map(|memory| memory.output(meta));
-    memory.ok_or_else(|| Error::argument(op.name(), "internal: new memory is shared"))
+    memory.ok_or_else(|| Error::argument(op.name(), SHARED))
 }
 
-/// An output whose memory has been written.
+/// An output in this memory.
+#[inline(always)]
 fn filled(storage: Storage, meta: &Meta, tag: Tag) -> Tensor {
     let tag = if meta.dtype.is_float() { tag } else { Tag::NONE };
     Tensor::whole(storage, &meta.shape, meta.dtype, tag)

@@ -47,10 +47,10 @@ impl<'a> Memory<'a> {
 
 impl Storage {
     /// `bytes` of stale memory on `device`.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn new(op: &'static str, bytes: usize, device: Device) -> Result<Storage> {
         match device {
-            Device::Cpu => match Buffer::new(bytes) {
+            Device::Cpu => match Buffer::small(bytes) {
                 Ok(buffer) => Ok(Storage::of(buffer)),
                 Err(error) => Err(Error::from_kernel(op, error)),
             },

@@ -106,6 +106,7 @@ impl Tensor {
     }
 
     /// As [`from_parts`](Self::from_parts), row-major without gaps in all of a storage.
+    #[inline(always)]
     pub(crate) fn whole(storage: Storage, shape: &[usize], dtype: DType, tag: Tag) -> Tensor {
         let place = Place::new();
         let mut inner = place.filled(Inner::dense(storage, shape, shape::len(shape), dtype, tag));
