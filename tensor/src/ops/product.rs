@@ -13,6 +13,13 @@ use crate::tensor::Tensor;
 
 /// PyTorch's `matmul`: vectors become matrices for the product, a stack times one matrix is one tall product.
 fn matmul(a: Operand<'_>, b: Operand<'_>) -> Result<Tensor> {
+    // Two matrices of one type, which need none of what follows; as new operands: moves of the given ones would wait for their stores.
+    if let (Operand::Ref(x), Operand::Ref(y)) = (&a, &b)
+        && (x.rank(), y.rank()) == (2, 2)
+        && x.dtype() == y.dtype()
+    {
+        return apply_one(&Op::Matmul, &mut [Operand::Ref(x), Operand::Ref(y)]);
+    }
     let [a, b] = promoted("matmul", a, b)?;
     let (x, y) = (look("matmul", &a)?, look("matmul", &b)?);
     match (x.rank(), y.rank()) {
