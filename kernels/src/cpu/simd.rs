@@ -171,6 +171,18 @@ pub trait Simd<T>: Copy + Send + Sync + 'static {
             [a, b, c, d, e, f, g, h]
         }
     }
+    /// [`load_columns`](Self::load_columns) of sixteen elements. Where a cache has room for half of the columns' lines only, both halves of a line
+    /// are loaded before it is driven out.
+    ///
+    /// # Safety
+    /// - Every column must be readable for 16 elements.
+    #[inline(always)]
+    unsafe fn load_columns_16(self, from: *const T, stride: isize) -> [[Self::V; 8]; 2] {
+        // SAFETY: handed on.
+        unsafe {
+            [self.load_columns_8(from, stride), self.load_columns_8(from.wrapping_add(8), stride)]
+        }
+    }
     /// Of the elements of `a`, then those of `b`: every other one from the first on, and from the second on.
     fn unpair(self, a: Self::V, b: Self::V) -> [Self::V; 2];
     /// Stores the first `n <= LANES` lanes, whole numbers from 0 to 255, a byte each; nothing beyond them is touched.

@@ -143,13 +143,10 @@ impl Simd<f32> for Avx512 {
         // SAFETY: the token proves the instructions; the caller guarantees the memory.
         unsafe {
             // Four columns that are four apart share a register, so that no shuffle crosses its quarters.
-            let [a, b, c, d]: [__m512; 4] = std::array::from_fn(|i| {
-                let four = |j: isize| _mm_loadu_ps(from.offset((i as isize + 4 * j) * stride));
-                let x = _mm512_castps128_ps512(four(0));
-                let x = _mm512_insertf32x4::<1>(x, four(1));
-                let x = _mm512_insertf32x4::<2>(x, four(2));
-                _mm512_insertf32x4::<3>(x, four(3))
-            });
+            let a = load_four_quarters(from, 4 * stride);
+            let b = load_four_quarters(from.wrapping_offset(stride), 4 * stride);
+            let c = load_four_quarters(from.wrapping_offset(2 * stride), 4 * stride);
+            let d = load_four_quarters(from.wrapping_offset(3 * stride), 4 * stride);
             transpose_quarters([a, b, c, d])
         }
     }
@@ -159,18 +156,20 @@ impl Simd<f32> for Avx512 {
     unsafe fn load_columns_8(self, from: *const f32, stride: isize) -> [__m512; 8] {
         // SAFETY: the token proves the instructions; the caller guarantees the memory.
         unsafe {
-            let pair = |i: isize| {
-                let half = |i: isize| _mm256_loadu_pd(from.offset(i * stride).cast());
-                let low = _mm512_castpd256_pd512(half(i));
-                _mm512_castpd_ps(_mm512_insertf64x4::<1>(low, half(i + 4)))
-            };
-            // Quarters: columns 0 to 3, elements 0 to 3; the same columns, elements 4 to 7; columns 4 to 7 alike.
-            let low = transpose_quarters([pair(0), pair(1), pair(2), pair(3)]);
-            let high = transpose_quarters([pair(8), pair(9), pair(10), pair(11)]);
-            std::array::from_fn(|i| match i < 4 {
-                true => _mm512_shuffle_f32x4::<0x88>(low[i], high[i]),
-                false => _mm512_shuffle_f32x4::<0xdd>(low[i - 4], high[i - 4]),
-            })
+            let low = load_eight_columns(from, stride, 0);
+            join_eights([low, load_eight_columns(from, stride, 8)])
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_columns_16(self, from: *const f32, stride: isize) -> [[__m512; 8]; 2] {
+        // SAFETY: as above.
+        unsafe {
+            let next = from.wrapping_add(8);
+            let low = load_eight_columns(from, stride, 0);
+            let next_low = load_eight_columns(next, stride, 0);
+            let high = load_eight_columns(from, stride, 8);
+            let next_high = load_eight_columns(next, stride, 8);
+            [join_eights([low, high]), join_eights([next_low, next_high])]
         }
     }
     #[inline(always)]
@@ -220,6 +219,89 @@ impl Simd<f32> for Avx512 {
             let half = _mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps::<1>(a));
             super::avx2::fold_f32(half)
         }
+    }
+}
+
+/// Eight elements of each of eight columns from `first` on; in quarters: elements 0 to 3 of columns 0 to 3, elements 4 to 7 of them, the same
+/// of columns 4 to 7.
+///
+/// # Safety
+/// - The CPU must have AVX-512 F, and the elements must be readable.
+#[inline(always)]
+unsafe fn load_eight_columns(from: *const f32, stride: isize, first: isize) -> [__m512; 4] {
+    let from = from.wrapping_offset(first * stride);
+    // SAFETY: by the caller's contract.
+    unsafe {
+        transpose_quarters([
+            load_pair(from, 4 * stride),
+            load_pair(from.wrapping_offset(stride), 4 * stride),
+            load_pair(from.wrapping_offset(2 * stride), 4 * stride),
+            load_pair(from.wrapping_offset(3 * stride), 4 * stride),
+        ])
+    }
+}
+
+/// Four elements, and three times four more, each `apart` from the ones before.
+///
+/// # Safety
+/// - The CPU must have AVX-512 F, and the elements must be readable.
+#[inline(always)]
+unsafe fn load_four_quarters(from: *const f32, apart: isize) -> __m512 {
+    // SAFETY: by the caller's contract.
+    unsafe {
+        let x = _mm512_castps128_ps512(_mm_loadu_ps(from));
+        let x = _mm512_insertf32x4::<1>(x, _mm_loadu_ps(from.wrapping_offset(apart)));
+        let x = _mm512_insertf32x4::<2>(x, _mm_loadu_ps(from.wrapping_offset(2 * apart)));
+        _mm512_insertf32x4::<3>(x, _mm_loadu_ps(from.wrapping_offset(3 * apart)))
+    }
+}
+
+/// Four elements, and four more `apart` from them.
+///
+/// # Safety
+/// - The CPU must have AVX-512 F, and the elements must be readable.
+#[inline(always)]
+unsafe fn load_two_halves(from: *const f64, apart: isize) -> __m512d {
+    // SAFETY: by the caller's contract.
+    unsafe {
+        let low = _mm512_castpd256_pd512(_mm256_loadu_pd(from));
+        _mm512_insertf64x4::<1>(low, _mm256_loadu_pd(from.wrapping_offset(apart)))
+    }
+}
+
+/// Eight elements, and eight more `apart` from them.
+///
+/// # Safety
+/// - The CPU must have AVX-512 F, and the elements must be readable.
+#[inline(always)]
+unsafe fn load_pair(from: *const f32, apart: isize) -> __m512 {
+    // SAFETY: by the caller's contract.
+    unsafe {
+        let low = _mm512_castpd256_pd512(_mm256_loadu_pd(from.cast()));
+        let high = _mm256_loadu_pd(from.wrapping_offset(apart).cast());
+        _mm512_castpd_ps(_mm512_insertf64x4::<1>(low, high))
+    }
+}
+
+/// The rows of sixteen columns, eight of which are in `low`, eight in `high`.
+///
+/// # Safety
+/// - The CPU must have AVX-512 F.
+#[inline(always)]
+unsafe fn join_eights([low, high]: [[__m512; 4]; 2]) -> [__m512; 8] {
+    let ([a, b, c, d], [e, f, g, h]) = (low, high);
+    // SAFETY: the caller guarantees the instructions; values only.
+    unsafe {
+        [
+            _mm512_shuffle_f32x4::<0x88>(a, e),
+            _mm512_shuffle_f32x4::<0x88>(b, f),
+            _mm512_shuffle_f32x4::<0x88>(c, g),
+            _mm512_shuffle_f32x4::<0x88>(d, h),
+            _mm512_shuffle_f32x4::<0xdd>(a, e),
+            _mm512_shuffle_f32x4::<0xdd>(b, f),
+            _mm512_shuffle_f32x4::<0xdd>(c, g),
+            _mm512_shuffle_f32x4::<0xdd>(d, h),
+        ]
     }
 }
 
@@ -348,11 +430,10 @@ impl Simd<f64> for Avx512 {
     unsafe fn load_columns(self, from: *const f64, stride: isize) -> [__m512d; 4] {
         // SAFETY: the token proves the instructions; the caller guarantees the memory.
         unsafe {
-            let [a, b, c, d]: [__m512d; 4] = std::array::from_fn(|i| {
-                let column = from.offset(i as isize * stride);
-                let low = _mm512_castpd256_pd512(_mm256_loadu_pd(column));
-                _mm512_insertf64x4::<1>(low, _mm256_loadu_pd(column.offset(4 * stride)))
-            });
+            let a = load_two_halves(from, 4 * stride);
+            let b = load_two_halves(from.wrapping_offset(stride), 4 * stride);
+            let c = load_two_halves(from.wrapping_offset(2 * stride), 4 * stride);
+            let d = load_two_halves(from.wrapping_offset(3 * stride), 4 * stride);
             let (ab_low, ab_high) = (_mm512_unpacklo_pd(a, b), _mm512_unpackhi_pd(a, b));
             let (cd_low, cd_high) = (_mm512_unpacklo_pd(c, d), _mm512_unpackhi_pd(c, d));
             let low = _mm512_setr_epi64(0, 1, 8, 9, 4, 5, 12, 13);

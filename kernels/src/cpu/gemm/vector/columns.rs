@@ -37,22 +37,31 @@ impl<T: Float> Piece<'_, T> {
     pub(super) unsafe fn by_columns<S: Simd<T>>(&self, s: S, sums: *mut T) {
         // Columns that are a multiple of half a page apart share a set of L1, which has 8 places.
         let apart = self.b.column_stride.unsigned_abs().wrapping_mul(size_of::<T>());
-        let wide = self.columns.len() > S::LANES && !apart.is_multiple_of(2048);
+        let crowded = apart.is_multiple_of(2048);
+        let wide = self.columns.len() > S::LANES && !crowded;
         // SAFETY: handed on.
         unsafe {
-            match wide && const { S::LANES * size_of::<T>() < 64 } {
-                true => self.by_vectors::<S, WIDE>(s, sums),
-                false => self.by_vectors::<S, 1>(s, sums),
+            match const { S::LANES * size_of::<T>() < 64 } {
+                true if wide => self.by_vectors::<S, WIDE, false>(s, sums),
+                false if crowded && const { size_of::<T>() == 4 } => {
+                    self.by_vectors::<S, 1, true>(s, sums);
+                }
+                _ => self.by_vectors::<S, 1, false>(s, sums),
             }
         }
     }
 
-    /// [`by_columns`](Self::by_columns), `V` vectors at a time. The last ones overlap those before: the same sums, made twice.
+    /// [`by_columns`](Self::by_columns), `V` vectors at a time, `CROWDED`: eight columns' lines at a time. The last ones overlap those before:
+    /// the same sums, made twice.
     ///
     /// # Safety
     /// - As [`by_rows`](Self::by_rows).
     #[inline(always)]
-    unsafe fn by_vectors<S: Simd<T>, const V: usize>(&self, s: S, sums: *mut T) {
+    unsafe fn by_vectors<S: Simd<T>, const V: usize, const CROWDED: bool>(
+        &self,
+        s: S,
+        sums: *mut T,
+    ) {
         let Some(last) = self.columns.len().checked_sub(S::LANES) else {
             // SAFETY: the sums have room for a vector.
             return unsafe { self.group(s, sums) };
@@ -60,7 +69,7 @@ impl<T: Float> Piece<'_, T> {
         for j in (0..self.columns.len()).step_by(V * S::LANES) {
             let starts = std::array::from_fn::<_, V, _>(|v| (j + v * S::LANES).min(last));
             // SAFETY: whole vectors of columns.
-            unsafe { self.vectors(s, starts, sums) };
+            unsafe { self.vectors::<S, V, CROWDED>(s, starts, sums) };
         }
     }
 
@@ -69,22 +78,43 @@ impl<T: Float> Piece<'_, T> {
     /// # Safety
     /// - The columns must exist, and `to` must be writable for the piece.
     #[inline(always)]
-    unsafe fn vectors<S: Simd<T>, const V: usize>(&self, s: S, starts: [usize; V], to: *mut T) {
+    unsafe fn vectors<S: Simd<T>, const V: usize, const CROWDED: bool>(
+        &self,
+        s: S,
+        starts: [usize; V],
+        to: *mut T,
+    ) {
         let (line, stride) = (64 / size_of::<T>(), self.b.column_stride);
         let mut sums = [s.splat(T::ZERO); V];
         let mut near = Aligned::<T, KC>::new();
+        let before = if CROWDED { self.before_a_line(starts[0]) } else { 0 };
         for start in (0..self.p.k_total).step_by(KC) {
             let end = self.p.k_total.min(start + KC);
-            let lines = end - (end - start) % line;
             let mut block = [s.splat(T::ZERO); V];
+            let first = end.min(start + before);
+            // SAFETY: rows of the block.
+            unsafe { self.few(s, start..first, starts, &mut block) };
+            let lines = end - (end - first) % line;
             // SAFETY: a block of x at most.
-            let x = unsafe { self.contiguous_x(start..lines, near.start()) };
-            for l in (start..lines).step_by(line) {
-                let x = x.wrapping_add(l - start);
+            let x = unsafe { self.contiguous_x(first..lines, near.start()) };
+            for l in (first..lines).step_by(line) {
+                let x = x.wrapping_add(l - first);
                 for (v, sum) in block.iter_mut().enumerate() {
                     let from = self.b.at(l, self.columns.start + starts[v]);
                     for i in 0..S::LANES {
                         fetch(from.wrapping_offset(i as isize * stride).wrapping_add(4 * line));
+                    }
+                    if CROWDED {
+                        // SAFETY: sixteen rows of a vector of existing columns.
+                        let rows = unsafe { s.load_columns_16(from, stride) };
+                        for (half, rows) in rows.into_iter().enumerate() {
+                            for (row, vector) in rows.into_iter().enumerate() {
+                                // SAFETY: x holds the rows of whole lines.
+                                let x = s.splat(unsafe { *x.add(8 * half + row) });
+                                *sum = s.fma(x, vector, *sum);
+                            }
+                        }
+                        continue;
                     }
                     for i in (0..line).step_by(8) {
                         // SAFETY: eight rows of a vector of existing columns; a line has as many at least.
@@ -107,6 +137,15 @@ impl<T: Float> Piece<'_, T> {
             // SAFETY: by the caller's contract.
             unsafe { s.store(to.add(starts[v]), sum) };
         }
+    }
+
+    /// Elements of a column before its first whole cache line, by fours; 0 if they are not. Blocks are whole lines, and the columns of a crowded
+    /// matrix lie in the same way.
+    fn before_a_line(&self, column: usize) -> usize {
+        let line = 64 / size_of::<T>();
+        let address = self.b.at(0, self.columns.start + column).addr();
+        let before = (line - address / size_of::<T>() % line) % line;
+        if before.is_multiple_of(4) { before } else { 0 }
     }
 
     /// Adds rows to the sums of vectors of columns, less than a line of each: by fours, then one by one.
