@@ -141,6 +141,35 @@ fn one_row_or_column() {
     }
 }
 
+/// Columns half a page or a page apart, which begin anywhere in a cache line.
+#[test]
+fn crowded_columns() {
+    fn check<T: Float>(stride: usize)
+    where
+        Tokens: HasTokens<T>,
+    {
+        for (m, k) in [(9, 300), (16, 13), (33, 256), (40, 500)] {
+            let data = numbers::<T>(m * stride + 17, 4);
+            let x = numbers::<T>(k, 5);
+            let x = Matrix { data: &x, offset: 0, row_stride: 1, column_stride: 1 };
+            for offset in 0..17 {
+                let row_stride = stride as isize;
+                let a = Matrix { data: &data, offset, row_stride, column_stride: 1 };
+                let mut want = vec![T::ZERO; m];
+                reference::gemm([m, k, 1], a, x, Epilogue::default(), &mut want, 1);
+                for d in available().map(|isa| Dispatch::forced(isa, false)) {
+                    let mut got = vec![T::NAN; m];
+                    gemm_on(d, [m, k, 1], &a, &x, &Epilogue::default(), &mut got, 1).unwrap();
+                    assert!(same(&got, &want), "{d:?} {m}x{k}, {stride} apart, from {offset}");
+                }
+            }
+        }
+    }
+    check::<f32>(512);
+    check::<f32>(1024);
+    check::<f64>(512);
+}
+
 #[test]
 fn any_strides() {
     for a in LIES {

@@ -41,18 +41,16 @@ impl<T: Float> Piece<'_, T> {
         let wide = self.columns.len() > S::LANES && !crowded;
         // SAFETY: handed on.
         unsafe {
-            match const { S::LANES * size_of::<T>() < 64 } {
-                true if wide => self.by_vectors::<S, WIDE, false>(s, sums),
-                false if crowded && const { size_of::<T>() == 4 } => {
-                    self.by_vectors::<S, 1, true>(s, sums);
-                }
-                _ => self.by_vectors::<S, 1, false>(s, sums),
+            match wide && const { S::LANES * size_of::<T>() < 64 } {
+                true => self.by_vectors::<S, WIDE, false>(s, sums),
+                false if crowded => self.by_vectors::<S, 1, true>(s, sums),
+                false => self.by_vectors::<S, 1, false>(s, sums),
             }
         }
     }
 
-    /// [`by_columns`](Self::by_columns), `V` vectors at a time, `CROWDED`: eight columns' lines at a time. The last ones overlap those before:
-    /// the same sums, made twice.
+    /// [`by_columns`](Self::by_columns), `V` vectors at a time, `CROWDED`: by whole cache lines, which are loaded in one go. The last ones
+    /// overlap those before: the same sums, made twice.
     ///
     /// # Safety
     /// - As [`by_rows`](Self::by_rows).
@@ -104,7 +102,7 @@ impl<T: Float> Piece<'_, T> {
                     for i in 0..S::LANES {
                         fetch(from.wrapping_offset(i as isize * stride).wrapping_add(4 * line));
                     }
-                    if CROWDED {
+                    if CROWDED && line == 16 {
                         // SAFETY: sixteen rows of a vector of existing columns.
                         let rows = unsafe { s.load_columns_16(from, stride) };
                         for (half, rows) in rows.into_iter().enumerate() {
