@@ -44,7 +44,7 @@ pub(crate) type IdMap<V> = HashMap<TensorId, V, BuildHasherDefault<IdHasher>>;
 pub(crate) struct Record {
     pub(crate) variables: IdMap<Variable>,
     pub(crate) nodes: Nodes,
-    /// The inputs of all nodes, one node's after another's: nodes are moved, and these are many bytes.
+    /// The inputs of all nodes, one node's after another's: a node has few or many.
     inputs: Vec<Variable>,
     metas: Vec<Meta>,
     pub(crate) count: Variable,

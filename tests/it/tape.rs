@@ -499,3 +499,30 @@ fn keeps_nothing() {
     assert!(failed.is_err());
     assert_eq!(live(), before);
 }
+
+#[test]
+fn tapes_of_other_lengths_use_the_same_memory() {
+    alone("tape::tapes_of_other_lengths_use_the_same_memory", || {
+        let x = Tensor::from([1.0, 2.0, 3.0]);
+        let before = live();
+        for many in [40, 2, 7, 40, 1, 3] {
+            let (y, tape) = Tape::record(|tape| {
+                tape.watch(&x);
+                let parts: Result<Vec<Tensor>> = (1..=many).map(|i| x.mul(i as f64)).collect();
+                let parts = parts?;
+                let whole = Tensor::cat(&parts.iter().collect::<Vec<_>>(), 0)?;
+                // A failure in the middle takes its place along.
+                assert!(whole.matmul(Tensor::from([[1.0]])).is_err());
+                if many == 7 { x.square().sum(..) } else { whole.square().sum(..) }
+            })
+            .unwrap();
+            if many == 2 {
+                continue;
+            }
+            let found = tape.gradient(&y, &[&x]).unwrap().swap_remove(0);
+            let squares = if many == 7 { 1 } else { (1..=many).map(|i| i * i).sum() };
+            assert_eq!(vec(&found), [2.0, 4.0, 6.0].map(|x| x * f64::from(squares)), "{many}");
+        }
+        assert_eq!(live(), before);
+    });
+}

@@ -239,3 +239,17 @@ fn a_wrong_assignment_changes_nothing() {
     x.assign(5.0).unwrap();
     assert_eq!(x.to_vec::<f32>().unwrap(), [5.; 6]);
 }
+
+#[test]
+fn beside_a_size_0_a_sum_may_be_too_large() {
+    for huge in [1usize << 61, 1 << 62] {
+        for (shape, dim) in [([0, huge], 0), ([huge, 0], 1)] {
+            let message = words(Tensor::zeros(shape, DType::F32).unwrap().sum(dim));
+            assert!(message.contains("too large") || message.contains("memory"), "{message}");
+        }
+        let op = ferrotape::Op::LinearWeight;
+        let operands = [[0, huge], [0, 0]].map(|shape| Tensor::zeros(shape, DType::F32).unwrap());
+        let [g, x] = &operands;
+        assert!(ferrotape::apply(&op, &mut [g.into(), x.into()]).is_err());
+    }
+}

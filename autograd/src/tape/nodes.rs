@@ -70,7 +70,10 @@ impl Nodes {
         let node = &mut self.all[last];
         // Only these hold anything.
         node.op = Op::Matmul;
-        node.kept.clear();
+        match node.kept.spilled() {
+            true => node.kept = SmallVec::new(),
+            false => node.kept.clear(),
+        }
     }
 
     /// Drops all.

@@ -171,8 +171,8 @@ pub trait Simd<T>: Copy + Send + Sync + 'static {
             [a, b, c, d, e, f, g, h]
         }
     }
-    /// [`load_columns`](Self::load_columns) of sixteen elements. Where a cache has room for half of the columns' lines only, both halves of a line
-    /// are loaded before it is driven out.
+    /// [`load_columns`](Self::load_columns) of sixteen elements. Where there are sixteen columns, too, both halves of a line are loaded soon after each
+    /// other: a cache may have room for half of their lines only.
     ///
     /// # Safety
     /// - Every column must be readable for 16 elements.

@@ -41,6 +41,38 @@ impl<T: Float> Kernel<T> for Smallest<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cpu::isa::Isa;
+
+    #[test]
+    fn least_magnitudes() {
+        for isa in Isa::ALL.into_iter().filter(|isa| isa.available()) {
+            let d = Dispatch::forced(isa, false);
+            let least = |x: &[f32]| super::least(d, x);
+            assert_eq!(
+                (least(&[]), least(&[0.0, -0.0]), least(&[-7.0])),
+                (Some(1.0), Some(1.0), Some(1.0))
+            );
+            assert_eq!(least(&[f32::MAX, -0.0, f32::MIN]), Some(1.0));
+            for len in [1, 15, 16, 17, 64, 65, 200] {
+                for place in [0, len / 2, len - 1] {
+                    let mut x = vec![0.0; len];
+                    for (small, want) in [(-0.25, 0.25), (f32::from_bits(1), f32::from_bits(1))] {
+                        x[place] = small;
+                        assert_eq!(least(&x), Some(want), "{isa:?} {len} {place}");
+                    }
+                    for bad in [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+                        x[place] = bad;
+                        assert_eq!(least(&x), None, "{isa:?} {len} {place} {bad}");
+                    }
+                    let mut x = vec![2.0; len];
+                    x[place] = -1e-310;
+                    assert_eq!(super::least(d, &x), Some(1e-310), "{isa:?} {len} {place}");
+                    x[place] = -f64::NAN;
+                    assert_eq!(super::least(d, &x), None, "{isa:?} {len} {place}");
+                }
+            }
+        }
+    }
 
     #[test]
     fn skips_only_what_changes_nothing() {

@@ -157,7 +157,9 @@ fn crowded_columns() {
                 let a = Matrix { data: &data, offset, row_stride, column_stride: 1 };
                 let mut want = vec![T::ZERO; m];
                 reference::gemm([m, k, 1], a, x, Epilogue::default(), &mut want, 1);
-                for d in available().map(|isa| Dispatch::forced(isa, false)) {
+                for d in available()
+                    .flat_map(|isa| [false, true].map(|team| Dispatch::forced(isa, team)))
+                {
                     let mut got = vec![T::NAN; m];
                     gemm_on(d, [m, k, 1], &a, &x, &Epilogue::default(), &mut got, 1).unwrap();
                     assert!(same(&got, &want), "{d:?} {m}x{k}, {stride} apart, from {offset}");
@@ -197,6 +199,9 @@ fn many_row_blocks_and_chunks() {
     check::<f32>([437, 300, 900], [Lies::ColumnMajor, Lies::RowMajor]);
     check::<f64>([1100, 300, 450], [Lies::ColumnMajor, Lies::RowMajor]);
     check::<f32>([1030, 300, 900], [Lies::RowMajor, Lies::RowMajor]);
+    // Where AVX2 begins to pack rows of A.
+    check::<f32>([50, 300, 384], [Lies::RowMajor, Lies::RowMajor]);
+    check::<f32>([50, 300, 385], [Lies::RowMajor, Lies::RowMajor]);
     check::<f32>([20, 52_500, 9], [Lies::Spread, Lies::RowMajor]);
     check::<f64>([20, 5_300, 9], [Lies::RowMajor, Lies::RowMajor]);
 }
@@ -230,16 +235,18 @@ where
 {
     let (a, b) = (operand([m, k], Lies::RowMajor, 1), operand([k, n], lies, 2));
     let bias = numbers::<T>(n, 3);
-    let epilogue =
-        Epilogue { accumulate: k > 300, bias: Bias::Column(&bias), activation: Activation::Relu };
-    let old = numbers::<T>(m * n, 4);
-    let mut want = old.clone();
-    reference::gemm([m, k, n], matrix(&a), matrix(&b), epilogue, &mut want, n);
-    for d in available().flat_map(|isa| [false, true].map(|team| Dispatch::forced(isa, team))) {
-        let packed = PackedMatrix::under(d, [k, n], matrix(&b)).unwrap();
-        let mut got = old.clone();
-        packed::packed_on(d, m, &matrix(&a), &packed, &epilogue, &mut got, n).unwrap();
-        assert!(same(&got, &want), "{d:?} {m}x{k}x{n} {lies:?}");
+    let bias = Bias::Column(&bias);
+    let epilogue = Epilogue { accumulate: k > 300, bias, activation: Activation::Relu };
+    let old = numbers::<T>(m * n + 1, 4);
+    for epilogue in [epilogue, Epilogue::default()] {
+        let mut want = old.clone();
+        reference::gemm([m, k, n], matrix(&a), matrix(&b), epilogue, &mut want, n);
+        for d in available().flat_map(|isa| [false, true].map(|team| Dispatch::forced(isa, team))) {
+            let packed = PackedMatrix::under(d, [k, n], matrix(&b)).unwrap();
+            let mut got = old.clone();
+            packed::packed_on(d, m, &matrix(&a), &packed, &epilogue, &mut got, n).unwrap();
+            assert!(same(&got, &want), "{d:?} {m}x{k}x{n} {lies:?}");
+        }
     }
 }
 
@@ -254,6 +261,7 @@ fn packed_matrices() {
             check_packed::<f64>([13, k, n], Lies::Spread);
         }
     }
+    check_packed::<f32>([1, 300, 2100], Lies::ColumnMajor);
     check_packed::<f32>([600, 300, 70], Lies::ColumnMajor);
     check_packed::<f32>([8200, 3, 70], Lies::ColumnMajor);
 }

@@ -247,7 +247,8 @@ impl<T: Float> Kernel<T> for ByPanels<'_, T> {
             let to = if j < direct { c.wrapping_add(j) } else { sums.start().wrapping_add(j) };
             let (panel, within) = ((start + j) / Self::PANEL, (start + j) % Self::PANEL);
             let from = b.start.wrapping_add(panel * p.k_total * Self::PANEL + within);
-            // SAFETY: whole vectors of a panel, whose width is a multiple of theirs, as the sums' room is.
+            // SAFETY: whole vectors of a panel, whose width is a multiple of theirs, as the sums' room is; in C there is room for all vectors
+            // before `direct`.
             unsafe { self.0.by_panel(s, Strided { start: from, ..b }, to) };
         }
         // SAFETY: the sums of the other columns.

@@ -156,19 +156,19 @@ impl Simd<f32> for Avx512 {
     unsafe fn load_columns_8(self, from: *const f32, stride: isize) -> [__m512; 8] {
         // SAFETY: the token proves the instructions; the caller guarantees the memory.
         unsafe {
-            let low = load_eight_columns(from, stride, 0);
-            join_eights([low, load_eight_columns(from, stride, 8)])
+            let low = load_eight_columns(from, stride);
+            join_eights([low, load_eight_columns(from.wrapping_offset(8 * stride), stride)])
         }
     }
     #[inline(always)]
     unsafe fn load_columns_16(self, from: *const f32, stride: isize) -> [[__m512; 8]; 2] {
         // SAFETY: as above.
         unsafe {
-            let next = from.wrapping_add(8);
-            let low = load_eight_columns(from, stride, 0);
-            let next_low = load_eight_columns(next, stride, 0);
-            let high = load_eight_columns(from, stride, 8);
-            let next_high = load_eight_columns(next, stride, 8);
+            let behind = from.wrapping_offset(8 * stride);
+            let low = load_eight_columns(from, stride);
+            let next_low = load_eight_columns(from.wrapping_add(8), stride);
+            let high = load_eight_columns(behind, stride);
+            let next_high = load_eight_columns(behind.wrapping_add(8), stride);
             [join_eights([low, high]), join_eights([next_low, next_high])]
         }
     }
@@ -222,22 +222,19 @@ impl Simd<f32> for Avx512 {
     }
 }
 
-/// Eight elements of each of eight columns from `first` on; in quarters: elements 0 to 3 of columns 0 to 3, elements 4 to 7 of them, the same
-/// of columns 4 to 7.
+/// Eight elements of each of eight columns; in quarters: elements 0 to 3 of columns 0 to 3, 4 to 7 of them, the same of columns 4 to 7.
 ///
 /// # Safety
 /// - The CPU must have AVX-512 F, and the elements must be readable.
 #[inline(always)]
-unsafe fn load_eight_columns(from: *const f32, stride: isize, first: isize) -> [__m512; 4] {
-    let from = from.wrapping_offset(first * stride);
+unsafe fn load_eight_columns(from: *const f32, stride: isize) -> [__m512; 4] {
     // SAFETY: by the caller's contract.
     unsafe {
-        transpose_quarters([
-            load_pair(from, 4 * stride),
-            load_pair(from.wrapping_offset(stride), 4 * stride),
-            load_pair(from.wrapping_offset(2 * stride), 4 * stride),
-            load_pair(from.wrapping_offset(3 * stride), 4 * stride),
-        ])
+        let a = _mm512_castpd_ps(load_pair(from, 4 * stride));
+        let b = _mm512_castpd_ps(load_pair(from.wrapping_offset(stride), 4 * stride));
+        let c = _mm512_castpd_ps(load_pair(from.wrapping_offset(2 * stride), 4 * stride));
+        let d = _mm512_castpd_ps(load_pair(from.wrapping_offset(3 * stride), 4 * stride));
+        transpose_quarters([a, b, c, d])
     }
 }
 
@@ -256,30 +253,16 @@ unsafe fn load_four_quarters(from: *const f32, apart: isize) -> __m512 {
     }
 }
 
-/// Four elements, and four more `apart` from them.
+/// 32 bytes, and 32 more, so many elements `apart` from them.
 ///
 /// # Safety
 /// - The CPU must have AVX-512 F, and the elements must be readable.
 #[inline(always)]
-unsafe fn load_two_halves(from: *const f64, apart: isize) -> __m512d {
-    // SAFETY: by the caller's contract.
-    unsafe {
-        let low = _mm512_castpd256_pd512(_mm256_loadu_pd(from));
-        _mm512_insertf64x4::<1>(low, _mm256_loadu_pd(from.wrapping_offset(apart)))
-    }
-}
-
-/// Eight elements, and eight more `apart` from them.
-///
-/// # Safety
-/// - The CPU must have AVX-512 F, and the elements must be readable.
-#[inline(always)]
-unsafe fn load_pair(from: *const f32, apart: isize) -> __m512 {
+unsafe fn load_pair<T>(from: *const T, apart: isize) -> __m512d {
     // SAFETY: by the caller's contract.
     unsafe {
         let low = _mm512_castpd256_pd512(_mm256_loadu_pd(from.cast()));
-        let high = _mm256_loadu_pd(from.wrapping_offset(apart).cast());
-        _mm512_castpd_ps(_mm512_insertf64x4::<1>(low, high))
+        _mm512_insertf64x4::<1>(low, _mm256_loadu_pd(from.wrapping_offset(apart).cast()))
     }
 }
 
@@ -430,10 +413,10 @@ impl Simd<f64> for Avx512 {
     unsafe fn load_columns(self, from: *const f64, stride: isize) -> [__m512d; 4] {
         // SAFETY: the token proves the instructions; the caller guarantees the memory.
         unsafe {
-            let a = load_two_halves(from, 4 * stride);
-            let b = load_two_halves(from.wrapping_offset(stride), 4 * stride);
-            let c = load_two_halves(from.wrapping_offset(2 * stride), 4 * stride);
-            let d = load_two_halves(from.wrapping_offset(3 * stride), 4 * stride);
+            let a = load_pair(from, 4 * stride);
+            let b = load_pair(from.wrapping_offset(stride), 4 * stride);
+            let c = load_pair(from.wrapping_offset(2 * stride), 4 * stride);
+            let d = load_pair(from.wrapping_offset(3 * stride), 4 * stride);
             let (ab_low, ab_high) = (_mm512_unpacklo_pd(a, b), _mm512_unpackhi_pd(a, b));
             let (cd_low, cd_high) = (_mm512_unpacklo_pd(c, d), _mm512_unpackhi_pd(c, d));
             let low = _mm512_setr_epi64(0, 1, 8, 9, 4, 5, 12, 13);

@@ -147,3 +147,48 @@ fn wrong_targets_write_nothing() {
     assert!(cross_entropy(3, &[0.0f32; 5], &[0, 1], &mut [0.0; 2]).is_err());
     assert!(cross_entropy_grad(3, &[0.0f32; 6], &[0, 1], &[1.0; 3], &mut [0.0; 6]).is_err());
 }
+
+/// Rows that fit a vector, against one lane at a time: every form, targets everywhere, numbers that are none.
+#[test]
+fn short_rows_on_every_isa() {
+    fn check<T: Float>(x: &[T], same: fn(&[T], &[T]) -> bool)
+    where
+        crate::cpu::isa::Tokens: crate::cpu::isa::HasTokens<T>,
+    {
+        for size in 1..=17 {
+            let rows = x.len() / size;
+            let x = &x[..rows * size];
+            let targets: Vec<i64> = (0..rows).map(|i| (i % size) as i64).collect();
+            let targets = &targets[..];
+            let weights: Vec<T> = (0..rows).map(|i| T::from_f64(0.5 - i as f64)).collect();
+            let forms = [
+                Form::Softmax,
+                Form::Log,
+                Form::Loss { targets },
+                Form::Gradient { targets, weight: &weights },
+                Form::Gradient { targets, weight: &weights[..1] },
+            ];
+            for form in forms {
+                let len = if matches!(form, Form::Loss { .. }) { rows } else { x.len() };
+                let made = |isa| {
+                    let mut out = vec![T::NAN; len + 1];
+                    dispatch_on(isa, rows::Rows { form, size, x, out: &mut out[..len] });
+                    out
+                };
+                let want = made(Isa::Scalar);
+                for isa in Isa::ALL {
+                    assert!(same(&made(isa), &want), "{isa:?} {size} {form:?}");
+                }
+            }
+        }
+    }
+    for special in [false, true] {
+        let mut x: Vec<f64> = data(700, 3, special).iter().map(|x| x * 8.0).collect();
+        x[20..60].fill(0.0);
+        x[25..40].fill(-0.0);
+        x[300..340].fill(f64::NEG_INFINITY);
+        let single: Vec<f32> = x.iter().map(|&x| x as f32).collect();
+        check(&x, same64);
+        check(&single, same32);
+    }
+}

@@ -24,6 +24,7 @@ pub(crate) fn usual(op: &Op, inputs: &[&Tensor], metas: &mut Metas) -> bool {
                 return false;
             };
             return rows == others
+                && fits([outputs, 1])
                 && matrix(metas, first, outputs, inputs)
                 && put(metas, first, &[outputs]);
         }
@@ -44,8 +45,9 @@ fn one(op: &Op, a: &Tensor, rest: &[&Tensor], metas: &mut Metas) -> bool {
         (Op::Reduce(ReduceOp::Sum, ReduceDims { dims, keep: false }), x, []) => {
             match (x, &dims[..]) {
                 (_, dims) if dims.iter().copied().eq(0..x.len()) => put(metas, a, &[]),
-                (&[_, n], [0]) => put(metas, a, &[n]),
-                (&[m, _], [1]) => put(metas, a, &[m]),
+                // Beside a size 0 the other may be any.
+                (&[_, n], [0]) => fits([n, 1]) && put(metas, a, &[n]),
+                (&[m, _], [1]) => fits([m, 1]) && put(metas, a, &[m]),
                 _ => false,
             }
         }
@@ -78,6 +80,11 @@ fn put(metas: &mut Metas, like: &Tensor, shape: &[usize]) -> bool {
 
 /// Puts an `m` by `n` matrix like `like`, if memory can hold one.
 fn matrix(metas: &mut Metas, like: &Tensor, m: usize, n: usize) -> bool {
+    fits([m, n]) && put(metas, like, &[m, n])
+}
+
+/// True if memory can hold such a matrix of any type.
+fn fits([m, n]: [usize; 2]) -> bool {
     let bytes = m.checked_mul(n).and_then(|len| len.checked_mul(DType::F64.size()));
-    bytes.is_some_and(|bytes| bytes <= isize::MAX as usize) && put(metas, like, &[m, n])
+    bytes.is_some_and(|bytes| bytes <= isize::MAX as usize)
 }

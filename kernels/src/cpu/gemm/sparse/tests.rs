@@ -20,6 +20,8 @@ struct Operands<T> {
     turned: bool,
     b: Vec<T>,
     offset: usize,
+    /// Elements between B's rows, which are no numbers.
+    gap: usize,
 }
 
 impl<T: Float> Operands<T> {
@@ -36,7 +38,17 @@ impl<T: Float> Operands<T> {
         // From a cache line's start on.
         let b = numbers::<T>(k * n + 16, 2);
         let offset = b.as_ptr().align_offset(64);
-        Operands { sizes: [m, k, n], a, turned, b, offset }
+        Operands { sizes: [m, k, n], a, turned, b, offset, gap: 0 }
+    }
+
+    fn with_gap(sizes: [usize; 3], gap: usize) -> Self {
+        let [m, k, n] = sizes;
+        let mut operands = Self::new([m, k, n + gap], true, HALF);
+        let Operands { b, offset, .. } = &mut operands;
+        for row in b[*offset..].chunks_exact_mut(n + gap) {
+            row[n..].fill(T::NAN);
+        }
+        Operands { sizes, gap, ..operands }
     }
 
     fn matrices(&self) -> [Matrix<'_, T>; 2] {
@@ -44,7 +56,7 @@ impl<T: Float> Operands<T> {
         let [row_stride, column_stride] = if self.turned { [1, m] } else { [k, 1] };
         let a = Matrix { data: &self.a, offset: 0, row_stride, column_stride };
         let (data, offset) = (&self.b, self.offset);
-        [a, Matrix { data, offset, row_stride: n, column_stride: 1 }]
+        [a, Matrix { data, offset, row_stride: n + self.gap as isize, column_stride: 1 }]
     }
 
     /// The product by each ISA, and that it was computed this way if it should be. Whether B was packed, whether it was read where it lies.
@@ -136,6 +148,14 @@ fn shares_with_lists() {
     let m = 128 * crate::cpu::parallel::threads().max(2) + 19;
     Operands::<f32>::new([m, 64, 784], true, HALF).check(true);
     Operands::<f32>::new([m, 100, 300], false, HALF).check(true);
+}
+
+#[test]
+fn rows_of_b_that_are_apart() {
+    Operands::<f32>::with_gap([128, 64, 784], 16).check(true);
+    let mut operands = Operands::<f32>::with_gap([128, 64, 784], 16);
+    operands.b[operands.offset + 3 * 800 + 783] = f32::INFINITY;
+    operands.check(false);
 }
 
 #[test]

@@ -49,8 +49,8 @@ impl<T: Float> Piece<'_, T> {
         }
     }
 
-    /// [`by_columns`](Self::by_columns), `V` vectors at a time, `CROWDED`: by whole cache lines, which are loaded in one go. The last ones
-    /// overlap those before: the same sums, made twice.
+    /// [`by_columns`](Self::by_columns), `V` vectors at a time, `CROWDED`: by whole cache lines where columns begin at a fourth
+    /// element of one, each loaded in one go. The last ones overlap those before: the same sums, made twice.
     ///
     /// # Safety
     /// - As [`by_rows`](Self::by_rows).
