@@ -284,7 +284,7 @@ pub trait Float:
 }
 
 macro_rules! float {
-    ($($t:ident $unsigned:ident $signed:ident),*) => {$(
+    ($($t:ident $signed:ident),*) => {$(
         impl Float for $t {
             const ZERO: Self = 0.0;
             const ONE: Self = 1.0;
@@ -323,4 +323,4 @@ macro_rules! float {
         }
     )*};
 }
-float!(f32 u32 i32, f64 u64 i64);
+float!(f32 i32, f64 i64);
