@@ -20,7 +20,7 @@ use crate::cpu::parallel::{self, Shared};
 use crate::cpu::simd::Simd;
 use crate::cpu::zeros;
 use crate::element::Float;
-use factors::{Factors, integer_at, integer_in};
+use factors::{Factors, integer_in, two_at};
 
 /// Rows from which on looking at all of B costs little, and steps of k from which on sums are worth storing.
 const FEWEST: usize = 32;
@@ -273,7 +273,10 @@ impl<T: Float> RowsOfC<'_, T> {
     #[inline(always)]
     unsafe fn compute<S: Simd<T>, const N: usize>(&self, s: S) {
         let uncut = self.columns == N * S::LANES;
-        for row in self.rows.iter().map(integer_in) {
+        for (i, row) in self.rows.iter().map(integer_in).enumerate() {
+            if let Some(next) = self.rows.get(i + 1) {
+                self.factors.fetch_row(self.part, integer_in(next));
+            }
             let (values, places, count) = self.factors.of_row(self.part, row);
             let to = self.to.wrapping_add(row * self.stride);
             let mut sums = [s.splat(T::ZERO); N];
@@ -285,10 +288,11 @@ impl<T: Float> RowsOfC<'_, T> {
                     }
                 }
                 for first in (0..count).step_by(AT_ONCE) {
-                    let (values, places) = (values.add(first), places.add(first));
-                    for i in 0..AT_ONCE {
-                        let x = s.splat(*values.add(i));
-                        let from = self.b.add(integer_at(places.add(i)));
+                    let factors: [T; AT_ONCE] = two_at(values.add(first));
+                    let places = two_at(places.add(first));
+                    for (factor, place) in factors.iter().zip(&places) {
+                        let x = s.splat(*factor);
+                        let from = self.b.add(integer_in(place));
                         for (v, sum) in sums.iter_mut().enumerate() {
                             *sum = s.fma(x, s.load(from.add(v * S::LANES)), *sum);
                         }

@@ -5,7 +5,9 @@ use std::ops::Range;
 use super::{AT_ONCE, Shape};
 use crate::cpu::gemm::Dispatch;
 use crate::cpu::gemm::blocking::KC;
+use crate::cpu::gemm::microkernel::{fetch, opaque};
 use crate::cpu::gemm::panels::{Packs, Strided};
+use crate::cpu::gemm::sliver::LINE;
 use crate::cpu::isa::Kernel;
 use crate::cpu::parallel::{self, Shared};
 use crate::cpu::simd::{MOST_LANES, Simd};
@@ -83,6 +85,16 @@ impl<'a, T: Float> Factors<'a, T> {
         let values = self.values[list * room..][..room].as_ptr();
         let places = self.places[list * room..][..room].as_ptr();
         (values, places, integer_in(&self.counts[list]))
+    }
+
+    /// Asks for the start of a row's factors and places: rows are not taken in the order they lie in.
+    #[inline(always)]
+    pub(super) fn fetch_row(&self, part: usize, row: usize) {
+        let at = (part * self.shape.m + row) * self.shape.room;
+        for list in [self.values, self.places].map(|lists| lists.as_ptr().wrapping_add(at)) {
+            fetch(list);
+            fetch(list.wrapping_add(LINE / size_of::<T>()));
+        }
     }
 
     /// How many there are.
@@ -169,6 +181,23 @@ pub(super) unsafe fn integer_at<T: Float>(from: *const T) -> usize {
             4 => *from.cast::<u32>() as usize,
             _ => *from.cast::<u64>() as usize,
         }
+    }
+}
+
+/// Two neighbours, by one load if they fit a register. A loop that waits for loads of whole vectors has fewer of them then; where LLVM knows
+/// what is loaded it would load each by itself.
+///
+/// # Safety
+/// - They must be readable.
+#[inline(always)]
+pub(super) unsafe fn two_at<T: Float>(from: *const T) -> [T; 2] {
+    // SAFETY: by the caller's contract; of a register's halves every pattern is a number.
+    unsafe {
+        if const { 2 * size_of::<T>() != size_of::<usize>() } {
+            return [*from, *from.add(1)];
+        }
+        let both = opaque(from.cast::<*const u8>().read_unaligned());
+        (&raw const both).cast::<[T; 2]>().read_unaligned()
     }
 }
 
