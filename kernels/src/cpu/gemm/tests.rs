@@ -141,7 +141,7 @@ fn one_row_or_column() {
     }
 }
 
-/// Columns half a page or a page apart, which begin anywhere in a cache line.
+/// Columns half a page or a page apart, upwards or downwards in memory, which begin anywhere in a cache line.
 #[test]
 fn crowded_columns() {
     fn check<T: Float>(stride: usize)
@@ -152,8 +152,10 @@ fn crowded_columns() {
             let data = numbers::<T>(m * stride + 17, 4);
             let x = numbers::<T>(k, 5);
             let x = Matrix { data: &x, offset: 0, row_stride: 1, column_stride: 1 };
-            for offset in 0..17 {
-                let row_stride = stride as isize;
+            for (i, row_stride) in
+                (0..17).flat_map(|i| [(i, stride as isize), (i, -(stride as isize))])
+            {
+                let offset = if row_stride < 0 { i + (m - 1) * stride } else { i };
                 let a = Matrix { data: &data, offset, row_stride, column_stride: 1 };
                 let mut want = vec![T::ZERO; m];
                 reference::gemm([m, k, 1], a, x, Epilogue::default(), &mut want, 1);
@@ -162,7 +164,7 @@ fn crowded_columns() {
                 {
                     let mut got = vec![T::NAN; m];
                     gemm_on(d, [m, k, 1], &a, &x, &Epilogue::default(), &mut got, 1).unwrap();
-                    assert!(same(&got, &want), "{d:?} {m}x{k}, {stride} apart, from {offset}");
+                    assert!(same(&got, &want), "{d:?} {m}x{k}, {row_stride} apart, from {offset}");
                 }
             }
         }

@@ -88,3 +88,84 @@ fn fits([m, n]: [usize; 2]) -> bool {
     let bytes = m.checked_mul(n).and_then(|len| len.checked_mul(DType::F64.size()));
     bytes.is_some_and(|bytes| bytes <= isize::MAX as usize)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::output_metas;
+    use super::*;
+    use crate::device::Device;
+    use crate::op::{LinearActivation, OptimizeOp};
+    use ferrotape_kernels::cpu::optimize::SgdStep;
+    use ferrotape_kernels::elementwise::{BinaryOp, UnaryOp};
+
+    /// What is told in short is what the long way says, for every list of operands from small shapes, empty ones and huge ones.
+    #[test]
+    fn says_what_the_long_way_says() {
+        const HUGE: usize = 1 << 62;
+        let sum = |dims: &[usize], keep| {
+            Op::Reduce(ReduceOp::Sum, ReduceDims { dims: Dims::from_slice(dims), keep })
+        };
+        let mut ops = vec![
+            Op::Unary(UnaryOp::Neg),
+            Op::Binary(BinaryOp::Add),
+            Op::MseLoss,
+            Op::MseLossInput,
+            Op::Matmul,
+            Op::Linear(LinearActivation::None),
+            Op::LinearWeight,
+        ];
+        for momentum in [0.0, 0.9] {
+            ops.push(Op::Optimize(OptimizeOp::Sgd(SgdStep {
+                lr: 0.1,
+                momentum,
+                dampening: 0.0,
+                weight_decay: 0.0,
+                nesterov: false,
+                first: true,
+                maximize: false,
+            })));
+        }
+        for dims in [&[][..], &[0], &[1], &[2], &[0, 1], &[1, 2], &[0, 1, 2]] {
+            ops.extend([sum(dims, false), sum(dims, true)]);
+        }
+        let shapes: [&[usize]; 14] = [
+            &[],
+            &[0],
+            &[1],
+            &[2],
+            &[3],
+            &[0, 2],
+            &[2, 0],
+            &[2, 2],
+            &[2, 3],
+            &[3, 2],
+            &[1, 3],
+            &[0, HUGE],
+            &[HUGE, 0],
+            &[2, 3, 2],
+        ];
+        let mut tensors = Vec::new();
+        for dtype in [DType::F32, DType::F64, DType::I64] {
+            for shape in shapes {
+                tensors.push(Tensor::zeros(shape, (dtype, Device::cpu())).unwrap());
+            }
+        }
+        let mut told = 0;
+        for op in &ops {
+            for count in 1..=3 {
+                for list in 0..tensors.len().pow(count) {
+                    let place = |i| list / tensors.len().pow(i) % tensors.len();
+                    let inputs: Vec<&Tensor> = (0..count).map(|i| &tensors[place(i)]).collect();
+                    let mut metas = Metas::new();
+                    if !usual(op, &inputs, &mut metas) {
+                        continue;
+                    }
+                    told += 1;
+                    let given: Vec<Meta> = inputs.iter().map(|input| input.meta()).collect();
+                    assert_eq!(Some(metas), output_metas(op, &given).ok(), "{op:?} {given:?}");
+                }
+            }
+        }
+        assert!(told > 300, "{told}");
+    }
+}
