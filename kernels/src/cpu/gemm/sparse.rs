@@ -280,7 +280,7 @@ impl<T: Float> RowsOfC<'_, T> {
             let (values, places, count) = self.factors.of_row(self.part, row);
             let to = self.to.wrapping_add(row * self.stride);
             let mut sums = [s.splat(T::ZERO); N];
-            // SAFETY: by the caller's contract; there is room for a multiple of `AT_ONCE` factors.
+            // SAFETY: by the caller's contract; a list has a multiple of `AT_ONCE` factors, zeros behind it included.
             unsafe {
                 if self.part > 0 {
                     for (v, sum) in sums.iter_mut().enumerate() {

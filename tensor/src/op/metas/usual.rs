@@ -95,15 +95,17 @@ mod tests {
     use super::*;
     use crate::device::Device;
     use crate::op::{LinearActivation, OptimizeOp};
-    use ferrotape_kernels::cpu::optimize::SgdStep;
+    use ferrotape_kernels::cpu::optimize::{AdamStep, SgdStep};
     use ferrotape_kernels::elementwise::{BinaryOp, UnaryOp};
+    use std::collections::BTreeMap;
 
-    /// What is told in short is what the long way says, for every list of operands from small shapes, empty ones and huge ones.
+    /// What is told in short is what the long way says: for these operations and every list of up to three operands from small shapes, empty
+    /// ones and huge ones.
     #[test]
     fn says_what_the_long_way_says() {
-        const HUGE: usize = 1 << 62;
-        let sum = |dims: &[usize], keep| {
-            Op::Reduce(ReduceOp::Sum, ReduceDims { dims: Dims::from_slice(dims), keep })
+        const HUGE: usize = isize::MAX as usize / 2 + 1;
+        let reduce = |op, dims: &[usize], keep| {
+            Op::Reduce(op, ReduceDims { dims: Dims::from_slice(dims), keep })
         };
         let mut ops = vec![
             Op::Unary(UnaryOp::Neg),
@@ -126,14 +128,17 @@ mod tests {
             })));
         }
         for dims in [&[][..], &[0], &[1], &[2], &[0, 1], &[1, 2], &[0, 1, 2]] {
-            ops.extend([sum(dims, false), sum(dims, true)]);
+            for op in [ReduceOp::Sum, ReduceOp::Max] {
+                ops.extend([reduce(op, dims, false), reduce(op, dims, true)]);
+            }
         }
-        let shapes: [&[usize]; 14] = [
+        let shapes: [&[usize]; 15] = [
             &[],
             &[0],
             &[1],
             &[2],
             &[3],
+            &[0, 0],
             &[0, 2],
             &[2, 0],
             &[2, 2],
@@ -150,7 +155,7 @@ mod tests {
                 tensors.push(Tensor::zeros(shape, (dtype, Device::cpu())).unwrap());
             }
         }
-        let mut told = 0;
+        let mut told = BTreeMap::<_, usize>::new();
         for op in &ops {
             for count in 1..=3 {
                 for list in 0..tensors.len().pow(count) {
@@ -160,12 +165,48 @@ mod tests {
                     if !usual(op, &inputs, &mut metas) {
                         continue;
                     }
-                    told += 1;
+                    *told.entry(op.name()).or_default() += 1;
                     let given: Vec<Meta> = inputs.iter().map(|input| input.meta()).collect();
                     assert_eq!(Some(metas), output_metas(op, &given).ok(), "{op:?} {given:?}");
                 }
             }
         }
-        assert!(told > 300, "{told}");
+        let names: Vec<_> = told.keys().copied().collect();
+        let all = [
+            "add",
+            "linear",
+            "linear_weight",
+            "matmul",
+            "mse_loss",
+            "mse_loss_input",
+            "neg",
+            "sgd",
+            "sum",
+        ];
+        assert_eq!(names, all, "{told:?}");
+    }
+
+    #[test]
+    fn steps_count_from_one() {
+        let tensors: Vec<Tensor> =
+            (0..4).map(|_| Tensor::zeros([2, 3], (DType::F32, Device::cpu())).unwrap()).collect();
+        let inputs: Vec<&Tensor> = tensors.iter().collect();
+        let given: Vec<Meta> = inputs.iter().map(|input| input.meta()).collect();
+        for step in [0, 1, 2] {
+            let op = Op::Optimize(OptimizeOp::Adam(AdamStep {
+                lr: 0.1,
+                beta1: 0.9,
+                beta2: 0.999,
+                eps: 1e-8,
+                weight_decay: 0.0,
+                decoupled: false,
+                step,
+                amsgrad: false,
+                maximize: false,
+            }));
+            let mut metas = Metas::new();
+            assert_eq!(usual(&op, &inputs, &mut metas), step > 0);
+            assert_eq!(output_metas(&op, &given).ok(), (step > 0).then_some(metas));
+        }
     }
 }

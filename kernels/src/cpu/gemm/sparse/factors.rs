@@ -1,6 +1,7 @@
 //! Lists of what of A is not 0.
 
 use std::ops::Range;
+use std::ptr::without_provenance;
 
 use super::{AT_ONCE, Shape};
 use crate::cpu::gemm::Dispatch;
@@ -169,26 +170,11 @@ fn integer<T: Float>(x: usize) -> T {
     bits
 }
 
-/// The [`integer`] at an address.
-///
-/// # Safety
-/// - There must be one.
-#[inline(always)]
-pub(super) unsafe fn integer_at<T: Float>(from: *const T) -> usize {
-    // SAFETY: by the caller's contract.
-    unsafe {
-        match size_of::<T>() {
-            4 => *from.cast::<u32>() as usize,
-            _ => *from.cast::<u64>() as usize,
-        }
-    }
-}
-
 /// Two neighbours, by one load if they fit a register. A loop that waits for loads of whole vectors has fewer of them then; where LLVM knows
 /// what is loaded it would load each by itself.
 ///
 /// # Safety
-/// - They must be readable.
+/// - They must be two numbers that were written.
 #[inline(always)]
 pub(super) unsafe fn two_at<T: Float>(from: *const T) -> [T; 2] {
     // SAFETY: by the caller's contract; of a register's halves every pattern is a number.
@@ -196,14 +182,21 @@ pub(super) unsafe fn two_at<T: Float>(from: *const T) -> [T; 2] {
         if const { 2 * size_of::<T>() != size_of::<usize>() } {
             return [*from, *from.add(1)];
         }
-        let both = opaque(from.cast::<*const u8>().read_unaligned());
-        (&raw const both).cast::<[T; 2]>().read_unaligned()
+        let both = without_provenance::<u8>(from.cast::<usize>().read_unaligned());
+        let both = opaque(both).addr();
+        (&raw const both).cast::<[T; 2]>().read()
     }
 }
 
 /// The [`integer`] that a number holds.
 #[inline(always)]
 pub(super) fn integer_in<T: Float>(x: &T) -> usize {
-    // SAFETY: a number, of whose bits every pattern is an integer.
-    unsafe { integer_at(x) }
+    let from: *const T = x;
+    // SAFETY: a number, of whose bits every pattern is an integer of the same size.
+    unsafe {
+        match size_of::<T>() {
+            4 => *from.cast::<u32>() as usize,
+            _ => *from.cast::<u64>() as usize,
+        }
+    }
 }
