@@ -1,5 +1,7 @@
 //! The backward pass through time.
 
+use std::ops::Range;
+
 use super::product::{Add, Chunks, Packed, ROWS, Room};
 use super::{Active, RecurrentCell, SequenceShape, bytes, gru, lstm, packed, rnn, rows};
 use crate::buffer::Buffer;
@@ -54,7 +56,7 @@ pub fn backward<T: Float>(shape: &SequenceShape, b: Backward<'_, T>) -> Result<(
     if batch == 0 {
         return Ok(());
     }
-    let (gates, width) = (shape.gates(), shape.saved());
+    let gates = shape.gates();
     let Backward { h0, y, saved, lengths, .. } = b;
     for t in 0..steps {
         starts(shape, t, [h0, y], lengths, &mut b.before[t * batch * output..][..batch * output]);
@@ -63,71 +65,48 @@ pub fn backward<T: Float>(shape: &SequenceShape, b: Backward<'_, T>) -> Result<(
     let projection = projection.as_mut_slice::<T>();
     let pack = || Packed::by_columns(b.w_hh, gates, output);
     let weights = packed::suits(shape).then(pack).transpose()?;
+    let pass = Pass {
+        shape,
+        lengths,
+        y,
+        saved,
+        before: b.before,
+        c0: b.c0,
+        gates: Shared::new(b.gates),
+        hidden_gates: Shared::new(b.hidden_gates),
+        dh: Shared::new(b.dh),
+        dc: Shared::new(b.dc),
+    };
+    if let (Some(weights), Some(chunks)) = (&weights, Chunks::of_team(shape, b.w_hh.len())) {
+        pass.by_rows(weights, b.grad, chunks);
+        return Ok(());
+    }
     for t in shape.order().rev() {
-        let active = Active { lengths, t };
         let at = |size: usize| t * batch * size..(t + 1) * batch * size;
         let mut grad = b.grad.get(at(output)).unwrap_or_default();
         if shape.projected {
-            let states = &mut b.states[at(output)];
-            add_state(active, output, grad, b.dh, states);
+            let (states, active) = (&mut b.states[at(output)], Active { lengths, t });
+            // SAFETY: nobody else has it while this thread is between two passes.
+            add_state(active, output, grad, unsafe { pass.dh.part(0, batch * output) }, states);
             let (a, w) = (rows(states, 0, output), rows(b.w_hr, 0, hidden));
             gemm([batch, output, hidden], a, w, Epilogue::default(), projection, hidden)?;
             grad = projection;
         }
-        let (cells, cells_stride) = match (shape.cell, shape.before(t)) {
-            (RecurrentCell::Lstm, Some(before)) => {
-                (&saved[before * batch * width + 4 * hidden..], width)
-            }
-            _ => (b.c0, hidden),
-        };
-        let hidden_gates = match shape.cell {
-            RecurrentCell::Gru => &mut b.hidden_gates[at(gates)],
-            _ => &mut [],
-        };
-        let step = Step {
-            shape,
-            active,
-            y: &y[at(output)],
-            saved: &saved[at(width)],
-            grad,
-            states: &b.before[at(output)],
-            cells,
-            cells_stride,
-            gates: &mut b.gates[at(gates)],
-            hidden_gates,
-            dh: if shape.projected { &mut [] } else { &mut *b.dh },
-            dc: b.dc,
-        };
-        step.run();
-        let all = if shape.cell == RecurrentCell::Gru { &*b.hidden_gates } else { &*b.gates };
+        shape.pieces(&|first, count| {
+            let grad = grad.get(first * hidden..(first + count) * hidden).unwrap_or_default();
+            pass.gates(t, first..first + count, grad);
+        });
         if let Some(weights) = &weights {
-            add_product(weights, batch, &all[at(gates)], b.dh);
+            pass.product(weights, t);
             continue;
         }
-        let (a, w) = (rows(&all[at(gates)], 0, gates), rows(b.w_hh, 0, output));
+        // SAFETY: as above.
+        let dh = unsafe { pass.dh.part(0, batch * output) };
+        let (a, w) = (rows(pass.of_product(t, 0..batch), 0, gates), rows(b.w_hh, 0, output));
         let epilogue = Epilogue { accumulate: true, ..Epilogue::default() };
-        gemm([batch, gates, output], a, w, epilogue, b.dh, output)?;
+        gemm([batch, gates, output], a, w, epilogue, dh, output)?;
     }
     Ok(())
-}
-
-/// `to += a w` for `batch` rows.
-fn add_product<T: Float>(w: &Packed<T>, batch: usize, a: &[T], to: &mut [T]) {
-    let columns = to.len() / batch;
-    let chunks = Chunks::new(batch, ROWS);
-    let to = Shared::new(to);
-    parallel::run(w.panels * chunks.pieces, (batch * w.k * columns) as u64 / 50, &|index| {
-        let (panel, piece) = (index / chunks.pieces, index % chunks.pieces);
-        for rows in chunks.of(piece) {
-            let mut sums = const { Room::new() };
-            let sums = w.sums(panel, rows.len(), &a[rows.start * w.k..], w.k, &mut sums);
-            let column = panel * w.width;
-            let (width, stride) = (w.width, columns);
-            let to = to.as_ptr().wrapping_add(rows.start * columns + column);
-            let columns = width.min(columns - column);
-            T::dispatch(Add { sums, width, rows: rows.len(), columns, to, stride });
-        }
-    });
 }
 
 /// The states that step `t` started from.
@@ -200,89 +179,150 @@ impl<T> Backward<'_, T> {
     }
 }
 
-/// The pass over the gates of one step.
-struct Step<'a, T> {
+/// All steps' operands and results, of which a thread has some rows of a step at a time.
+struct Pass<'a, T> {
     shape: &'a SequenceShape,
-    active: Active<'a>,
+    lengths: Option<&'a [i64]>,
     y: &'a [T],
     saved: &'a [T],
-    grad: &'a [T],
     /// The states before.
-    states: &'a [T],
-    /// The cell states before, `cells_stride` apart.
-    cells: &'a [T],
-    cells_stride: usize,
-    gates: &'a mut [T],
-    hidden_gates: &'a mut [T],
-    dh: &'a mut [T],
-    dc: &'a mut [T],
+    before: &'a [T],
+    c0: &'a [T],
+    gates: Shared<'a, T>,
+    hidden_gates: Shared<'a, T>,
+    dh: Shared<'a, T>,
+    dc: Shared<'a, T>,
 }
 
-impl<T: Float> Step<'_, T> {
-    fn run(self) {
-        let Step { shape, active, y, saved, grad, states, cells, cells_stride, .. } = self;
-        let hidden = shape.hidden;
-        let (size, width) = (shape.gates(), shape.saved());
-        let [gates, hidden_gates, dh, dc] =
-            [self.gates, self.hidden_gates, self.dh, self.dc].map(|slice| Shared::new(slice));
-        shape.pieces(&|first, count| {
-            // SAFETY: pieces are disjoint rows; an empty slice gives empty parts.
-            let (gates, hidden_gates, dh, dc) = unsafe {
-                (
-                    gates.part(first * size, count * size),
-                    hidden_gates.part(first * size, count * size),
-                    dh.part(first * hidden, count * hidden),
-                    dc.part(first * hidden, count * hidden),
-                )
-            };
-            let grad = grad.get(first * hidden..(first + count) * hidden).unwrap_or_default();
-            let saved = &saved[first * width..][..count * width];
-            match shape.cell {
-                RecurrentCell::Lstm => T::dispatch(lstm::Backward {
+impl<T: Float> Pass<'_, T> {
+    /// Nanoseconds of a step's product on one core, about.
+    fn work(&self) -> u64 {
+        let SequenceShape { batch, output, .. } = *self.shape;
+        (batch * self.shape.gates() * output) as u64 / 50
+    }
+
+    /// All steps, those of a chunk of rows after one another, as forward.
+    fn by_rows(&self, weights: &Packed<T>, grad: &[T], chunks: Chunks) {
+        let SequenceShape { steps, batch, hidden, .. } = *self.shape;
+        let work = self.work() + (batch * hidden) as u64 * 2;
+        parallel::run(chunks.pieces, work.saturating_mul(steps as u64), &|piece| {
+            for rows in chunks.of(piece) {
+                for t in self.shape.order().rev() {
+                    let at = (t * batch + rows.start) * hidden;
+                    let grad = grad.get(at..at + rows.len() * hidden).unwrap_or_default();
+                    self.gates(t, rows.clone(), grad);
+                    for panel in 0..weights.panels {
+                        self.add(weights, t, panel, rows.clone());
+                    }
+                }
+            }
+        });
+    }
+
+    /// `dh += W_hh^T gates` of all rows.
+    fn product(&self, weights: &Packed<T>, t: usize) {
+        let chunks = Chunks::new(self.shape.batch, ROWS);
+        parallel::run(weights.panels * chunks.pieces, self.work(), &|index| {
+            let (panel, piece) = (index / chunks.pieces, index % chunks.pieces);
+            chunks.of(piece).for_each(|rows| self.add(weights, t, panel, rows));
+        });
+    }
+
+    /// The gradients that some rows' product takes in step `t`, which their pass has made.
+    fn of_product(&self, t: usize, rows: Range<usize>) -> &[T] {
+        let all = match self.shape.cell {
+            RecurrentCell::Gru => &self.hidden_gates,
+            _ => &self.gates,
+        };
+        let (size, first) = (self.shape.gates(), t * self.shape.batch + rows.start);
+        let from = all.as_ptr().wrapping_add(first * size);
+        // SAFETY: `Backward::check` has made sure of as many; nobody writes them any more.
+        unsafe { std::slice::from_raw_parts(from, rows.len() * size) }
+    }
+
+    /// `dh += W_hh^T gates` of one chunk of rows and a panel of columns.
+    fn add(&self, weights: &Packed<T>, t: usize, panel: usize, rows: Range<usize>) {
+        let (width, stride) = (weights.width, self.shape.output);
+        let (gates, mut sums) = (self.of_product(t, rows.clone()), const { Room::new() });
+        let sums = weights.sums(panel, rows.len(), gates, weights.k, &mut sums);
+        let column = panel * width;
+        let to = self.dh.as_ptr().wrapping_add(rows.start * stride + column);
+        let columns = width.min(stride - column);
+        T::dispatch(Add { sums, width, rows: rows.len(), columns, to, stride });
+    }
+
+    /// The pass over the gates of some rows in step `t`; `grad` is the gradient of their outputs, or empty: 0.
+    fn gates(&self, t: usize, rows: Range<usize>, grad: &[T]) {
+        let SequenceShape { cell, batch, hidden, projected, .. } = *self.shape;
+        let (size, width) = (self.shape.gates(), self.shape.saved());
+        let (first, count) = (rows.start, rows.len());
+        let active = Active { lengths: self.lengths, t };
+        let place = t * batch + first;
+        let states = if projected { 0 } else { hidden };
+        // SAFETY: these rows are the caller's alone; an empty slice gives empty parts.
+        let (gates, hidden_gates, dh, dc) = unsafe {
+            (
+                self.gates.part(place * size, count * size),
+                self.hidden_gates.part(place * size, count * size),
+                self.dh.part(first * states, count * states),
+                self.dc.part(first * hidden, count * hidden),
+            )
+        };
+        let saved = self.saved.get(place * width..(place + count) * width).unwrap_or_default();
+        match cell {
+            RecurrentCell::Lstm => {
+                let (before, before_stride) = match self.shape.before(t) {
+                    Some(before) => {
+                        let place = (before * batch + first) * width + 4 * hidden;
+                        (&self.saved[place..], width)
+                    }
+                    None => (&self.c0[first * hidden..], hidden),
+                };
+                T::dispatch(lstm::Backward {
                     hidden,
                     width,
                     first,
                     count,
                     active,
                     saved,
-                    before: &cells[first * cells_stride..],
-                    before_stride: cells_stride,
+                    before,
+                    before_stride,
                     grad,
                     dh,
                     dc,
                     gates,
-                }),
-                RecurrentCell::Gru => {
-                    let before = &states[first * hidden..][..count * hidden];
-                    T::dispatch(gru::Backward {
-                        hidden,
-                        first,
-                        count,
-                        active,
-                        saved,
-                        before,
-                        grad,
-                        dh,
-                        gates,
-                        hidden_gates,
-                    });
-                }
-                RecurrentCell::RnnTanh | RecurrentCell::RnnRelu => {
-                    let relu = shape.cell == RecurrentCell::RnnRelu;
-                    let y = &y[first * hidden..][..count * hidden];
-                    T::dispatch(rnn::Backward {
-                        hidden,
-                        relu,
-                        first,
-                        count,
-                        active,
-                        y,
-                        grad,
-                        dh,
-                        gates,
-                    });
-                }
+                });
             }
-        });
+            RecurrentCell::Gru => {
+                let before = &self.before[place * hidden..][..count * hidden];
+                T::dispatch(gru::Backward {
+                    hidden,
+                    first,
+                    count,
+                    active,
+                    saved,
+                    before,
+                    grad,
+                    dh,
+                    gates,
+                    hidden_gates,
+                });
+            }
+            RecurrentCell::RnnTanh | RecurrentCell::RnnRelu => {
+                let relu = cell == RecurrentCell::RnnRelu;
+                let y = &self.y[place * hidden..][..count * hidden];
+                T::dispatch(rnn::Backward {
+                    hidden,
+                    relu,
+                    first,
+                    count,
+                    active,
+                    y,
+                    grad,
+                    dh,
+                    gates,
+                });
+            }
+        }
     }
 }

@@ -114,7 +114,7 @@ pub(super) fn project<T: Float>(
 }
 
 /// The states of rows that take part.
-pub(super) fn keep_states<T: Float>(active: Active<'_>, output: usize, y: &[T], h: &mut [T]) {
+fn keep_states<T: Float>(active: Active<'_>, output: usize, y: &[T], h: &mut [T]) {
     let rows = y.chunks_exact(output).zip(h.chunks_exact_mut(output)).enumerate();
     for (_, (y, h)) in rows.filter(|(row, _)| active.row(*row)) {
         h.copy_from_slice(y);

@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use super::forward::{Forward, keep_states, project};
+use super::forward::{Forward, project};
 use super::product::{Chunks, Packed, Room, Sums};
 use super::{Active, RecurrentCell, SequenceShape, bytes, gru, lstm, rows, transposed};
 use crate::buffer::Buffer;
@@ -45,66 +45,58 @@ pub(super) fn forward<T: Float>(shape: &SequenceShape, f: Forward<'_, T>) -> Res
         None
     };
     let biases = pack_biases(&recurrent, hidden, f.biases)?;
-    let mut projection = Buffer::new(if projected { bytes::<T>(batch * output) } else { 0 })?;
-    // States are read where y keeps them, unless rows end early.
-    let kept = projected || f.lengths.is_some();
     // A product with 0 is 0, unless a weight is infinite or NaN.
     let rests = f.h0.is_empty() && are_finite(f.w_hh);
-    for t in shape.order() {
-        let active = Active { lengths: f.lengths, t };
-        let (done, y, later) = around(f.y, t * batch * output, batch * output);
-        let old = match shape.before(t) {
-            _ if kept => &*f.h,
-            None => &*f.h,
-            Some(before) if before < t => &done[before * batch * output..],
-            Some(_) => later,
-        };
-        let saved = &mut f.saved[t * batch * width..][..batch * width];
-        let x = &f.x[t * batch * input..][..batch * input];
-        let y_to = if projected { &mut [] } else { &mut *y };
-        let step = Step {
-            shape,
-            active,
-            bias: biases.as_slice(),
-            rests: rests && shape.before(t).is_none(),
-            recurrent: &recurrent,
-            inputs: inputs.as_ref(),
-            x,
-            old,
-        };
-        step.run(saved, y_to, f.c);
-        if projected {
-            project(shape, active, f.w_hr, saved, projection.as_mut_slice(), y, f.h)?;
-        } else if kept {
-            keep_states(active, output, y, f.h);
-        }
+    let pass = Pass {
+        shape,
+        lengths: f.lengths,
+        bias: biases.as_slice(),
+        rests,
+        recurrent: &recurrent,
+        inputs: inputs.as_ref(),
+        x: f.x,
+        saved: Shared::new(f.saved),
+        y: Shared::new(f.y),
+        h: Shared::new(f.h),
+        c: Shared::new(f.c),
+    };
+    if let Some(chunks) = Chunks::of_team(shape, f.w_hh.len() + f.w_ih.len()) {
+        pass.by_rows(chunks);
+        return Ok(());
     }
-    if !kept {
-        let last = shape.order().next_back().unwrap_or(0);
-        f.h.copy_from_slice(&f.y[last * batch * output..][..batch * output]);
+    let mut projection = Buffer::new(if projected { bytes::<T>(batch * output) } else { 0 })?;
+    for t in shape.order() {
+        pass.step(t);
+        if !projected {
+            pass.keep(t, 0..batch);
+            continue;
+        }
+        // SAFETY: nobody else has these while this thread is between two steps.
+        let (saved, y, h) = unsafe {
+            let rows = t * batch;
+            let saved = pass.saved.part(rows * width, batch * width);
+            (saved, pass.y.part(rows * output, batch * output), pass.h.part(0, batch * output))
+        };
+        let active = Active { lengths: f.lengths, t };
+        project(shape, active, f.w_hr, saved, projection.as_mut_slice(), y, h)?;
     }
     Ok(())
 }
 
-/// What lies before, at and after a place.
-fn around<T>(data: &mut [T], start: usize, len: usize) -> (&[T], &mut [T], &[T]) {
-    let (before, rest) = data.split_at_mut(start);
-    let (here, after) = rest.split_at_mut(len);
-    (before, here, after)
-}
-
-/// One step, but for a projection.
-struct Step<'a, T> {
+/// All steps' operands and results, of which a thread has some rows or panels of a step at a time.
+struct Pass<'a, T> {
     shape: &'a SequenceShape,
-    active: Active<'a>,
+    lengths: Option<&'a [i64]>,
     bias: &'a [T],
+    /// The first states are 0, and so is their product.
+    rests: bool,
     recurrent: &'a Packed<T>,
     inputs: Option<&'a Packed<T>>,
     x: &'a [T],
-    /// The states before.
-    old: &'a [T],
-    /// They are 0, and so is their product.
-    rests: bool,
+    saved: Shared<'a, T>,
+    y: Shared<'a, T>,
+    h: Shared<'a, T>,
+    c: Shared<'a, T>,
 }
 
 /// True if all are; in a form that compilers vectorize.
@@ -119,40 +111,92 @@ fn are_finite<T: Float>(x: &[T]) -> bool {
     lanes.iter().all(|lane| !lane.is_nan())
 }
 
-impl<T: Float> Step<'_, T> {
-    fn run(self, saved: &mut [T], y: &mut [T], c: &mut [T]) {
+impl<T: Float> Pass<'_, T> {
+    /// Nanoseconds of a step on one core, about.
+    fn work(&self) -> u64 {
         let SequenceShape { batch, hidden, input, output, .. } = *self.shape;
-        let [saved, y, c] = [Shared::new(saved), Shared::new(y), Shared::new(c)];
-        let panels = self.recurrent.panels;
-        let row = self.recurrent.width * (self.recurrent.k + PASS);
-        let chunks = Chunks::new(batch, PIECE / row);
         let products = (batch * self.shape.gates()) as u64 * (output + input) as u64 / 50;
-        let work = products + (batch * hidden) as u64 * 2;
-        parallel::run(panels * chunks.pieces, work, &|index| {
-            let (panel, piece) = (index / chunks.pieces, index % chunks.pieces);
-            chunks.of(piece).for_each(|rows| self.rows(panel, rows, [&saved, &y, &c]));
+        products + (batch * hidden) as u64 * 2
+    }
+
+    /// All steps, those of a chunk of rows after one another: rows don't meet, so nobody waits for others between steps.
+    fn by_rows(&self, chunks: Chunks) {
+        let work = self.work().saturating_mul(self.shape.steps as u64);
+        parallel::run(chunks.pieces, work, &|piece| {
+            for rows in chunks.of(piece) {
+                for t in self.shape.order() {
+                    (0..self.recurrent.panels).for_each(|panel| self.rows(t, panel, rows.clone()));
+                    self.keep(t, rows.clone());
+                }
+            }
         });
     }
 
-    /// One chunk of rows of a panel's units.
-    fn rows(&self, panel: usize, rows: Range<usize>, [saved, y, c]: [&Shared<'_, T>; 3]) {
-        let SequenceShape { cell, hidden, input, output, projected, .. } = *self.shape;
+    /// One step of all rows, but for a projection.
+    fn step(&self, t: usize) {
+        let panels = self.recurrent.panels;
+        let row = self.recurrent.width * (self.recurrent.k + PASS);
+        let chunks = Chunks::new(self.shape.batch, PIECE / row);
+        parallel::run(panels * chunks.pieces, self.work(), &|index| {
+            let (panel, piece) = (index / chunks.pieces, index % chunks.pieces);
+            chunks.of(piece).for_each(|rows| self.rows(t, panel, rows));
+        });
+    }
+
+    /// The states before step `t`, of all rows: where y keeps them, unless rows end early.
+    fn old(&self, t: usize) -> *const T {
+        let SequenceShape { batch, output, projected, .. } = *self.shape;
+        match self.shape.before(t) {
+            Some(before) if !projected && self.lengths.is_none() => {
+                self.y.as_ptr().wrapping_add(before * batch * output)
+            }
+            _ => self.h.as_ptr(),
+        }
+    }
+
+    /// Keeps some rows' states where they are read next: those of rows that end early, and the last.
+    fn keep(&self, t: usize, rows: Range<usize>) {
+        let SequenceShape { batch, output, .. } = *self.shape;
+        if self.lengths.is_none() && self.shape.order().next_back() != Some(t) {
+            return;
+        }
+        let active = Active { lengths: self.lengths, t };
+        for row in rows.filter(|&row| active.row(row)) {
+            // SAFETY: a row whose step is done, and which nobody else takes now.
+            unsafe {
+                let y = self.y.part((t * batch + row) * output, output);
+                self.h.part(row * output, output).copy_from_slice(y);
+            }
+        }
+    }
+
+    /// One chunk of rows of a panel's units in step `t`.
+    fn rows(&self, t: usize, panel: usize, rows: Range<usize>) {
+        let SequenceShape { cell, batch, hidden, input, output, projected, .. } = *self.shape;
         let Packed { units: step, width, .. } = *self.recurrent;
         let units = panel * step..hidden.min((panel + 1) * step);
         let [mut recurrent, mut inputs] = [const { Room::new() }; 2];
         let (first, count) = (rows.start, rows.len());
-        let old = &self.old[first * output..];
-        let recurrent = match self.rests {
+        let stride = self.shape.saved();
+        let saved = self.saved.as_ptr().wrapping_add(t * batch * stride);
+        let old = self.old(t);
+        let recurrent = match self.rests && self.shape.before(t).is_none() {
             true => recurrent.zeros(count * width),
-            false => self.recurrent.sums(panel, count, old, output, &mut recurrent),
+            false => {
+                // SAFETY: these rows' states were made in the step before, and are not written in this one.
+                let old = unsafe {
+                    std::slice::from_raw_parts(old.wrapping_add(first * output), count * output)
+                };
+                self.recurrent.sums(panel, count, old, output, &mut recurrent)
+            }
         };
         let input = match self.inputs {
             Some(weights) => {
-                weights.sums(panel, count, &self.x[first * input..], input, &mut inputs)
+                let x = &self.x[(t * batch + first) * input..];
+                weights.sums(panel, count, x, input, &mut inputs)
             }
             None => {
-                let stride = self.shape.saved();
-                let from = saved.as_ptr().wrapping_add(first * stride + units.start);
+                let from = saved.wrapping_add(first * stride + units.start);
                 let sizes = [count, cell.gates(), units.len()];
                 // SAFETY: these rows and units, which nobody else writes.
                 unsafe { inputs.copy(sizes, from, [stride, hidden, step]) }
@@ -160,9 +204,11 @@ impl<T: Float> Step<'_, T> {
         };
         let bias = &self.bias[panel * 2 * width..][..2 * width];
         let sums = Sums { input, recurrent, bias, width };
-        let (active, saved, y) = (self.active, saved.as_ptr(), y.as_ptr());
+        let active = Active { lengths: self.lengths, t };
+        let y_width = if projected { 0 } else { output };
+        let y = self.y.as_ptr().wrapping_add(t * batch * y_width);
         if cell == RecurrentCell::Lstm {
-            let c = c.as_ptr();
+            let c = self.c.as_ptr();
             T::dispatch(lstm::OfPanel {
                 hidden,
                 projected,
@@ -175,7 +221,7 @@ impl<T: Float> Step<'_, T> {
                 c,
             });
         } else {
-            let (gate, old) = (step, self.old.as_ptr());
+            let gate = step;
             T::dispatch(gru::OfPanel { hidden, rows, gate, units, active, sums, saved, y, old });
         }
     }

@@ -6,7 +6,7 @@
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
-use super::{bytes, load, store};
+use super::{SequenceShape, bytes, load, store};
 use crate::buffer::Buffer;
 use crate::cpu::gemm::KC;
 use crate::cpu::gemm::microkernel::opaque;
@@ -25,6 +25,9 @@ const STEPS: usize = 4;
 /// Rows whose sums are made before what follows takes them.
 pub(super) const ROWS: usize = 4 * TILE;
 
+/// Weights that leave room in L2 of every thread for all else.
+const SMALL: usize = 1 << 16;
+
 /// The rows of a step, cut evenly into chunks of at most [`ROWS`], and these into pieces.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Chunks {
@@ -38,6 +41,15 @@ impl Chunks {
     pub(super) fn new(rows: usize, worth: usize) -> Self {
         let chunks = rows.div_ceil(ROWS);
         Chunks { rows, chunks, pieces: rows.div_ceil(worth.max(1)).clamp(1, chunks.max(1)) }
+    }
+
+    /// As many chunks for each thread, which takes its own through all steps: nobody waits for others, and what a chunk reads is in L1. None
+    /// where there are too few rows for it, or the weights, which every thread reads then, are large.
+    pub(super) fn of_team(shape: &SequenceShape, weights: usize) -> Option<Self> {
+        let (rows, threads) = (shape.batch, parallel::threads());
+        let suits = !shape.projected && weights <= SMALL && rows / threads >= TILE;
+        let chunks = rows.div_ceil(ROWS).next_multiple_of(threads);
+        suits.then_some(Chunks { rows, chunks, pieces: chunks })
     }
 
     /// The rows of a piece's chunks.
