@@ -573,9 +573,10 @@ fn draw_network_op(rng: &mut Rng, variant: &str, activation: Activation) -> (Op,
 fn draw_sequence(rng: &mut Rng, variant: &str, dtype: DType) -> (Op, Vec<Tensor>) {
     use RecurrentCell::*;
     let cell = rng.pick(&[Lstm, Gru, RnnTanh, RnnRelu]);
-    let [reverse, bias, lengths] = [rng.chance(2), rng.chance(2), rng.chance(3)];
+    let [reverse, bias, lengths, state] =
+        [rng.chance(2), rng.chance(2), rng.chance(3), rng.chance(2)];
     let projection = (cell == Lstm && rng.chance(3)) || rng.chance(30);
-    let settings = SequenceOp { cell, reverse, bias, projection, lengths };
+    let settings = SequenceOp { cell, reverse, state, bias, projection, lengths };
     let s = rng.shape(5);
     let [steps, batch, hidden] = [s[0].clamp(1, 20), s[1], s[2].clamp(1, 20)];
     let output = if projection { s[3].clamp(1, 20) } else { hidden };
@@ -584,15 +585,16 @@ fn draw_sequence(rng: &mut Rng, variant: &str, dtype: DType) -> (Op, Vec<Tensor>
     let w_hr = projection.then_some(vec![output, hidden]);
     let mut shapes = Vec::new();
     if variant == "Sequence" {
-        shapes.extend([vec![steps, batch, s[4]], vec![batch, output]]);
-        shapes.extend(cells);
+        shapes.push(vec![steps, batch, s[4]]);
+        shapes.extend(state.then_some(vec![batch, output]));
+        shapes.extend(cells.filter(|_| state));
         shapes.extend([vec![gates, s[4]], vec![gates, output]]);
         shapes.extend(std::iter::repeat_n(vec![gates], if bias { 2 } else { 0 }));
         shapes.extend(w_hr);
     } else {
         let y = vec![steps, batch, output];
-        shapes.push(vec![batch, output]);
-        shapes.extend(cells.clone());
+        shapes.extend(state.then_some(vec![batch, output]));
+        shapes.extend(cells.clone().filter(|_| state));
         shapes.push(vec![gates, output]);
         shapes.extend(w_hr);
         let saved = vec![steps, batch, cell.saved(projection) * hidden];

@@ -446,8 +446,12 @@ struct Series {
 
 impl Forward for Series {
     fn forward(&self, x: &Tensor, ctx: &mut Ctx<'_>) -> Result<Tensor> {
-        let (y, _) = self.lstm.forward(x, ctx)?;
-        let (y, _) = self.gru.forward(&y, ctx)?;
+        // A batch of one is given the states that others begin with: 0.
+        let zeros = |layers: usize, size: usize| Tensor::zeros([layers, 1, size], x);
+        let (h, c, of_gru) = (zeros(4, 32)?, zeros(4, 32)?, zeros(1, 24)?);
+        let given = x.shape()[1] == 1;
+        let (y, _) = self.lstm.forward_from(x, given.then_some((&h, &c)), ctx)?;
+        let (y, _) = self.gru.forward_from(&y, given.then_some(&of_gru), ctx)?;
         self.head.forward(&y.narrow(0, 11, 1)?.squeeze(0)?, ctx)
     }
 }

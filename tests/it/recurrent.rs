@@ -174,10 +174,9 @@ fn results_and_all_gradients_are_pytorchs() {
 fn operands(settings: SequenceOp, dtype: DType) -> Vec<Tensor> {
     let (gates, hidden) = (settings.cell.gates() * 5, 5);
     let output = if settings.projection { 3 } else { hidden };
-    let mut shapes = vec![vec![6, 4, 7], vec![4, output]];
-    if settings.cell == RecurrentCell::Lstm {
-        shapes.push(vec![4, hidden]);
-    }
+    let mut shapes = vec![vec![6, 4, 7]];
+    shapes.extend(settings.places().h0.map(|_| vec![4, output]));
+    shapes.extend(settings.places().c0.map(|_| vec![4, hidden]));
     shapes.extend([vec![gates, 7], vec![gates, output]]);
     if settings.bias {
         shapes.extend([vec![gates], vec![gates]]);
@@ -201,11 +200,11 @@ pub(crate) fn all_settings() -> Vec<SequenceOp> {
     use RecurrentCell::*;
     let mut all = Vec::new();
     for cell in [Lstm, Gru, RnnTanh, RnnRelu] {
-        for bits in 0..16 {
+        for bits in 0..32 {
             let on = |bit: usize| bits >> bit & 1 == 1;
-            let (reverse, bias, lengths, projection) = (on(0), on(1), on(2), on(3));
+            let (reverse, bias, lengths, projection, state) = (on(0), on(1), on(2), on(3), on(4));
             if cell == Lstm || !projection {
-                all.push(SequenceOp { cell, reverse, bias, lengths, projection });
+                all.push(SequenceOp { cell, reverse, state, bias, lengths, projection });
             }
         }
     }
@@ -261,7 +260,7 @@ fn fused_is_the_steps_it_is_made_of() {
 /// One tensor as both weights: each share once, also in the second order.
 #[test]
 fn a_value_that_is_two_operands_gets_both_shares() {
-    let settings = SequenceOp::new(RecurrentCell::RnnTanh);
+    let settings = SequenceOp { state: true, ..SequenceOp::new(RecurrentCell::RnnTanh) };
     let (x, h, w) =
         (numbers(&[3, 2, 4], 1, 1.0), numbers(&[2, 4], 2, 1.0), numbers(&[4, 4], 3, 0.5));
     let second = |fused: bool| {

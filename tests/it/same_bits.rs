@@ -213,7 +213,8 @@ fn sequences(dtype: DType) -> Result<()> {
         let (steps, batch, input, hidden) = (5, 67, 9, 35);
         let output = if settings.projection { 19 } else { hidden };
         let gates = settings.cell.gates() * hidden;
-        let mut shapes = vec![vec![steps, batch, input], vec![batch, output]];
+        let mut shapes = vec![vec![steps, batch, input]];
+        shapes.extend(settings.places().h0.map(|_| vec![batch, output]));
         shapes.extend(settings.places().c0.map(|_| vec![batch, hidden]));
         shapes.extend([vec![gates, input], vec![gates, output]]);
         shapes.extend(std::iter::repeat_n(vec![gates], if settings.bias { 2 } else { 0 }));

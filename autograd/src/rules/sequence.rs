@@ -84,9 +84,8 @@ fn fused(
     let at = settings.places();
     let (y, saved) = (cx.kept(Slot::Output(0))?, cx.kept(Slot::Output(1))?);
     let (lstm, gru) = (settings.cell == RecurrentCell::Lstm, settings.cell == RecurrentCell::Gru);
-    let or_zeros = |seed: Option<Tensor>, like: &Tensor| seed.map_or_else(|| like.zeros_like(), Ok);
     let mut given: SmallVec<[Operand<'_>; 10]> = SmallVec::new();
-    given.push(operands[1].into());
+    given.extend(at.h0.map(|place| operands[place].into()));
     given.extend(at.c0.map(|place| operands[place].into()));
     given.push(operands[at.w_hh].into());
     given.extend(at.w_hr.map(|place| operands[place].into()));
@@ -95,9 +94,13 @@ fn fused(
     // One expanded 0 is known to be nothing: the kernel reads no memory for it.
     let none = || Tensor::zeros([], y).expand(y.shape());
     given.push(seeds.y.map_or_else(none, Ok)?.into());
-    given.push(or_zeros(seeds.h_n, operands[1])?.into());
-    if let Some(c0) = at.c0 {
-        given.push(or_zeros(seeds.c_n, operands[c0])?.into());
+    let [rows_of_w, output] = [operands[at.w_hh].size(0)?, operands[at.w_hh].size(1)?];
+    let or_zeros = |seed: Option<Tensor>, size: usize| {
+        seed.map_or_else(|| Tensor::zeros([y.size(1)?, size], y), Ok)
+    };
+    given.push(or_zeros(seeds.h_n, output)?.into());
+    if lstm {
+        given.push(or_zeros(seeds.c_n, rows_of_w / settings.cell.gates())?.into());
     }
     given.extend(at.lengths.map(|place| operands[place].into()));
     let mut results = apply(&Op::SequenceBackward(*settings), &mut given)?.into_iter();
@@ -105,16 +108,14 @@ fn fused(
         (true, None) => Err(cx.bug("a result is missing")),
         (_, result) => Ok(result),
     };
-    let (Some(gates), Some(before), Some(h0)) = (next(true)?, next(true)?, next(true)?) else {
-        return Err(cx.bug("a result is missing"));
-    };
-    let c0 = if lstm { next(true)? } else { None };
-    let hidden_gates = if gru { next(true)? } else { None };
-    let states = if settings.projection { next(true)? } else { None };
+    let Some(gates) = next(true)? else { return Err(cx.bug("a result is missing")) };
+    let mut maybe = |on: bool| if on { next(true) } else { Ok(None) };
+    let before = maybe(settings.lengths)?;
+    let (h0, c0) = (maybe(settings.state)?, maybe(settings.state && lstm)?);
+    let (hidden_gates, states) = (maybe(gru)?, maybe(settings.projection)?);
     // What several gradients are made of.
     let gate_rows = rows(&gates)?;
-    let hidden_rows = hidden_gates.as_ref().map(rows).transpose()?;
-    let recurrent_rows = hidden_rows.as_ref().unwrap_or(&gate_rows);
+    let recurrent = hidden_gates.as_ref().unwrap_or(&gates);
 
     let mut found: Gradients = operands.iter().map(|_| None).collect();
     let wants = |place: usize| needed.get(place).copied().unwrap_or(false);
@@ -126,14 +127,18 @@ fn fused(
         found[at.w_ih] = Some(gate_rows.t().matmul(rows(&x))?);
     }
     if wants(at.w_hh) {
-        found[at.w_hh] = Some(recurrent_rows.t().matmul(rows(&before))?);
+        let first = at.h0.map(|place| operands[place]);
+        found[at.w_hh] = Some(match &before {
+            Some(before) => rows(recurrent)?.t().matmul(rows(before))?,
+            None => of_states(settings, recurrent, y, first)?,
+        });
     }
     if let Some(first) = at.biases {
         let sum = if wants(first) { Some(gate_rows.sum(0)?) } else { None };
         if wants(first + 1) {
             found[first + 1] = match (&sum, gru) {
                 (Some(sum), false) => Some(sum.clone()),
-                _ => Some(recurrent_rows.sum(0)?),
+                _ => Some(rows(recurrent)?.sum(0)?),
             };
         }
         found[first] = sum;
@@ -143,11 +148,30 @@ fn fused(
         let projected = saved.narrow(2, 5 * hidden, hidden)?;
         found[w_hr] = Some(rows(states).t().matmul(rows(&projected))?);
     }
-    found[1] = Some(h0);
+    if let Some(place) = at.h0 {
+        found[place] = h0;
+    }
     if let Some(place) = at.c0 {
         found[place] = c0;
     }
     Ok(found)
+}
+
+/// The gradient of w_hh: every step but the first began with what y has of the one before, the first with `h0`, if there is one.
+fn of_states(
+    settings: &SequenceOp,
+    gates: &Tensor,
+    y: &Tensor,
+    h0: Option<&Tensor>,
+) -> Result<Tensor> {
+    let steps = y.size(0)?;
+    let (first, later, earlier) = if settings.reverse { (steps - 1, 0, 1) } else { (0, 1, 0) };
+    let part = |x: &Tensor, start: usize, steps: usize| rows(&x.narrow(0, start, steps)?);
+    let product = part(gates, later, steps - 1)?.t().matmul(part(y, earlier, steps - 1)?)?;
+    match h0 {
+        Some(h0) => part(gates, first, 1)?.t().matmul(h0).add(product),
+        None => Ok(product),
+    }
 }
 
 /// All steps of all rows as the rows of one matrix.

@@ -128,6 +128,13 @@ fn maybe_room(
     room(buffer, kind, len, what).map(|()| buffer.address())
 }
 
+/// `len` zeros: the states of a layer that is given none.
+fn zeros(gpu: &'static Gpu, len: usize, kind: Type) -> Result<DeviceBuffer> {
+    let mut buffer = DeviceBuffer::new(gpu, len.saturating_mul(kind.size()))?;
+    buffer.zero()?;
+    Ok(buffer)
+}
+
 /// Its address, or null.
 fn address(x: Option<Flat<'_>>) -> u64 {
     x.map_or(0, |x| x.address())

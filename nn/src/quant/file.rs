@@ -368,7 +368,7 @@ fn recurrent_settings(cell: &str, flags: &str) -> Field<SequenceOp> {
     let &[reverse, bias, lengths] = &flags[..] else {
         return Err("three flags expected".to_string());
     };
-    Ok(SequenceOp { cell, reverse, bias, projection: false, lengths })
+    Ok(SequenceOp { cell, reverse, state: false, bias, projection: false, lengths })
 }
 
 fn read_recurrent(

@@ -18,6 +18,7 @@ pub(super) struct RecurrentSite {
     pub(super) name: String,
     /// Of the weights of the input and of the state.
     pub(super) paths: [String; 2],
+    /// Those [`of_layer`].
     pub(super) settings: SequenceOp,
     pub(super) biases: Option<[Tensor; 2]>,
 }
@@ -37,6 +38,11 @@ pub(super) fn recurrent_paths(
     let floats = inputs.first()?.dtype() == DType::F32 && !settings.projection;
     floats.then_some(())?;
     Some((*settings, [path(at.w_ih)?, path(at.w_hh)?]))
+}
+
+/// What settings say of the layer, whichever calls are given a state.
+pub(super) fn of_layer(settings: SequenceOp) -> SequenceOp {
+    SequenceOp { state: false, ..settings }
 }
 
 /// The layer's name: the path of its input's weight without what says so.
@@ -98,14 +104,24 @@ impl RecurrentLayer {
     /// What `op` gives, but for what is saved for a backward pass: that reads as NaN.
     pub(super) fn run(&self, op: &Op, inputs: &[&Tensor]) -> Result<Outputs> {
         let metas: Vec<_> = inputs.iter().map(|x| x.meta()).collect();
-        let saved = output_metas(op, &metas)?.into_iter().nth(1);
-        let at = self.settings.places();
-        let places = [Some(0), Some(1), at.c0, at.lengths];
-        let mut operands: Vec<Operand<'_>> = places
-            .into_iter()
-            .flatten()
-            .filter_map(|place| inputs.get(place).map(|x| Operand::Ref(x)))
-            .collect();
+        let metas = output_metas(op, &metas)?;
+        // A state may be given in one call and not in another.
+        let Op::Sequence(settings) = op else {
+            return Err(ferrotape_tensor::Error::other("a recurrent layer expected"));
+        };
+        let at = settings.places();
+        let given = |place: usize| inputs.get(place).map(|x| Operand::Ref(x));
+        let mut operands: Vec<Operand<'_>> = given(0).into_iter().collect();
+        if settings.state {
+            operands.extend([at.h0, at.c0].into_iter().flatten().filter_map(given));
+        } else {
+            // Of h_n and of c_n.
+            for meta in metas.iter().skip(2) {
+                operands.push(Tensor::zeros(meta.shape.clone(), (meta.dtype, meta.device))?.into());
+            }
+        }
+        operands.extend(at.lengths.and_then(given));
+        let saved = metas.into_iter().nth(1);
         let mut outputs = apply(&Op::Int8(Int8Op::Recurrent(self.int8.clone())), &mut operands)?;
         if let Some(meta) = saved {
             let nan = Tensor::full((), f64::NAN, (DType::F32, meta.device))?;

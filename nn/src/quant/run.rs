@@ -18,7 +18,7 @@ use super::config::QuantMode;
 use super::held::{Ahead, Held, Value, nhwc, numbers};
 use super::layer::{Layer, Taken};
 use super::plan::Plan;
-use super::recurrent::recurrent_paths;
+use super::recurrent::{of_layer, recurrent_paths};
 use super::trace::{Key, join_key};
 use super::weights::{LayerOp, Weights};
 use crate::module::Module;
@@ -385,7 +385,7 @@ impl Runner {
         }
         if let Some((settings, paths)) = recurrent_paths(&state.weights, op, inputs)
             && let Some(layer) = self.plan.recurrent.iter().find(|layer| layer.paths == paths)
-            && layer.settings == settings
+            && layer.settings == of_layer(settings)
             && self.only.as_ref().is_none_or(|only| *only == layer.name)
         {
             let mut plain: Vec<Tensor> = Vec::new();

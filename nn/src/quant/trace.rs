@@ -13,7 +13,7 @@ use ferrotape_tensor::{
 };
 
 use super::range::{RangeMethod, RangeObserver};
-use super::recurrent::{RecurrentSite, recurrent_name, recurrent_paths};
+use super::recurrent::{RecurrentSite, of_layer, recurrent_name, recurrent_paths};
 use super::weights::{Found, LayerOp, Seen, Weights};
 use crate::module::Module;
 use crate::state::state_dict;
@@ -317,7 +317,8 @@ impl State {
         let first = settings.places().biases;
         let biases = first.and_then(|first| Some([bias(first)?, bias(first + 1)?]));
         let [path, _] = &paths;
-        let site = RecurrentSite { name: recurrent_name(path), paths, settings, biases };
+        let (name, settings) = (recurrent_name(path), of_layer(settings));
+        let site = RecurrentSite { name, paths, settings, biases };
         let all = &mut self.trace.recurrent;
         match all.iter_mut().find(|known| known.paths == site.paths) {
             Some(known) => *known = site,

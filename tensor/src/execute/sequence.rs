@@ -49,11 +49,7 @@ fn forward<T: Float>(
     let maybe = |place: Option<usize>| place.map(dense).transpose();
     let shape =
         shape_of(settings, tensor(op, inputs, 0)?.shape(), tensor(op, inputs, at.w_hh)?.shape());
-    let (x, c0) = (dense(0)?, maybe(at.c0)?);
-    let h0 = match is_zero::<T>(tensor(op, inputs, 1)?) {
-        true => None,
-        false => Some(dense(1)?),
-    };
+    let (x, h0, c0) = (dense(0)?, maybe(at.h0)?, maybe(at.c0)?);
     let (w_ih, w_hh, w_hr) = (dense(at.w_ih)?, dense(at.w_hh)?, maybe(at.w_hr)?);
     let biases = match at.biases {
         Some(first) => Some((dense(first)?, dense(first + 1)?)),
@@ -93,8 +89,8 @@ fn backward<T: Float>(
     let mut next = 0..inputs.len();
     let mut take = || tensor(op, inputs, next.next().unwrap_or(usize::MAX));
     let dense = |tensor| Dense::<T>::new(op, tensor);
-    let h0 = dense(take()?)?;
-    let c0 = if lstm { Some(dense(take()?)?) } else { None };
+    let h0 = if settings.state { Some(dense(take()?)?) } else { None };
+    let c0 = if settings.state && lstm { Some(dense(take()?)?) } else { None };
     let w_hh = take()?;
     let w_hr = if settings.projection { Some(dense(take()?)?) } else { None };
     let y = take()?;
@@ -109,15 +105,12 @@ fn backward<T: Float>(
 
     let mut results = outputs.iter_mut().map(|output| output.buffer.as_mut_slice::<T>());
     let mut result = |on: bool| if on { results.next().unwrap_or_default() } else { &mut [] };
-    let (gates, before, dh, dc) = (result(true), result(true), result(true), result(lstm));
+    let (gates, before) = (result(true), result(settings.lengths));
+    let (dh, dc) = (result(settings.state), result(settings.state && lstm));
     let hidden_gates = result(settings.cell == RecurrentCell::Gru);
     let states = result(settings.projection);
-    dh.copy_from_slice(last.slice());
-    if let Some(last_cell) = &last_cell {
-        dc.copy_from_slice(last_cell.slice());
-    }
     let operands = Backward {
-        h0: h0.slice(),
+        h0: h0.as_ref().map_or(&[], Dense::slice),
         c0: c0.as_ref().map_or(&[], Dense::slice),
         w_hh: w_hh.slice(),
         w_hr: w_hr.as_ref().map_or(&[], Dense::slice),
@@ -125,6 +118,8 @@ fn backward<T: Float>(
         y: y.slice(),
         saved: saved.slice(),
         grad: grad.as_ref().map_or(&[], Dense::slice),
+        last: last.slice(),
+        last_cell: last_cell.as_ref().map_or(&[], Dense::slice),
         gates,
         before,
         dh,
@@ -135,7 +130,7 @@ fn backward<T: Float>(
     told(op, sequence::backward(&shape, operands))
 }
 
-/// True of one +0 that is expanded to a shape: a state that is none, the gradient of a result that nobody uses.
+/// True of one +0 that is expanded to a shape: the gradient of a result that nobody uses.
 fn is_zero<T: Float>(x: &Tensor) -> bool {
     let layout = x.layout();
     let zero = |x: &T| *x == T::ZERO && T::ONE / *x > T::ZERO;

@@ -22,9 +22,10 @@ pub struct SequenceOutput {
 }
 
 impl SequenceOp {
-    /// The layer of this cell: forward in time, without biases, projection and lengths.
+    /// The layer of this cell: forward in time, from states of 0, without biases, projection and lengths.
     pub fn new(cell: RecurrentCell) -> Self {
-        SequenceOp { cell, reverse: false, bias: false, projection: false, lengths: false }
+        let (reverse, state, bias, projection, lengths) = (false, false, false, false, false);
+        SequenceOp { cell, reverse, state, bias, projection, lengths }
     }
 
     /// Runs the layer as one operation. Its second derivative goes through [`decomposed`](Self::decomposed).
@@ -70,8 +71,16 @@ impl SequenceOp {
         };
         let bias = |which: usize| at.biases.map(|first| operands[first + which]);
         let inputs = x.linear(operands[at.w_ih], bias(0))?;
-        let mut h = operands[1].clone();
-        let mut c = at.c0.map(|place| operands[place].clone());
+        let first = |place: Option<usize>, size: usize| match place {
+            Some(place) => Ok(operands[place].clone()),
+            None => Tensor::zeros([x.shape()[1], size], &x),
+        };
+        let [rows, output] = [operands[at.w_hh].shape()[0], operands[at.w_hh].shape()[1]];
+        let mut h = first(at.h0, output)?;
+        let mut c = match self.cell {
+            RecurrentCell::Lstm => Some(first(at.c0, rows / self.cell.gates())?),
+            _ => None,
+        };
         let mut ys: Vec<Option<Tensor>> = vec![None; steps];
         for step in 0..steps {
             let t = if self.reverse { steps - 1 - step } else { step };

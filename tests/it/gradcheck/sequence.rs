@@ -34,10 +34,9 @@ fn joined(out: SequenceOutput) -> Result<Tensor> {
 fn operands(cases: &mut Cases, settings: SequenceOp) -> Vec<Tensor> {
     let (hidden, output) = (3, if settings.projection { 2 } else { 3 });
     let gates = hidden * settings.cell.gates();
-    let mut shapes = vec![vec![3, 2, 2], vec![2, output]];
-    if settings.cell == RecurrentCell::Lstm {
-        shapes.push(vec![2, hidden]);
-    }
+    let mut shapes = vec![vec![3, 2, 2]];
+    shapes.extend(settings.places().h0.map(|_| vec![2, output]));
+    shapes.extend(settings.places().c0.map(|_| vec![2, hidden]));
     shapes.extend([vec![gates, 2], vec![gates, output]]);
     if settings.bias {
         shapes.extend([vec![gates], vec![gates]]);
@@ -64,10 +63,10 @@ fn what_has_no_derivative_is_an_error() {
     assert!(error.contains("sequence: what it saves"), "{error}");
 
     let out = apply(&Op::Sequence(settings), &mut given()).unwrap();
-    let (h0, w_hh, seed) = (&inputs[1], &inputs[3], out[0].ones_like().unwrap());
+    let (w_hh, seed) = (&inputs[2], out[0].ones_like().unwrap());
     let error = Tape::record(|tape| {
         tape.watch(w_hh);
-        let mut all = [h0, w_hh, &out[0], &out[1], &seed, h0].map(Into::into);
+        let mut all = [w_hh, &out[0], &out[1], &seed, &out[2]].map(Into::into);
         apply(&Op::SequenceBackward(settings), &mut all).map(drop)
     })
     .map(drop)

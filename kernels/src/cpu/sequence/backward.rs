@@ -13,9 +13,9 @@ use crate::error::{Result, require};
 /// Operands and results of [`backward`], all contiguous; the same as [`Forward`](super::Forward)'s where they have its names.
 #[derive(Debug)]
 pub struct Backward<'a, T> {
-    /// `[batch, output]`
+    /// `[batch, output]`, or empty: 0, and nobody asks for its gradient
     pub h0: &'a [T],
-    /// `[batch, hidden]` for an LSTM, else empty
+    /// `[batch, hidden]` for an LSTM, else empty; empty also if `h0` is
     pub c0: &'a [T],
     /// `[gates * hidden, output]`
     pub w_hh: &'a [T],
@@ -29,13 +29,18 @@ pub struct Backward<'a, T> {
     pub saved: &'a [T],
     /// The gradient of y, or empty, as 0, for cells with gates and without a projection; what lies beyond a row's length is not read
     pub grad: &'a [T],
+    /// `[batch, output]`: the gradient of the last state
+    pub last: &'a [T],
+    /// `[batch, hidden]` for an LSTM: of the last cell state, else empty
+    pub last_cell: &'a [T],
     /// Result `[steps, batch, gates * hidden]`: the gradient of the gates' sums; 0 beyond a row's length
     pub gates: &'a mut [T],
-    /// Result `[steps, batch, output]`: the state that each step started from; 0 beyond a row's length
+    /// Result `[steps, batch, output]` if there are lengths: the state that each step started from, 0 beyond a row's length; else empty,
+    /// for that is what y holds one step before, and h0
     pub before: &'a mut [T],
-    /// `[batch, output]`: in: the gradient of the last state, out: of h0
+    /// Result `[batch, output]`: the gradient of h0; empty if that is
     pub dh: &'a mut [T],
-    /// `[batch, hidden]` for an LSTM: in: the gradient of the last cell state, out: of c0; else empty
+    /// Result `[batch, hidden]`: of c0; empty if that is
     pub dc: &'a mut [T],
     /// Result as `gates` for a GRU: of the recurrent product's, else empty
     pub hidden_gates: &'a mut [T],
@@ -52,15 +57,31 @@ pub struct Backward<'a, T> {
 pub fn backward<T: Float>(shape: &SequenceShape, b: Backward<'_, T>) -> Result<()> {
     shape.check(b.lengths)?;
     b.check(shape)?;
-    let SequenceShape { steps, batch, hidden, output, .. } = *shape;
+    let SequenceShape { batch, hidden, output, .. } = *shape;
     if batch == 0 {
         return Ok(());
     }
     let gates = shape.gates();
     let Backward { h0, y, saved, lengths, .. } = b;
-    for t in 0..steps {
-        starts(shape, t, [h0, y], lengths, &mut b.before[t * batch * output..][..batch * output]);
+    if let Some(lengths) = lengths {
+        for (t, to) in b.before.chunks_exact_mut(batch * output).enumerate() {
+            starts(shape, t, [h0, y], lengths, to);
+        }
     }
+    // Room for what is no result.
+    let lstm = shape.cell == RecurrentCell::Lstm;
+    let [h_len, c_len] = [batch * output, if lstm { batch * hidden } else { 0 }];
+    let scratch = |there: bool, len: usize| Buffer::new(bytes::<T>(if there { 0 } else { len }));
+    let (mut own_dh, mut own_dc) =
+        (scratch(!h0.is_empty(), h_len)?, scratch(!h0.is_empty(), c_len)?);
+    let (dh, dc) = match h0 {
+        [] => (own_dh.as_mut_slice(), own_dc.as_mut_slice()),
+        _ => (b.dh, b.dc),
+    };
+    dh.copy_from_slice(b.last);
+    dc.copy_from_slice(b.last_cell);
+    let zeros = Buffer::zeroed(bytes::<T>(if h0.is_empty() { batch * hidden } else { 0 }))?;
+    let nothing = zeros.as_slice::<T>();
     let mut projection = Buffer::new(if shape.projected { bytes::<T>(batch * hidden) } else { 0 })?;
     let projection = projection.as_mut_slice::<T>();
     let pack = || Packed::by_columns(b.w_hh, gates, output);
@@ -71,11 +92,13 @@ pub fn backward<T: Float>(shape: &SequenceShape, b: Backward<'_, T>) -> Result<(
         y,
         saved,
         before: b.before,
-        c0: b.c0,
+        h0: if h0.is_empty() { nothing } else { h0 },
+        c0: if h0.is_empty() { nothing } else { b.c0 },
+        wanted: !h0.is_empty(),
         gates: Shared::new(b.gates),
         hidden_gates: Shared::new(b.hidden_gates),
-        dh: Shared::new(b.dh),
-        dc: Shared::new(b.dc),
+        dh: Shared::new(dh),
+        dc: Shared::new(dc),
     };
     if let (Some(weights), Some(chunks)) = (&weights, Chunks::of_team(shape, b.w_hh.len())) {
         pass.by_rows(weights, b.grad, chunks);
@@ -96,6 +119,9 @@ pub fn backward<T: Float>(shape: &SequenceShape, b: Backward<'_, T>) -> Result<(
             let grad = grad.get(first * hidden..(first + count) * hidden).unwrap_or_default();
             pass.gates(t, first..first + count, grad);
         });
+        if !pass.goes_on(t) {
+            continue;
+        }
         if let Some(weights) = &weights {
             pass.product(weights, t);
             continue;
@@ -114,22 +140,18 @@ fn starts<T: Float>(
     shape: &SequenceShape,
     t: usize,
     [h0, y]: [&[T]; 2],
-    lengths: Option<&[i64]>,
+    lengths: &[i64],
     to: &mut [T],
 ) {
     let (output, whole) = (shape.output, shape.batch * shape.output);
     let before = shape.before(t);
-    if lengths.is_none() {
-        to.copy_from_slice(before.map_or(h0, |before| &y[before * whole..][..whole]));
-        return;
-    }
     for (row, to) in to.chunks_exact_mut(output).enumerate() {
         let place = row * output..(row + 1) * output;
-        let takes_part = |t| Active { lengths, t }.row(row);
+        let takes_part = |t| Active { lengths: Some(lengths), t }.row(row);
         match before.filter(|&before| takes_part(before)) {
-            _ if !takes_part(t) => to.fill(T::ZERO),
-            Some(before) => to.copy_from_slice(&y[before * whole..][place]),
-            None => to.copy_from_slice(&h0[place]),
+            Some(before) if takes_part(t) => to.copy_from_slice(&y[before * whole..][place]),
+            None if takes_part(t) && !h0.is_empty() => to.copy_from_slice(&h0[place]),
+            _ => to.fill(T::ZERO),
         }
     }
 }
@@ -162,9 +184,14 @@ impl<T> Backward<'_, T> {
         let cells = only(s.cell == RecurrentCell::Lstm, s.batch * s.hidden);
         let projection = if s.projected { s.output.checked_mul(s.hidden) } else { Some(0) };
         let output = rows * s.output;
-        require(self.h0.len() == s.batch * s.output, "sequence: length of h0")?;
+        let states = s.batch * s.output;
+        let state = !self.h0.is_empty();
+        require(self.h0.len() == only(state, states), "sequence: length of h0")?;
         require(self.dh.len() == self.h0.len(), "sequence: length of dh")?;
-        require(self.c0.len() == cells && self.dc.len() == cells, "sequence: lengths of cells")?;
+        require(self.c0.len() == only(state, cells), "sequence: length of c0")?;
+        require(self.dc.len() == self.c0.len(), "sequence: length of dc")?;
+        require(self.last.len() == states, "sequence: length of the last state's gradient")?;
+        require(self.last_cell.len() == cells, "sequence: length of the last cell's gradient")?;
         require(gates.checked_mul(s.output) == Some(self.w_hh.len()), "sequence: length of w_hh")?;
         require(projection == Some(self.w_hr.len()), "sequence: length of w_hr")?;
         let none = self.grad.is_empty() && s.cell.gates() > 1 && !s.projected;
@@ -172,7 +199,8 @@ impl<T> Backward<'_, T> {
         require(none || self.grad.len() == output, "sequence: length of its gradient")?;
         require(self.saved.len() == rows * s.saved(), "sequence: length of what was saved")?;
         require(self.gates.len() == rows * gates, "sequence: length of the gates")?;
-        require(self.before.len() == output, "sequence: length of the states before")?;
+        let before = only(self.lengths.is_some(), output);
+        require(self.before.len() == before, "sequence: length of the states before")?;
         let hidden_gates = only(s.cell == RecurrentCell::Gru, rows * gates);
         require(self.hidden_gates.len() == hidden_gates, "sequence: length of hidden gates")?;
         require(self.states.len() == only(s.projected, output), "sequence: length of states")
@@ -185,9 +213,13 @@ struct Pass<'a, T> {
     lengths: Option<&'a [i64]>,
     y: &'a [T],
     saved: &'a [T],
-    /// The states before.
+    /// The states before, if there are lengths.
     before: &'a [T],
+    /// The first states, 0 if none were given.
+    h0: &'a [T],
     c0: &'a [T],
+    /// Their gradients are asked for.
+    wanted: bool,
     gates: Shared<'a, T>,
     hidden_gates: Shared<'a, T>,
     dh: Shared<'a, T>,
@@ -201,6 +233,11 @@ impl<T: Float> Pass<'_, T> {
         (batch * self.shape.gates() * output) as u64 / 50
     }
 
+    /// True if the states before step `t` have a gradient.
+    fn goes_on(&self, t: usize) -> bool {
+        self.wanted || self.shape.before(t).is_some()
+    }
+
     /// All steps, those of a chunk of rows after one another, as forward.
     fn by_rows(&self, weights: &Packed<T>, grad: &[T], chunks: Chunks) {
         let SequenceShape { steps, batch, hidden, .. } = *self.shape;
@@ -211,7 +248,8 @@ impl<T: Float> Pass<'_, T> {
                     let at = (t * batch + rows.start) * hidden;
                     let grad = grad.get(at..at + rows.len() * hidden).unwrap_or_default();
                     self.gates(t, rows.clone(), grad);
-                    for panel in 0..weights.panels {
+                    let panels = if self.goes_on(t) { weights.panels } else { 0 };
+                    for panel in 0..panels {
                         self.add(weights, t, panel, rows.clone());
                     }
                 }
@@ -294,7 +332,12 @@ impl<T: Float> Pass<'_, T> {
                 });
             }
             RecurrentCell::Gru => {
-                let before = &self.before[place * hidden..][..count * hidden];
+                let before = match (self.lengths, self.shape.before(t)) {
+                    (Some(_), _) => &self.before[place * hidden..],
+                    (None, Some(before)) => &self.y[(before * batch + first) * hidden..],
+                    (None, None) => &self.h0[first * hidden..],
+                };
+                let before = &before[..count * hidden];
                 T::dispatch(gru::Backward {
                     hidden,
                     first,

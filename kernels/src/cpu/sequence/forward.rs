@@ -16,7 +16,7 @@ pub struct Forward<'a, T> {
     pub x: &'a [T],
     /// `[batch, output]`, or empty: 0
     pub h0: &'a [T],
-    /// `[batch, hidden]` for an LSTM, else empty
+    /// `[batch, hidden]` for an LSTM, else empty; empty also if `h0` is
     pub c0: &'a [T],
     /// `[gates * hidden, input]`
     pub w_ih: &'a [T],
@@ -52,11 +52,13 @@ pub fn forward<T: Float>(shape: &SequenceShape, f: Forward<'_, T>) -> Result<()>
     if batch == 0 {
         return Ok(());
     }
-    match f.h0 {
-        [] => f.h.fill(T::ZERO),
-        h0 => f.h.copy_from_slice(h0),
+    if f.h0.is_empty() {
+        f.h.fill(T::ZERO);
+        f.c.fill(T::ZERO);
+    } else {
+        f.h.copy_from_slice(f.h0);
+        f.c.copy_from_slice(f.c0);
     }
-    f.c.copy_from_slice(f.c0);
     if packed::suits(shape) {
         return packed::forward(shape, f);
     }
@@ -129,7 +131,8 @@ impl<T> Forward<'_, T> {
         require(self.x.len() == rows * s.input, "sequence: length of x")?;
         let states = s.batch * s.output;
         require(self.h0.is_empty() || self.h0.len() == states, "sequence: length of h0")?;
-        require(self.c0.len() == cells, "sequence: length of c0")?;
+        let given = if self.h0.is_empty() { 0 } else { cells };
+        require(self.c0.len() == given, "sequence: length of c0")?;
         require(gates.checked_mul(s.input) == Some(self.w_ih.len()), "sequence: length of w_ih")?;
         require(gates.checked_mul(s.output) == Some(self.w_hh.len()), "sequence: length of w_hh")?;
         let fits = self.biases.is_none_or(|biases| biases.iter().all(|b| b.len() == gates));

@@ -21,7 +21,8 @@ fn same<T: Float>(what: &str, shape: &SequenceShape, found: &[T], expected: &[T]
     assert_eq!(differs, None, "{what} {shape:?}");
 }
 
-fn check<T: Float>(shape: &SequenceShape, bias: bool, lengths: Option<&[i64]>)
+/// With biases and states, or without: then the states are 0.
+fn check<T: Float>(shape: &SequenceShape, given: bool, lengths: Option<&[i64]>)
 where
     Scalar: Simd<T, V = T>,
 {
@@ -31,11 +32,15 @@ where
     let only = |on: bool, count: usize| if on { count } else { 0 };
     let cells = only(lstm, batch * hidden);
     let x = numbers::<T>(steps * batch * input, 1);
-    let (h0, c0) = (numbers::<T>(batch * output, 2), numbers::<T>(cells, 3));
+    let (mut h0, mut c0) = (numbers::<T>(batch * output, 2), numbers::<T>(cells, 3));
+    if !given {
+        h0.fill(T::ZERO);
+        c0.fill(T::ZERO);
+    }
     let (w_ih, w_hh) = (numbers::<T>(gates * input, 4), numbers::<T>(gates * output, 5));
     let (b_ih, b_hh) = (numbers::<T>(gates, 6), numbers::<T>(gates, 7));
     let w_hr = numbers::<T>(only(shape.projected, output * hidden), 8);
-    let biases = bias.then_some([&b_ih[..], &b_hh[..]]);
+    let biases = given.then_some([&b_ih[..], &b_hh[..]]);
     let operands = reference::Operands {
         x: &x,
         h0: &h0,
@@ -48,10 +53,11 @@ where
     };
     let [mut y, mut saved] = [steps * batch * output, steps * batch * width].map(stale::<T>);
     let [mut h, mut c] = [batch * output, cells].map(stale::<T>);
-    let given = Forward {
+    let state = if given { [&h0[..], &c0] } else { [&[][..]; 2] };
+    let all = Forward {
         x: &x,
-        h0: &h0,
-        c0: &c0,
+        h0: state[0],
+        c0: state[1],
         w_ih: &w_ih,
         w_hh: &w_hh,
         biases,
@@ -62,7 +68,7 @@ where
         h: &mut h,
         c: &mut c,
     };
-    forward(shape, given).unwrap();
+    forward(shape, all).unwrap();
     let expected = reference::forward(shape, &operands);
     for ((what, found), expected) in
         [("y", &y), ("saved", &saved), ("h", &h), ("c", &c)].into_iter().zip(&expected)
@@ -72,19 +78,22 @@ where
 
     let grad = numbers::<T>(y.len(), 9);
     let (last, last_cell) = (numbers::<T>(batch * output, 10), numbers::<T>(cells, 11));
-    let [mut gates, mut before] = [steps * batch * gates, y.len()].map(stale::<T>);
+    let mut gates = stale::<T>(steps * batch * gates);
+    let mut before = stale::<T>(only(lengths.is_some(), y.len()));
     let mut hidden_gates = stale::<T>(only(shape.cell == RecurrentCell::Gru, gates.len()));
     let mut states = stale::<T>(only(shape.projected, y.len()));
-    let (mut dh, mut dc) = (last.clone(), last_cell.clone());
-    let given = Backward {
-        h0: &h0,
-        c0: &c0,
+    let [mut dh, mut dc] = state.map(|state| stale::<T>(state.len()));
+    let all = Backward {
+        h0: state[0],
+        c0: state[1],
         w_hh: &w_hh,
         w_hr: &w_hr,
         lengths,
         y: &y,
         saved: &saved,
         grad: &grad,
+        last: &last,
+        last_cell: &last_cell,
         gates: &mut gates,
         before: &mut before,
         dh: &mut dh,
@@ -92,9 +101,15 @@ where
         hidden_gates: &mut hidden_gates,
         states: &mut states,
     };
-    backward(shape, given).unwrap();
+    backward(shape, all).unwrap();
     let seeds = [&grad[..], &last, &last_cell];
-    let expected = reference::backward(shape, &operands, [&y, &saved], seeds);
+    let mut expected = reference::backward(shape, &operands, [&y, &saved], seeds);
+    if lengths.is_none() {
+        expected[1].clear();
+    }
+    if !given {
+        (2..4).for_each(|gradient| expected[gradient].clear());
+    }
     let found = [&gates, &before, &dh, &dc, &hidden_gates, &states];
     let names = ["gates", "before", "dh", "dc", "hidden gates", "states"];
     for ((what, found), expected) in names.into_iter().zip(found).zip(&expected) {
@@ -138,8 +153,13 @@ fn every_cell_is_the_reference() {
     }
 }
 
-/// What both passes give, from this state and this gradient of y.
-fn results(shape: &SequenceShape, h0: &[f32], grad: &[f32], w_hh: &[f32]) -> Vec<Vec<f32>> {
+/// What both passes give, but for gradients of the first states, from those states and this gradient of y.
+fn results(
+    shape: &SequenceShape,
+    [h0, c0]: [&[f32]; 2],
+    grad: &[f32],
+    w_hh: &[f32],
+) -> Vec<Vec<f32>> {
     let SequenceShape { steps, batch, input, hidden, .. } = *shape;
     let (gates, width, rows) = (shape.gates(), shape.saved(), steps * batch);
     let states = numbers::<f32>(batch * hidden, 3);
@@ -150,7 +170,7 @@ fn results(shape: &SequenceShape, h0: &[f32], grad: &[f32], w_hh: &[f32]) -> Vec
     let given = Forward {
         x: &x,
         h0,
-        c0: cells,
+        c0,
         w_ih: &w_ih,
         w_hh,
         biases: None,
@@ -163,27 +183,29 @@ fn results(shape: &SequenceShape, h0: &[f32], grad: &[f32], w_hh: &[f32]) -> Vec
     };
     forward(shape, given).unwrap();
     let of_gru = if shape.cell == RecurrentCell::Gru { rows * gates } else { 0 };
-    let mut back = [rows * gates, rows * hidden, of_gru].map(stale::<f32>);
-    let [gates, before, hidden_gates] = back.each_mut().map(|result| &mut result[..]);
-    let (mut dh, mut dc) = (states.clone(), cells.to_vec());
+    let mut back = [rows * gates, of_gru].map(stale::<f32>);
+    let [gates, hidden_gates] = back.each_mut().map(|result| &mut result[..]);
+    let [mut dh, mut dc] = [h0, c0].map(|state| stale::<f32>(state.len()));
     let given = Backward {
-        h0: &vec![0.0; states.len()],
-        c0: cells,
+        h0,
+        c0,
         w_hh,
         w_hr: &[],
         lengths: None,
         y: &results[0],
         saved: &results[1],
         grad,
+        last: &states,
+        last_cell: cells,
         gates,
-        before,
+        before: &mut [],
         dh: &mut dh,
         dc: &mut dc,
         hidden_gates,
         states: &mut [],
     };
     backward(shape, given).unwrap();
-    results.into_iter().chain(back).chain([dh, dc]).collect()
+    results.into_iter().chain(back).collect()
 }
 
 #[test]
@@ -198,9 +220,11 @@ fn nothing_is_zeros() {
         // An infinite weight makes NaN of 0.
         for weight in [0.5, f32::INFINITY] {
             w_hh[7] = weight;
-            let zeros = (vec![0.0; batch * hidden], vec![0.0; steps * batch * hidden]);
-            let expected = results(&shape, &zeros.0, &zeros.1, &w_hh);
-            let found = results(&shape, &[], &[], &w_hh);
+            let zeros = vec![0.0; steps * batch * hidden];
+            let h0 = &zeros[..batch * hidden];
+            let c0 = if cell == RecurrentCell::Lstm { h0 } else { &[] };
+            let expected = results(&shape, [h0, c0], &zeros, &w_hh);
+            let found = results(&shape, [&[]; 2], &[], &w_hh);
             let bits = |all: &[Vec<f32>]| -> Vec<u32> {
                 all.concat().iter().map(|x| if x.is_nan() { 0 } else { x.to_bits() }).collect()
             };

@@ -1,6 +1,6 @@
 //! The backward pass through time.
 
-use super::{Flat, address, check, flat, is_small, kernel, maybe_flat, maybe_room, room};
+use super::{Flat, address, check, flat, is_small, kernel, maybe_flat, maybe_room, room, zeros};
 use crate::cpu::gemm::Activation;
 use crate::cpu::sequence::{RecurrentCell, SequenceShape};
 use crate::cuda::array::{Array, Type};
@@ -14,7 +14,8 @@ use crate::error::Result;
 #[derive(Debug)]
 #[allow(missing_docs)]
 pub struct Backward<'a> {
-    pub h0: Array<'a>,
+    /// With `c0`, if the cell has one, or both absent: 0, and nobody asks for their gradients
+    pub h0: Option<Array<'a>>,
     pub c0: Option<Array<'a>>,
     pub w_hh: Array<'a>,
     pub w_hr: Option<Array<'a>>,
@@ -27,8 +28,8 @@ pub struct Backward<'a> {
     /// Of the last cell state
     pub last_cell: Option<Array<'a>>,
     pub gates: &'a mut DeviceBuffer,
-    pub before: &'a mut DeviceBuffer,
-    pub dh: &'a mut DeviceBuffer,
+    pub before: Option<&'a mut DeviceBuffer>,
+    pub dh: Option<&'a mut DeviceBuffer>,
     pub dc: Option<&'a mut DeviceBuffer>,
     pub hidden_gates: Option<&'a mut DeviceBuffer>,
     pub states: Option<&'a mut DeviceBuffer>,
@@ -39,7 +40,7 @@ pub struct Backward<'a> {
 /// # Errors
 /// As there; [`Contract`](crate::Error::Contract) for types other than f32 and f64; [`Cuda`](crate::Error::Cuda).
 pub fn backward(shape: &SequenceShape, b: Backward<'_>) -> Result<()> {
-    let (gpu, size) = (b.dh.gpu(), [shape.batch, shape.hidden]);
+    let (gpu, size) = (b.gates.gpu(), [shape.batch, shape.hidden]);
     run(shape, b, |kind| is_small(gpu, kind, size, super::TILE_BACK, (shape.gates(), 4)))
 }
 
@@ -77,8 +78,9 @@ pub(super) fn run(
     let (gates, width, rows) = (shape.gates(), shape.saved(), steps * batch);
     let lstm = shape.cell == RecurrentCell::Lstm;
     let gru = shape.cell == RecurrentCell::Gru;
-    let h0 = flat(b.h0, kind, batch * output, "sequence: h0")?;
-    let c0 = maybe_flat(b.c0, lstm, kind, batch * hidden, "sequence: c0")?;
+    let state = b.h0.is_some();
+    let h0 = maybe_flat(b.h0, state, kind, batch * output, "sequence: h0")?;
+    let c0 = maybe_flat(b.c0, state && lstm, kind, batch * hidden, "sequence: c0")?;
     let w_hh = flat(b.w_hh, kind, gates.saturating_mul(output), "sequence: w_hh")?;
     let w_hr_len = output.saturating_mul(hidden);
     let w_hr = maybe_flat(b.w_hr, projected, kind, w_hr_len, "sequence: w_hr")?;
@@ -89,26 +91,40 @@ pub(super) fn run(
     let last_cell = maybe_flat(b.last_cell, lstm, kind, batch * hidden, "sequence: that of c")?;
     let cells = batch * hidden;
     room(b.gates, kind, rows * gates, "sequence: length of the gates")?;
-    room(b.before, kind, rows * output, "sequence: length of the states before")?;
-    room(b.dh, kind, batch * output, "sequence: length of dh")?;
-    let dc = maybe_room(b.dc.as_deref(), lstm, kind, cells, "sequence: length of dc")?;
+    let early = lengths.is_some();
+    let what = "sequence: length of the states before";
+    maybe_room(b.before.as_deref(), early, kind, rows * output, what)?;
+    maybe_room(b.dh.as_deref(), state, kind, batch * output, "sequence: length of dh")?;
+    maybe_room(b.dc.as_deref(), state && lstm, kind, cells, "sequence: length of dc")?;
     let hidden_gates = b.hidden_gates.as_deref();
     maybe_room(hidden_gates, gru, kind, rows * gates, "sequence: length of hidden gates")?;
     maybe_room(b.states.as_deref(), projected, kind, rows * output, "sequence: length of states")?;
     if batch == 0 {
         return Ok(());
     }
-    let (gpu, size) = (b.dh.gpu(), kind.size());
-    b.dh.copy_part(last.buffer, last.offset * size, 0, batch * output * size)?;
-    if let (Some(dc), Some(last_cell)) = (b.dc, last_cell) {
+    let (gpu, size) = (b.gates.gpu(), kind.size());
+    let new = |len: usize| DeviceBuffer::new(gpu, len.saturating_mul(size));
+    // Room for what is no result, and states where none are given.
+    let zeros = zeros(gpu, if state { 0 } else { batch * output.max(hidden) }, kind)?;
+    let h0 = h0.unwrap_or(Flat::of(&zeros, kind));
+    let mut own_dh = new(if state { 0 } else { batch * output })?;
+    let mut own_dc = new(if lstm && !state { cells } else { 0 })?;
+    let (dh, dc) = (b.dh.unwrap_or(&mut own_dh), b.dc.unwrap_or(&mut own_dc));
+    dh.copy_part(last.buffer, last.offset * size, 0, batch * output * size)?;
+    if let Some(last_cell) = last_cell {
         dc.copy_part(last_cell.buffer, last_cell.offset * size, 0, cells * size)?;
     }
-    starts(shape, [h0, y], lengths, kind, b.before)?;
+    let before = match b.before {
+        Some(before) => {
+            starts(shape, [h0, y], lengths, kind, before)?;
+            Some(Flat::of(before, kind))
+        }
+        None => None,
+    };
 
     let whole = !projected && whole(kind);
-    let projection =
-        DeviceBuffer::new(gpu, if projected { cells.saturating_mul(size) } else { 0 })?;
-    let mut walk = Walk { shape, kind, w_hh, lengths, projection, dh: b.dh };
+    let projection = new(if projected { cells } else { 0 })?;
+    let mut walk = Walk { shape, kind, w_hh, lengths, projection, dh };
     // The step whose product is still to be added to dh.
     let mut done = None;
     for t in shape.order().rev() {
@@ -117,10 +133,15 @@ pub(super) fn run(
         if let (Some(states), Some(w_hr)) = (b.states.as_deref(), w_hr) {
             from = walk.state(t, from, Flat::of(states, kind).from(t * batch * output), w_hr)?;
         }
-        let (cells, cells_stride) = match (c0, shape.before(t)) {
-            (Some(_), Some(before)) => (saved.from(before * batch * width + 4 * hidden), width),
-            (Some(c0), None) => (c0, hidden),
-            (None, _) => (saved, width),
+        let (cells, cells_stride) = match shape.before(t) {
+            _ if !lstm => (saved, width),
+            Some(before) => (saved.from(before * batch * width + 4 * hidden), width),
+            None => (c0.unwrap_or(h0), hidden),
+        };
+        let states = match (before, shape.before(t)) {
+            (Some(all), _) => at(all, output),
+            (None, Some(before)) => y.from(before * batch * output).address(),
+            (None, None) => h0.address(),
         };
         let hidden_gates = hidden_gates.map(|buffer| Flat::of(buffer, kind));
         let products = hidden_gates.unwrap_or(Flat::of(b.gates, kind));
@@ -128,12 +149,12 @@ pub(super) fn run(
             y: at(y, output),
             saved: at(saved, width),
             grad: from,
-            before: at(Flat::of(b.before, kind), output),
+            before: states,
             cells: cells.address(),
             gates: at(Flat::of(b.gates, kind), gates),
             hidden_gates: hidden_gates.map_or(0, |x| at(x, gates)),
             dh: walk.dh.address(),
-            dc,
+            dc: dc.address(),
             lengths: address(lengths),
             batch: batch as i64,
             hidden: hidden as i64,
@@ -148,9 +169,10 @@ pub(super) fn run(
             None => walk.pass(&pass)?,
         }
         // In one launch with the next pass, if there is one.
-        match whole && shape.before(t).is_some() {
-            true => done = Some(t),
-            false => walk.product(of_step(t))?,
+        match shape.before(t) {
+            Some(_) if whole => done = Some(t),
+            None if !state => {}
+            _ => walk.product(of_step(t))?,
         }
     }
     Ok(())

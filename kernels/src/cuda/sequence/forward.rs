@@ -1,6 +1,8 @@
 //! The forward pass.
 
-use super::{Flat, address, check, flat, is_small, kernel, maybe_flat, maybe_room, room, units};
+use super::{
+    Flat, address, check, flat, is_small, kernel, maybe_flat, maybe_room, room, units, zeros,
+};
 use crate::cpu::gemm::Activation;
 use crate::cpu::sequence::{RecurrentCell, SequenceShape};
 use crate::cuda::array::{Array, Type};
@@ -15,7 +17,8 @@ use crate::error::Result;
 #[allow(missing_docs)]
 pub struct Forward<'a> {
     pub x: Array<'a>,
-    pub h0: Array<'a>,
+    /// With `c0`, if the cell has one, or both absent: 0
+    pub h0: Option<Array<'a>>,
     pub c0: Option<Array<'a>>,
     pub w_ih: Array<'a>,
     pub w_hh: Array<'a>,
@@ -69,8 +72,9 @@ pub(super) fn run(
     let (gates, width, rows) = (shape.gates(), shape.saved(), steps * batch);
     let lstm = shape.cell == RecurrentCell::Lstm;
     let x = flat(f.x, kind, rows * input, "sequence: x")?;
-    let h0 = flat(f.h0, kind, batch * output, "sequence: h0")?;
-    let c0 = maybe_flat(f.c0, lstm, kind, batch * hidden, "sequence: c0")?;
+    let state = f.h0.is_some();
+    let h0 = maybe_flat(f.h0, state, kind, batch * output, "sequence: h0")?;
+    let c0 = maybe_flat(f.c0, state && lstm, kind, batch * hidden, "sequence: c0")?;
     let w_ih = flat(f.w_ih, kind, gates.saturating_mul(input), "sequence: w_ih")?;
     let w_hh = flat(f.w_hh, kind, gates.saturating_mul(output), "sequence: w_hh")?;
     let w_hr_len = output.saturating_mul(hidden);
@@ -86,9 +90,15 @@ pub(super) fn run(
     }
     let (gpu, size) = (f.h.gpu(), kind.size());
     let new = |len: usize| DeviceBuffer::new(gpu, len.saturating_mul(size));
-    if let (Some(c), Some(c0)) = (f.c, c0) {
-        c.copy_part(c0.buffer, c0.offset * size, 0, batch * hidden * size)?;
+    match (f.c, c0) {
+        (Some(c), Some(c0)) => {
+            c.copy_part(c0.buffer, c0.offset * size, 0, batch * hidden * size)?;
+        }
+        (Some(c), None) => c.zero()?,
+        _ => {}
     }
+    let zeros = zeros(gpu, if state { 0 } else { batch * output }, kind)?;
+    let h0 = h0.unwrap_or(Flat::of(&zeros, kind));
 
     let mut inputs = new(rows * gates)?;
     product([rows, input, gates], (x, input), w_ih, biases[0], &mut inputs)?;

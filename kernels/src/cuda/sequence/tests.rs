@@ -39,7 +39,7 @@ fn view<'a, T: Element>(buffer: &'a DeviceBuffer, len: &'a [usize; 1]) -> Array<
 fn check<T: Element + Float>(
     gpu: &'static Gpu,
     shape: &SequenceShape,
-    bias: bool,
+    state: bool,
     lengths: Option<&[i64]>,
     whole: bool,
 ) {
@@ -51,12 +51,13 @@ fn check<T: Element + Float>(
         shape,
         lengths,
         whole,
-        h0: numbers::<T>(batch * output, 2),
-        c0: numbers::<T>(cells, 3),
+        h0: numbers::<T>(only(state, batch * output), 2),
+        c0: numbers::<T>(only(state, cells), 3),
         w_hh: numbers::<T>(gates * output, 5),
         w_hr: numbers::<T>(only(projected, output * hidden), 8),
     };
-    let [y, saved] = given.forward(bias);
+    // With biases and states, or without.
+    let [y, saved] = given.forward(state);
     given.backward(&y, &saved);
 }
 
@@ -76,7 +77,8 @@ impl<T: Element + Float> Given<'_, T> {
         let w_ih = numbers::<T>(gates * input, 4);
         let biases = [numbers::<T>(gates, 6), numbers::<T>(gates, 7)];
         let [mut y, mut saved] = [steps * batch * output, steps * batch * width].map(stale::<T>);
-        let [mut h, mut c] = [batch * output, self.c0.len()].map(stale::<T>);
+        let lstm = shape.cell == RecurrentCell::Lstm;
+        let [mut h, mut c] = [batch * output, only(lstm, batch * shape.hidden)].map(stale::<T>);
         let operands = [&x, &self.h0, &self.c0, &w_ih, &self.w_hh, &self.w_hr]
             .map(|operand| (upload(gpu, operand), [operand.len()]));
         let [x_at, h0, c0, w_ih_at, w_hh, w_hr] =
@@ -86,11 +88,10 @@ impl<T: Element + Float> Given<'_, T> {
         let lengths_there = lengths.map(|lengths| upload(gpu, lengths));
         let mut results = [&y, &saved, &h, &c].map(|result| upload(gpu, result));
         let [y_at, saved_at, h_at, c_at] = &mut results;
-        let lstm = shape.cell == RecurrentCell::Lstm;
         let there = Forward {
             x: x_at,
-            h0,
-            c0: lstm.then_some(c0),
+            h0: bias.then_some(h0),
+            c0: (bias && lstm).then_some(c0),
             w_ih: w_ih_at,
             w_hh,
             biases: bias.then(|| biases_there.each_ref().map(|bias| view::<T>(bias, &each))),
@@ -129,12 +130,14 @@ impl<T: Element + Float> Given<'_, T> {
         let Given { gpu, shape, lengths, .. } = *self;
         let (lstm, gru) = (shape.cell == RecurrentCell::Lstm, shape.cell == RecurrentCell::Gru);
         let grad = numbers::<T>(y.len(), 9);
-        let (last, last_cell) = (numbers::<T>(self.h0.len(), 10), numbers::<T>(self.c0.len(), 11));
-        let [mut gates, mut before] =
-            [shape.steps * shape.batch * shape.gates(), y.len()].map(stale::<T>);
+        let last = numbers::<T>(shape.batch * shape.output, 10);
+        let last_cell = numbers::<T>(only(lstm, shape.batch * shape.hidden), 11);
+        let state = !self.h0.is_empty();
+        let mut gates = stale::<T>(shape.steps * shape.batch * shape.gates());
+        let mut before = stale::<T>(only(lengths.is_some(), y.len()));
         let mut hidden_gates = stale::<T>(only(gru, gates.len()));
         let mut states = stale::<T>(only(shape.projected, y.len()));
-        let (mut dh, mut dc) = (last.clone(), last_cell.clone());
+        let [mut dh, mut dc] = [&self.h0, &self.c0].map(|state| stale::<T>(state.len()));
         let operands =
             [&self.h0, &self.c0, &self.w_hh, &self.w_hr, y, saved, &grad, &last, &last_cell]
                 .map(|operand: &[T]| (upload(gpu, operand), [operand.len()]));
@@ -146,8 +149,8 @@ impl<T: Element + Float> Given<'_, T> {
         let mut results = sizes.map(|result| upload(gpu, &stale::<T>(result.len())));
         let [gates_at, before_at, dh_at, dc_at, hidden_gates_at, states_at] = &mut results;
         let there = Backward {
-            h0,
-            c0: lstm.then_some(c0),
+            h0: state.then_some(h0),
+            c0: (state && lstm).then_some(c0),
             w_hh,
             w_hr: shape.projected.then_some(w_hr),
             lengths: lengths_there.as_ref().map(|lengths| view::<i64>(lengths, &rows)),
@@ -157,9 +160,9 @@ impl<T: Element + Float> Given<'_, T> {
             last: last_at,
             last_cell: lstm.then_some(last_cell_at),
             gates: gates_at,
-            before: before_at,
-            dh: dh_at,
-            dc: lstm.then_some(dc_at),
+            before: lengths.is_some().then_some(before_at),
+            dh: state.then_some(dh_at),
+            dc: (state && lstm).then_some(dc_at),
             hidden_gates: gru.then_some(hidden_gates_at),
             states: shape.projected.then_some(states_at),
         };
@@ -173,6 +176,8 @@ impl<T: Element + Float> Given<'_, T> {
             y,
             saved,
             grad: &grad,
+            last: &last,
+            last_cell: &last_cell,
             gates: &mut gates,
             before: &mut before,
             dh: &mut dh,
@@ -270,7 +275,7 @@ fn what_does_not_fit_is_refused() {
         let there = lengths.map(|lengths| (upload(gpu, lengths), [lengths.len()]));
         let given = Forward {
             x,
-            h0: x,
+            h0: Some(x),
             c0: None,
             w_ih: w,
             w_hh: w,

@@ -106,19 +106,18 @@ fn step(
     }
     let row = |x: &Tensor| if batched { Ok(x.clone()) } else { x.unsqueeze(0) };
     let x = row(x)?;
-    let zeros = || Tensor::zeros([x.shape()[0], settings.hidden], &x);
-    let lstm = settings.cell == RecurrentCell::Lstm;
-    let (h, c) = match state {
+    let state = match state {
         Some((h, c)) => {
             let rank = if batched { 2 } else { 1 };
             if h.rank() != rank || c.is_some_and(|c| c.rank() != rank) {
                 return Err(settings.wrong(format!("a state of {:?} for one step", h.shape())));
             }
-            (row(h)?, c.map(row).transpose()?)
+            Some((row(h)?, c.map(row).transpose()?))
         }
-        None => (zeros()?, if lstm { Some(zeros()?) } else { None }),
+        None => None,
     };
-    let out = weights.run(settings, false, &x.unsqueeze(0)?, (&h, c.as_ref()), None)?;
+    let state = state.as_ref().map(|(h, c)| (h, c.as_ref()));
+    let out = weights.run(settings, false, &x.unsqueeze(0)?, state, None)?;
     let flat = |x: Tensor| if batched { Ok(x) } else { x.squeeze(0) };
     Ok(SequenceOutput {
         y: out.y.squeeze(0)?,

@@ -158,25 +158,29 @@ impl Weights {
         weights.into_iter().chain(biases).chain(self.hr.iter_mut().map(|hr| ("weight_hr", hr)))
     }
 
-    /// Runs `x` `[steps, batch, input]` from the states `h` and `c`.
+    /// Runs `x` `[steps, batch, input]` from a state, or from 0.
     pub(super) fn run(
         &self,
         settings: &Settings,
         reverse: bool,
         x: &Tensor,
-        (h, c): (&Tensor, Option<&Tensor>),
+        state: Option<(&Tensor, Option<&Tensor>)>,
         lengths: Option<&Tensor>,
     ) -> Result<ferrotape_tensor::SequenceOutput> {
         let op = SequenceOp {
             cell: settings.cell,
             reverse,
+            state: state.is_some(),
             bias: self.biases.is_some(),
             projection: self.hr.is_some(),
             lengths: lengths.is_some(),
         };
         let mut operands: SmallVec<[&Tensor; 9]> = SmallVec::new();
-        operands.extend([x, h]);
-        operands.extend(c);
+        operands.push(x);
+        if let Some((h, c)) = state {
+            operands.push(h);
+            operands.extend(c);
+        }
         operands.extend([&*self.ih, &*self.hh]);
         operands.extend(self.biases.iter().flatten().map(|bias| &**bias));
         operands.extend(self.hr.as_deref());
@@ -280,7 +284,7 @@ impl Stack {
             (true, false) => x.clone(),
         };
         let batch = y.shape()[1];
-        let states = States::new(settings, state, batched, batch, x)?;
+        let states = States::new(settings, state, batched, batch)?;
         let lengths = match lengths {
             Some(lengths) => Some(self.lengths(lengths, batch)?.to_device(x.device())?),
             None => None,
@@ -290,9 +294,9 @@ impl Stack {
             let mut outputs: SmallVec<[Tensor; 2]> = SmallVec::new();
             for direction in 0..settings.directions {
                 let place = layer * settings.directions + direction;
-                let (h, c) = states.at(place)?;
                 let weights = &self.weights[place];
-                let state = (&h, c.as_ref());
+                let state = states.at(place)?;
+                let state = state.as_ref().map(|(h, c)| (h, c.as_ref()));
                 let out = weights.run(settings, direction == 1, &y, state, lengths.as_ref())?;
                 outputs.push(out.y);
                 last.push(out.h_n);
@@ -332,13 +336,8 @@ impl Stack {
     }
 }
 
-/// The initial states.
-enum States {
-    /// 0 for all.
-    Zero(Tensor, Option<Tensor>),
-    /// `[layers * directions, batch, ..]`
-    Given(Tensor, Option<Tensor>),
-}
+/// The initial states, `[layers * directions, batch, ..]`, if they are given.
+struct States(Option<(Tensor, Option<Tensor>)>);
 
 impl States {
     fn new(
@@ -346,18 +345,8 @@ impl States {
         state: Option<(&Tensor, Option<&Tensor>)>,
         batched: bool,
         batch: usize,
-        like: &Tensor,
     ) -> Result<States> {
-        let lstm = settings.cell == RecurrentCell::Lstm;
-        let Some((h, c)) = state else {
-            let c = match lstm {
-                true => Some(Tensor::zeros([batch, settings.hidden], like)?),
-                false => None,
-            };
-            // One expanded 0: the layer knows it for no state, and saves the first step's product.
-            let h = Tensor::zeros([], like).expand([batch, settings.output()])?;
-            return Ok(States::Zero(h, c));
-        };
+        let Some((h, c)) = state else { return Ok(States(None)) };
         let count = settings.layers * settings.directions;
         let fit = |what: &str, state: &Tensor, size: usize| {
             let whole = [count, batch, size];
@@ -369,18 +358,17 @@ impl States {
             state.reshape(whole)
         };
         let h = fit("h_0", h, settings.output())?;
-        Ok(States::Given(h, c.map(|c| fit("c_0", c, settings.hidden)).transpose()?))
+        let c = c.map(|c| fit("c_0", c, settings.hidden)).transpose()?;
+        Ok(States(Some((h, c))))
     }
 
     /// Of layer and direction `place`.
-    fn at(&self, place: usize) -> Result<(Tensor, Option<Tensor>)> {
+    fn at(&self, place: usize) -> Result<Option<(Tensor, Option<Tensor>)>> {
         let slice = |x: &Tensor| {
             let [batch, size] = [x.size(1)?, x.size(2)?];
             x.narrow(0, place, 1).reshape([batch, size])
         };
-        match self {
-            States::Zero(h, c) => Ok((h.clone(), c.clone())),
-            States::Given(h, c) => Ok((slice(h)?, c.as_ref().map(slice).transpose()?)),
-        }
+        let Some((h, c)) = &self.0 else { return Ok(None) };
+        Ok(Some((slice(h)?, c.as_ref().map(slice).transpose()?)))
     }
 }

@@ -78,7 +78,7 @@ fn forward(
     let mut result = || results.next().ok_or_else(|| absent(op));
     let operands = Forward {
         x: given(0)?,
-        h0: given(1)?,
+        h0: maybe(at.h0)?,
         c0: maybe(at.c0)?,
         w_ih: given(at.w_ih)?,
         w_hh: given(at.w_hh)?,
@@ -88,7 +88,7 @@ fn forward(
         y: result()?,
         saved: result()?,
         h: result()?,
-        c: if at.c0.is_some() { Some(result()?) } else { None },
+        c: if shape.cell == RecurrentCell::Lstm { Some(result()?) } else { None },
     };
     told(op, sequence::forward(&shape, operands))
 }
@@ -111,8 +111,8 @@ fn backward(
         Some((operand, shape)) => Ok((operand.array(op)?, *shape)),
         None => Err(Error::argument(op.name(), "an operand is missing")),
     };
-    let h0 = take()?.0;
-    let c0 = if lstm { Some(take()?.0) } else { None };
+    let h0 = if settings.state { Some(take()?.0) } else { None };
+    let c0 = if settings.state && lstm { Some(take()?.0) } else { None };
     let (w_hh, weight) = take()?;
     let w_hr = if settings.projection { Some(take()?.0) } else { None };
     let (y, data) = take()?;
@@ -123,8 +123,7 @@ fn backward(
     let mut results = results(outputs);
     let mut result =
         |on: bool| if on { results.next().map(Some).ok_or_else(|| absent(op)) } else { Ok(None) };
-    let mut always = || result(true).and_then(|found| found.ok_or_else(|| absent(op)));
-    let (gates, before, dh) = (always()?, always()?, always()?);
+    let gates = result(true)?.ok_or_else(|| absent(op))?;
     let operands = Backward {
         h0,
         c0,
@@ -137,9 +136,9 @@ fn backward(
         last,
         last_cell,
         gates,
-        before,
-        dh,
-        dc: result(lstm)?,
+        before: result(settings.lengths)?,
+        dh: result(settings.state)?,
+        dc: result(settings.state && lstm)?,
         hidden_gates: result(settings.cell == RecurrentCell::Gru)?,
         states: result(settings.projection)?,
     };

@@ -60,7 +60,9 @@ pub(super) fn forward(op: &'static str, settings: &SequenceOp, inputs: &[Meta]) 
     let (x, w_hh) = (&inputs[0], &inputs[at.w_hh]);
     let Sizes { steps, batch, hidden, output } = sizes(op, settings, x, w_hh)?;
     let gates = w_hh.shape[0];
-    expect(op, "h0", &inputs[1], &[batch, output])?;
+    if let Some(h0) = at.h0 {
+        expect(op, "h0", &inputs[h0], &[batch, output])?;
+    }
     expect(op, "w_ih", &inputs[at.w_ih], &[gates, x.shape[2]])?;
     if let Some(c0) = at.c0 {
         expect(op, "c0", &inputs[c0], &[batch, hidden])?;
@@ -79,19 +81,20 @@ pub(super) fn forward(op: &'static str, settings: &SequenceOp, inputs: &[Meta]) 
     let meta = |shape: &[usize]| like(x, Dims::from_slice(shape));
     let mut metas = Metas::with_capacity(4);
     metas.extend([&[steps, batch, output][..], &[steps, batch, saved], &[batch, output]].map(meta));
-    if at.c0.is_some() {
+    if settings.cell == RecurrentCell::Lstm {
         metas.push(meta(&[batch, hidden]));
     }
     Ok(metas)
 }
 
-/// The gates' gradient, states before, the gradients of h0, of c0 (LSTM), of the hidden gates (GRU), of the states (projection).
+/// The gates' gradient, states before (lengths), the gradients of h0 and of c0 (LSTM; both of a state), of the hidden gates (GRU), of the states
+/// (projection).
 pub(super) fn backward(op: &'static str, settings: &SequenceOp, inputs: &[Meta]) -> Result<Metas> {
     let lstm = settings.cell == RecurrentCell::Lstm;
     let mut next = inputs.iter();
     let mut take = || next.next().ok_or_else(|| Error::argument(op, "an operand is missing"));
-    let h0 = take()?;
-    let c0 = if lstm { Some(take()?) } else { None };
+    let h0 = if settings.state { Some(take()?) } else { None };
+    let c0 = if settings.state && lstm { Some(take()?) } else { None };
     let w_hh = take()?;
     let w_hr = if settings.projection { Some(take()?) } else { None };
     let (y, saved, grad, dh) = (take()?, take()?, take()?, take()?);
@@ -101,7 +104,9 @@ pub(super) fn backward(op: &'static str, settings: &SequenceOp, inputs: &[Meta])
     expect(op, "y", y, &[steps, batch, output])?;
     expect(op, "what was saved", saved, &[steps, batch, width])?;
     expect(op, "the gradient of y", grad, &y.shape)?;
-    expect(op, "h0", h0, &[batch, output])?;
+    if let Some(h0) = h0 {
+        expect(op, "h0", h0, &[batch, output])?;
+    }
     expect(op, "the gradient of h_n", dh, &[batch, output])?;
     for c in [c0, dc].into_iter().flatten() {
         expect(op, "a cell state", c, &[batch, hidden])?;
@@ -115,10 +120,12 @@ pub(super) fn backward(op: &'static str, settings: &SequenceOp, inputs: &[Meta])
     let meta = |shape: &[usize]| like(y, Dims::from_slice(shape));
     let gates = [steps, batch, w_hh.shape[0]];
     let mut metas = Metas::with_capacity(4);
-    metas.extend([meta(&gates), y.clone(), h0.clone()]);
-    if lstm {
-        metas.push(meta(&[batch, hidden]));
+    metas.push(meta(&gates));
+    if settings.lengths {
+        metas.push(y.clone());
     }
+    metas.extend(h0.cloned());
+    metas.extend(c0.cloned());
     if settings.cell == RecurrentCell::Gru {
         metas.push(meta(&gates));
     }
