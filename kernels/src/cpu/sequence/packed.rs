@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use super::forward::{Forward, project};
-use super::product::{Chunks, Packed, Room, Sums};
+use super::product::{Chunks, FEW, Inputs, Packed, Room, Sums};
 use super::{Active, RecurrentCell, SequenceShape, bytes, gru, lstm, rows, transposed};
 use crate::buffer::Buffer;
 use crate::cpu::gemm::{Epilogue, gemm};
@@ -192,14 +192,17 @@ impl<T: Float> Pass<'_, T> {
         };
         let input = match self.inputs {
             Some(weights) => {
-                let x = &self.x[(t * batch + first) * input..];
-                weights.sums(panel, count, x, input, &mut inputs)
+                let x = &self.x[(t * batch + first) * input..][..count * input];
+                match input <= FEW {
+                    true => Inputs::Rows { x, k: input, panel: weights.panel(panel) },
+                    false => Inputs::Sums(weights.sums(panel, count, x, input, &mut inputs)),
+                }
             }
             None => {
                 let from = saved.wrapping_add(first * stride + units.start);
                 let sizes = [count, cell.gates(), units.len()];
                 // SAFETY: these rows and units, which nobody else writes.
-                unsafe { inputs.copy(sizes, from, [stride, hidden, step]) }
+                Inputs::Sums(unsafe { inputs.copy(sizes, from, [stride, hidden, step]) })
             }
         };
         let bias = &self.bias[panel * 2 * width..][..2 * width];

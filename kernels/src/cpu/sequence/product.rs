@@ -26,7 +26,7 @@ const STEPS: usize = 4;
 pub(super) const ROWS: usize = 4 * TILE;
 
 /// Weights that leave room in L2 of every thread for all else.
-const SMALL: usize = 1 << 16;
+const SMALL: usize = 1 << 17;
 
 /// The rows of a step, cut evenly into chunks of at most [`ROWS`], and these into pieces.
 #[derive(Debug, Clone, Copy)]
@@ -103,9 +103,20 @@ impl<T: Float> Room<T> {
     }
 }
 
+/// Features up to which a row's products with the input are made where they are needed.
+pub(super) const FEW: usize = 2;
+
+/// The input's products of some rows and one panel.
+pub(super) enum Inputs<'a, T> {
+    /// Its sums.
+    Sums(&'a [T]),
+    /// The rows of the input, of [`FEW`] features at most, and the panel.
+    Rows { x: &'a [T], k: usize, panel: &'a [T] },
+}
+
 /// The sums of some rows and one panel: of the input and of the state, and their biases.
 pub(super) struct Sums<'a, T> {
-    pub(super) input: &'a [T],
+    pub(super) input: Inputs<'a, T>,
     pub(super) recurrent: &'a [T],
     /// A panel's: of the input, then of the state.
     pub(super) bias: &'a [T],
@@ -124,7 +135,17 @@ impl<T: Float> Sums<'_, T> {
         // SAFETY: by the caller's contract.
         unsafe {
             let bias = self.bias.as_ptr().add(at);
-            let input = s.load(self.input.as_ptr().add(place));
+            let input = match self.input {
+                Inputs::Sums(sums) => s.load(sums.as_ptr().add(place)),
+                Inputs::Rows { x, k, panel } => {
+                    let mut sum = s.splat(T::ZERO);
+                    for l in 0..k {
+                        let weights = s.load(panel.as_ptr().add(l * self.width + at));
+                        sum = s.fma(s.splat(*x.as_ptr().add(row * k + l)), weights, sum);
+                    }
+                    sum
+                }
+            };
             let recurrent = s.load(self.recurrent.as_ptr().add(place));
             [s.add(input, s.load(bias)), s.add(recurrent, s.load(bias.add(self.width)))]
         }
@@ -220,7 +241,7 @@ impl<T: Float> Packed<T> {
         Ok(Packed { data, k, panels, units, width, element: std::marker::PhantomData })
     }
 
-    fn panel(&self, panel: usize) -> &[T] {
+    pub(super) fn panel(&self, panel: usize) -> &[T] {
         let size = self.k * self.width;
         &self.data.as_slice::<T>()[panel * size..][..size]
     }
