@@ -1,7 +1,8 @@
 //! One layer and direction of a recurrent network over a whole sequence: LSTM, GRU and RNN, forward and backward through time.
 //!
-//! The input product of all steps is one product; a step is the recurrent product and one pass over the gates. Rows of the batch
-//! never meet in a sum, so a row's bits depend neither on its batch nor on how a pass is split.
+//! The input product of all steps is one product, or part of the steps; a step is the recurrent product and one pass over the gates. Rows of
+//! the batch never meet in a sum, so a row's bits depend neither on its batch nor on how a pass is split: where the weights fit beside all
+//! else in L2, a thread takes some rows through all steps, and nobody waits for others between them.
 
 mod backward;
 mod forward;
