@@ -7,6 +7,7 @@ pub mod gemm;
 pub mod halves;
 pub mod int8;
 pub mod isa;
+pub mod linear_weight;
 pub mod map;
 pub mod math;
 pub mod norm;

@@ -48,7 +48,17 @@ fn mse_loss_of_what_is_not_dense() {
 #[test]
 fn weight_and_bias_of_a_linear_layer() {
     for dtype in [DType::F32, DType::F64, DType::F16] {
-        for [rows, inputs, outputs] in [[4, 2, 1], [64, 784, 128], [1, 3, 5], [300, 7, 33]] {
+        // From 16384 gradients on, one or two inputs are taken in one pass.
+        let few = [
+            [1584, 1, 128],
+            [300, 2, 67],
+            [16_500, 2, 1],
+            [9000, 1, 2],
+            [1, 1, 17_000],
+            [257, 2, 2100],
+        ];
+        let usual = [[4, 2, 1], [64, 784, 128], [1, 3, 5], [300, 7, 33], [300, 3, 67]];
+        for [rows, inputs, outputs] in few.into_iter().chain(usual) {
             let (g, x) = (drawn(&[rows, outputs], dtype, 5), drawn(&[rows, inputs], dtype, 6));
             let both = apply(&Op::LinearWeight, &mut [(&g).into(), (&x).into()]).unwrap();
             let case = format!("{dtype} {rows} {inputs} {outputs}");

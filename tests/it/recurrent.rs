@@ -257,6 +257,30 @@ fn fused_is_the_steps_it_is_made_of() {
     }
 }
 
+/// The first step's gradient is infinite: 0 times it is NaN where the state is a given 0, and nothing where there is none.
+#[test]
+fn a_state_that_nobody_gave_contributes_nothing() {
+    let none = SequenceOp::new(RecurrentCell::RnnRelu);
+    let positive = |shape: &[usize], seed| numbers(shape, seed, 0.8).abs().add(0.1).unwrap();
+    let (x, w_ih) = (positive(&[2, 1, 3], 1), positive(&[2, 3], 2));
+    let (h0, w_hh) = (Tensor::zeros([1, 2], &x).unwrap(), positive(&[2, 2], 3));
+    let seed = Tensor::from([f64::INFINITY, f64::INFINITY, 1.0, 1.0]).reshape([2, 1, 2]).unwrap();
+    let gradient = |settings: SequenceOp, operands: &[&Tensor]| {
+        let ((y, loss), tape) = Tape::record(|tape| {
+            tape.watch(&w_hh);
+            let y = settings.fused(operands)?.y;
+            Ok((y.clone(), y.mul(&seed).sum(..)?))
+        })
+        .unwrap();
+        let y = y.to_vec::<f64>().unwrap();
+        (y, tape.gradient(&loss, &[&w_hh]).unwrap()[0].to_vec::<f64>().unwrap())
+    };
+    let (y, mine) = gradient(none, &[&x, &w_ih, &w_hh]);
+    assert_eq!(mine, [y[0], y[1], y[0], y[1]]);
+    let (_, given) = gradient(SequenceOp { state: true, ..none }, &[&x, &h0, &w_ih, &w_hh]);
+    assert!(given.iter().all(|x| x.is_nan()), "{given:?}");
+}
+
 /// One tensor as both weights: each share once, also in the second order.
 #[test]
 fn a_value_that_is_two_operands_gets_both_shares() {

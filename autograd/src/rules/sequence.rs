@@ -2,8 +2,8 @@
 
 use ferrotape_tensor::chain::{BinaryChain, ProductChain, ShapeChain};
 use ferrotape_tensor::{
-    DType, Dims, Error, ErrorKind, Op, Operand, RecurrentCell, Result, SequenceOp, Tensor, ViewOp,
-    apply, apply_one,
+    DType, Device, Dims, Error, ErrorKind, Op, Operand, RecurrentCell, Result, SequenceOp, Tensor,
+    ViewOp, apply, apply_one,
 };
 use smallvec::SmallVec;
 
@@ -122,9 +122,17 @@ fn fused(
     if wants(0) {
         found[0] = Some(gates.matmul(operands[at.w_ih])?);
     }
+    let bias = at.biases.filter(|&first| wants(first));
+    let mut sum = None;
     if wants(at.w_ih) {
-        let x = within(operands[0], at.lengths.map(|place| operands[place]))?;
-        found[at.w_ih] = Some(gate_rows.t().matmul(rows(&x))?);
+        let x = rows(&within(operands[0], at.lengths.map(|place| operands[place]))?)?;
+        if bias.is_some() && x.device() == Device::Cpu {
+            let mut both =
+                apply(&Op::LinearWeight, &mut [(&gate_rows).into(), x.into()])?.into_iter();
+            (found[at.w_ih], sum) = (both.next(), both.next());
+        } else {
+            found[at.w_ih] = Some(gate_rows.t().matmul(x)?);
+        }
     }
     if wants(at.w_hh) {
         let first = at.h0.map(|place| operands[place]);
@@ -134,7 +142,9 @@ fn fused(
         });
     }
     if let Some(first) = at.biases {
-        let sum = if wants(first) { Some(gate_rows.sum(0)?) } else { None };
+        if bias.is_some() && sum.is_none() {
+            sum = Some(gate_rows.sum(0)?);
+        }
         if wants(first + 1) {
             found[first + 1] = match (&sum, gru) {
                 (Some(sum), false) => Some(sum.clone()),
@@ -157,7 +167,8 @@ fn fused(
     Ok(found)
 }
 
-/// The gradient of w_hh: every step but the first began with what y has of the one before, the first with `h0`, if there is one.
+/// The gradient of w_hh: every step but the first began with what y has of the one before, the first with `h0`, if there is one:
+/// what nobody gave contributes nothing, not even NaN where a gradient is infinite.
 fn of_states(
     settings: &SequenceOp,
     gates: &Tensor,

@@ -3,7 +3,7 @@
 use ferrotape_kernels::cpu::gemm::{self, Activation, Bias, Epilogue, Matrix};
 use ferrotape_kernels::cpu::map::{self, Source};
 use ferrotape_kernels::cpu::reduce::{self, ReduceOp};
-use ferrotape_kernels::cpu::{copy, optimize};
+use ferrotape_kernels::cpu::{copy, linear_weight as few_inputs, optimize};
 use ferrotape_kernels::elementwise::UnaryOp;
 use ferrotape_kernels::{Float, Integer, Pod};
 use smallvec::SmallVec;
@@ -135,6 +135,12 @@ pub(super) fn linear_weight(
         let a = matrix::<T>(g);
         let a = Matrix { row_stride: a.column_stride, column_stride: a.row_stride, ..a };
         let c = weight.buffer.as_mut_slice();
+        let few = [sizes[1], sizes[0], sizes[2]];
+        if few_inputs::suits(few) && g.is_contiguous() && x.is_contiguous() {
+            let (g, x) = (Dense::<T>::new(op, g)?, Dense::<T>::new(op, x)?);
+            let bias = bias.buffer.as_mut_slice();
+            return told(op, few_inputs::linear_weight(few, g.slice(), x.slice(), c, bias));
+        }
         told(op, gemm::gemm(sizes, a, matrix(x), Epilogue::default(), c, sizes[2]))?;
         let rows = view::<T>(op, g)?;
         told(op, reduce::reduce(ReduceOp::Sum, rows, &[true, false], bias.buffer.as_mut_slice()))

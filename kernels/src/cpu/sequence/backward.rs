@@ -100,7 +100,7 @@ pub fn backward<T: Float>(shape: &SequenceShape, b: Backward<'_, T>) -> Result<(
         dh: Shared::new(dh),
         dc: Shared::new(dc),
     };
-    if let (Some(weights), Some(chunks)) = (&weights, Chunks::of_team(shape, b.w_hh.len())) {
+    if let (Some(weights), Some(chunks)) = (&weights, Chunks::of_team(shape, size_of_val(b.w_hh))) {
         pass.by_rows(weights, b.grad, chunks);
         return Ok(());
     }

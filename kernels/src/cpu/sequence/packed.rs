@@ -60,7 +60,7 @@ pub(super) fn forward<T: Float>(shape: &SequenceShape, f: Forward<'_, T>) -> Res
         h: Shared::new(f.h),
         c: Shared::new(f.c),
     };
-    if let Some(chunks) = Chunks::of_team(shape, f.w_hh.len() + f.w_ih.len()) {
+    if let Some(chunks) = Chunks::of_team(shape, size_of_val(f.w_hh) + size_of_val(f.w_ih)) {
         pass.by_rows(chunks);
         return Ok(());
     }

@@ -25,8 +25,8 @@ const STEPS: usize = 4;
 /// Rows whose sums are made before what follows takes them.
 pub(super) const ROWS: usize = 4 * TILE;
 
-/// Weights that leave room in L2 of every thread for all else.
-const SMALL: usize = 1 << 17;
+/// Bytes of weights that leave room in L2 of every thread for all else.
+const SMALL: usize = 512 << 10;
 
 /// The rows of a step, cut evenly into chunks of at most [`ROWS`], and these into pieces.
 #[derive(Debug, Clone, Copy)]
